@@ -1,0 +1,3 @@
+//! Features: definitions, historical retrieval, materialization and online reads.
+
+pub mod asof;
