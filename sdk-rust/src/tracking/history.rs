@@ -1,0 +1,150 @@
+//! The points of metrics, read back as Arrow tables.
+//!
+//! Invariant: columns `step` (Int64), `timestamp` (Timestamp in microseconds, UTC), `value` (Float64), none of them null,
+//! ordered by step, then as logged.
+
+use std::{collections::HashMap, sync::Arc};
+
+use arrow::{
+    array::{Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray},
+    datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
+};
+use mlplat_proto::tracking::v1 as pb;
+use tonic::Request;
+
+use super::{Tracking, checked_run_id, tracking};
+use crate::{
+    client::CallError,
+    error::{Error, Result},
+    retry::Safety,
+};
+
+/// Which steps to read, both ends inclusive.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HistoryRange {
+    /// First step; none: from the beginning.
+    pub start_step: Option<i64>,
+    /// Last step; none: to the end.
+    pub end_step: Option<i64>,
+}
+
+impl HistoryRange {
+    /// From `start` to `end`, both inclusive, both optional.
+    pub fn steps(start: Option<i64>, end: Option<i64>) -> Self {
+        Self { start_step: start, end_step: end }
+    }
+}
+
+/// The schema of every history.
+fn schema() -> SchemaRef {
+    let timestamp = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    Arc::new(Schema::new(vec![
+        Field::new("step", DataType::Int64, false),
+        Field::new("timestamp", timestamp, false),
+        Field::new("value", DataType::Float64, false),
+    ]))
+}
+
+#[derive(Default)]
+struct Columns {
+    steps: Vec<i64>,
+    timestamps_us: Vec<i64>,
+    values: Vec<f64>,
+}
+
+impl Columns {
+    fn append(&mut self, series: pb::MetricSeries) -> Result<()> {
+        let length = series.values.len();
+        if series.steps.len() != length || series.timestamps_us.len() != length {
+            return Err(Error::data_loss(format!("the columns of metric `{}` differ in length", series.key)));
+        }
+        self.steps.extend(series.steps);
+        self.timestamps_us.extend(series.timestamps_us);
+        self.values.extend(series.values);
+        Ok(())
+    }
+
+    fn into_batch(self) -> Result<RecordBatch> {
+        let timestamps = TimestampMicrosecondArray::from(self.timestamps_us).with_timezone("UTC");
+        let columns: Vec<arrow::array::ArrayRef> =
+            vec![Arc::new(Int64Array::from(self.steps)), Arc::new(timestamps), Arc::new(Float64Array::from(self.values))];
+        Ok(RecordBatch::try_new(schema(), columns)?)
+    }
+}
+
+impl Tracking {
+    /// All points of one metric of a run; no rows for a key that was never logged.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such run, [`Error::InvalidArgument`] for a bad key.
+    pub async fn metric_history(&self, run_id: &str, key: &str, range: HistoryRange) -> Result<RecordBatch> {
+        let mut tables = self.metric_histories(run_id, &[key.to_owned()], range).await?;
+        tables.pop().map(|(_, batch)| batch).ok_or_else(|| Error::protocol("series"))
+    }
+
+    /// All points of several metrics of a run, one table each, in the order of `keys`.
+    ///
+    /// # Errors
+    /// As [`Tracking::metric_history`].
+    pub async fn metric_histories(
+        &self,
+        run_id: &str,
+        keys: &[String],
+        range: HistoryRange,
+    ) -> Result<Vec<(String, RecordBatch)>> {
+        let request = pb::ReadMetricHistoryRequest {
+            project: self.client.project().to_owned(),
+            run_id: checked_run_id(run_id)?,
+            keys: keys.to_vec(),
+            start_step: range.start_step,
+            end_step: range.end_step,
+        };
+        let mut columns = self
+            .client
+            .streaming(Safety::Repeatable, "read_metric_history", |request_id, remaining| {
+                self.read_history(self.client.request(request.clone(), remaining, &request_id))
+            })
+            .await?;
+        keys.iter()
+            .map(|key| Ok((key.clone(), columns.remove(key).unwrap_or_default().into_batch()?)))
+            .collect()
+    }
+
+    async fn read_history(
+        &self,
+        request: Request<pb::ReadMetricHistoryRequest>,
+    ) -> Result<HashMap<String, Columns>, CallError> {
+        let mut stream = tracking(self.client.channel()).read_metric_history(request).await?.into_inner();
+        let mut columns: HashMap<String, Columns> = HashMap::new();
+        while let Some(part) = stream.message().await? {
+            let series = part.series.ok_or_else(|| Error::protocol("series"))?;
+            columns.entry(series.key.clone()).or_default().append(series)?;
+        }
+        Ok(columns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_has_the_promised_columns() {
+        let mut columns = Columns::default();
+        let series = pb::MetricSeries {
+            key: "m".into(),
+            steps: vec![0, 1],
+            timestamps_us: vec![10, 20],
+            values: vec![1.5, f64::NAN],
+        };
+        columns.append(series.clone()).unwrap();
+        let batch = columns.into_batch().unwrap();
+        assert_eq!(batch.schema(), schema());
+        assert_eq!(batch.num_rows(), 2);
+        assert_eq!(Columns::default().into_batch().unwrap().num_rows(), 0);
+
+        let ragged = pb::MetricSeries { steps: vec![0], ..series };
+        assert!(Columns::default().append(ragged).is_err());
+    }
+}

@@ -1,0 +1,147 @@
+//! Experiment tracking: experiments, runs, and what is logged to them.
+//!
+//! Invariant: ids of runs are made here (UUIDv7), so that starting a run can be repeated safely and a run has its id
+//! before any server answered. The road of logged data is `delivery.rs`; files are in `artifacts`.
+
+mod delivery;
+mod experiments;
+mod history;
+mod metrics;
+mod run;
+mod search;
+
+use mlplat_proto::tracking::v1::{self as pb, tracking_service_client::TrackingServiceClient};
+use tonic::transport::Channel;
+use uuid::Uuid;
+
+pub use experiments::Experiment;
+pub use history::HistoryRange;
+pub use metrics::{MetricPoint, MetricSummary};
+pub use run::{ActiveRun, NewRun, Run, RunStatus, RunUpdate};
+pub use search::RunQuery;
+
+use crate::{
+    client::{Client, MAX_MESSAGE_BYTES, rpc},
+    convert::timestamp,
+    error::{Error, Result},
+};
+
+/// Calls about experiments and runs; from [`Client::tracking`].
+#[derive(Debug, Clone)]
+pub struct Tracking {
+    client: Client,
+}
+
+fn tracking(channel: Channel) -> TrackingServiceClient<Channel> {
+    TrackingServiceClient::new(channel)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+/// The id as the wire wants it.
+///
+/// # Errors
+/// [`Error::Misuse`] when it is no UUID.
+pub(crate) fn checked_run_id(text: &str) -> Result<String> {
+    match Uuid::try_parse(text.trim()) {
+        Ok(id) => Ok(id.to_string()),
+        Err(_) => Err(Error::misuse(format!(
+            "`{text}` is not the id of a run; ids look like {}",
+            "01941f29-7c00-7000-8000-000000000000"
+        ))),
+    }
+}
+
+impl Tracking {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Starts a run, and its experiment where there is none of that name.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for bad names or labels, [`Error::NotFound`] for an unknown parent run.
+    pub async fn start_run(&self, new: NewRun) -> Result<ActiveRun> {
+        let run_id = match &new.id {
+            Some(id) => checked_run_id(id)?,
+            None => Uuid::now_v7().to_string(),
+        };
+        let request = pb::CreateRunRequest {
+            project: self.client.project().to_owned(),
+            run_id,
+            experiment: new.experiment,
+            name: new.name,
+            parent_run_id: new.parent_run_id.as_deref().map(checked_run_id).transpose()?.unwrap_or_default(),
+            description: new.description,
+            tags: new.tags.into_iter().collect(),
+            started_at: new.started_at.map(timestamp),
+            request_id: String::new(),
+        };
+        let answer = rpc!(self.client, Repeatable, tracking.create_run, request)?;
+        let run = answer.run.map(Run::from).ok_or_else(|| Error::protocol("run"))?;
+        Ok(ActiveRun::new(self.client.clone(), run))
+    }
+
+    /// Takes part in a run that exists and has not ended: another process of the same training, for example.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such run, [`Error::FailedPrecondition`] when it has ended.
+    pub async fn join_run(&self, run_id: &str) -> Result<ActiveRun> {
+        let run = self.get_run(run_id).await?;
+        if run.status != RunStatus::Running {
+            let detail = crate::error::Detail {
+                message: format!("run {} has ended ({}); start a new one", run.id, run.status),
+                reason: "RUN_ENDED".into(),
+                ..Default::default()
+            };
+            return Err(Error::FailedPrecondition(Box::new(detail)));
+        }
+        Ok(ActiveRun::new(self.client.clone(), run))
+    }
+
+    /// One run with its params, tags and metric summaries.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such run, [`Error::Misuse`] when the id is no UUID.
+    pub async fn get_run(&self, run_id: &str) -> Result<Run> {
+        let request =
+            pb::GetRunRequest { project: self.client.project().to_owned(), run_id: checked_run_id(run_id)? };
+        let answer = rpc!(self.client, Repeatable, tracking.get_run, request)?;
+        answer.run.map(Run::from).ok_or_else(|| Error::protocol("run"))
+    }
+
+    /// Changes name, notes or labels of a run, ended or not.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such run, [`Error::InvalidArgument`] for bad values.
+    pub async fn update_run(&self, run_id: &str, update: RunUpdate) -> Result<Run> {
+        let (run, paths) = update.into_parts(checked_run_id(run_id)?);
+        let request = pb::UpdateRunRequest {
+            project: self.client.project().to_owned(),
+            run: Some(run),
+            update_mask: Some(prost_types::FieldMask { paths }),
+        };
+        let answer = rpc!(self.client, Once, tracking.update_run, request)?;
+        answer.run.map(Run::from).ok_or_else(|| Error::protocol("run"))
+    }
+
+    /// Ends a run. Repeating it with the same status changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or [`Error::FailedPrecondition`] when it ended with another status; [`Error::Misuse`] for
+    /// [`RunStatus::Running`].
+    pub async fn end_run(&self, run_id: &str, status: RunStatus, message: &str) -> Result<Run> {
+        if status == RunStatus::Running {
+            return Err(Error::misuse("a run ends as finished, failed or killed, not as running"));
+        }
+        let request = pb::EndRunRequest {
+            project: self.client.project().to_owned(),
+            run_id: checked_run_id(run_id)?,
+            status: pb::RunStatus::from(status).into(),
+            status_message: message.to_owned(),
+            ended_at: Some(timestamp(std::time::SystemTime::now())),
+        };
+        let answer = rpc!(self.client, Repeatable, tracking.end_run, request)?;
+        answer.run.map(Run::from).ok_or_else(|| Error::protocol("run"))
+    }
+}
