@@ -12,7 +12,7 @@ macro_rules! package {
     ($name:ident) => {
         pub mod $name {
             pub mod v1 {
-                tonic::include_proto!(concat!("mlplat.", stringify!($name), ".v1"));
+                include!(concat!(env!("OUT_DIR"), "/mlplat.", stringify!($name), ".v1.rs"));
             }
         }
     };

@@ -80,7 +80,12 @@ impl Admin {
     /// # Errors
     /// [`Error::Unavailable`] when no server answers.
     pub async fn server_info(&self) -> Result<ServerInfo> {
-        let answer = rpc!(self.client, Repeatable, admin.get_server_info, pb::GetServerInfoRequest {})?;
+        let answer = rpc!(
+            self.client,
+            Repeatable,
+            admin.get_server_info,
+            pb::GetServerInfoRequest {}
+        )?;
         Ok(ServerInfo {
             version: answer.version,
             instance: answer.instance,
@@ -93,7 +98,12 @@ impl Admin {
     ///
     /// # Errors
     /// [`Error::AlreadyExists`] when the name is taken, [`Error::InvalidArgument`] when it is no good name.
-    pub async fn create_project(&self, name: &str, description: &str, tags: BTreeMap<String, String>) -> Result<Project> {
+    pub async fn create_project(
+        &self,
+        name: &str,
+        description: &str,
+        tags: BTreeMap<String, String>,
+    ) -> Result<Project> {
         let request = pb::CreateProjectRequest {
             name: name.to_owned(),
             description: description.to_owned(),
@@ -101,7 +111,10 @@ impl Admin {
             request_id: Uuid::new_v4().to_string(),
         };
         let answer = rpc!(self.client, Repeatable, admin.create_project, request)?;
-        answer.project.map(Project::from).ok_or_else(|| Error::protocol("project"))
+        answer
+            .project
+            .map(Project::from)
+            .ok_or_else(|| Error::protocol("project"))
     }
 
     /// One project by name.
@@ -109,9 +122,14 @@ impl Admin {
     /// # Errors
     /// [`Error::NotFound`] when there is none of that name.
     pub async fn get_project(&self, name: &str) -> Result<Project> {
-        let request = pb::GetProjectRequest { name: name.to_owned() };
+        let request = pb::GetProjectRequest {
+            name: name.to_owned(),
+        };
         let answer = rpc!(self.client, Repeatable, admin.get_project, request)?;
-        answer.project.map(Project::from).ok_or_else(|| Error::protocol("project"))
+        answer
+            .project
+            .map(Project::from)
+            .ok_or_else(|| Error::protocol("project"))
     }
 
     /// The projects that the caller may see, by name.
@@ -120,9 +138,15 @@ impl Admin {
         Paged::new(move |page_token| {
             let client = client.clone();
             async move {
-                let request = pb::ListProjectsRequest { page_size: 0, page_token };
+                let request = pb::ListProjectsRequest {
+                    page_size: 0,
+                    page_token,
+                };
                 let answer = rpc!(client, Repeatable, admin.list_projects, request)?;
-                Ok((answer.projects.into_iter().map(Project::from).collect(), answer.next_page_token))
+                Ok((
+                    answer.projects.into_iter().map(Project::from).collect(),
+                    answer.next_page_token,
+                ))
             }
         })
     }
@@ -151,6 +175,9 @@ impl Admin {
             update_mask: Some(prost_types::FieldMask { paths }),
         };
         let answer = rpc!(self.client, Once, admin.update_project, request)?;
-        answer.project.map(Project::from).ok_or_else(|| Error::protocol("project"))
+        answer
+            .project
+            .map(Project::from)
+            .ok_or_else(|| Error::protocol("project"))
     }
 }

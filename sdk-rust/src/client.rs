@@ -113,7 +113,11 @@ impl ClientBuilder {
 
     /// Takes address and project from `MLPLAT_URL` and `MLPLAT_PROJECT`, where these are set and not empty.
     pub fn from_env(mut self) -> Self {
-        let given = |name| env::var(name).ok().filter(|value: &String| !value.is_empty());
+        let given = |name| {
+            env::var(name)
+                .ok()
+                .filter(|value: &String| !value.is_empty())
+        };
         if let Some(url) = given("MLPLAT_URL") {
             self.url = url;
         }
@@ -130,11 +134,19 @@ impl ClientBuilder {
     pub fn build(self) -> Result<Client> {
         let url = server_url(&self.url)?;
         if self.project.is_empty() {
-            return Err(Error::misuse("the project name is empty; leave it out to use `default`"));
+            return Err(Error::misuse(
+                "the project name is empty; leave it out to use `default`",
+            ));
         }
         let mut endpoint = Endpoint::from_shared(url.clone())
             .and_then(|endpoint| endpoint.user_agent(self.user_agent.clone()))
-            .map_err(|e| Error::misuse(format!("`{url}` with user agent `{}`: {}", self.user_agent, causes(&e))))?
+            .map_err(|e| {
+                Error::misuse(format!(
+                    "`{url}` with user agent `{}`: {}",
+                    self.user_agent,
+                    causes(&e)
+                ))
+            })?
             .connect_timeout(self.connect_timeout)
             .tcp_nodelay(true)
             .tcp_keepalive(Some(Duration::from_secs(60)))
@@ -145,10 +157,18 @@ impl ClientBuilder {
         if url.starts_with("https:") {
             let tls = ClientTlsConfig::new().with_native_roots();
             let with_tls = endpoint.tls_config(tls);
-            endpoint = with_tls.map_err(|e| Error::misuse(format!("cannot set up TLS for {url}: {}", causes(&e))))?;
+            endpoint = with_tls.map_err(|e| {
+                Error::misuse(format!("cannot set up TLS for {url}: {}", causes(&e)))
+            })?;
         }
-        let inner = Inner { settings: Self { url, ..self }, endpoint, channel: OnceLock::new() };
-        Ok(Client { inner: Arc::new(inner) })
+        let inner = Inner {
+            settings: Self { url, ..self },
+            endpoint,
+            channel: OnceLock::new(),
+        };
+        Ok(Client {
+            inner: Arc::new(inner),
+        })
     }
 }
 
@@ -206,10 +226,18 @@ impl Client {
     /// The same server, another project; shares the connection.
     #[must_use]
     pub fn with_project(&self, project: impl Into<String>) -> Self {
-        let settings = ClientBuilder { project: project.into(), ..self.to_builder() };
-        let inner =
-            Inner { settings, endpoint: self.inner.endpoint.clone(), channel: self.inner.channel.clone() };
-        Self { inner: Arc::new(inner) }
+        let settings = ClientBuilder {
+            project: project.into(),
+            ..self.to_builder()
+        };
+        let inner = Inner {
+            settings,
+            endpoint: self.inner.endpoint.clone(),
+            channel: self.inner.channel.clone(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// Experiments, runs, params and metrics.
@@ -260,7 +288,10 @@ impl Client {
 
     /// The channel; must be called within a runtime.
     pub(crate) fn channel(&self) -> Channel {
-        self.inner.channel.get_or_init(|| self.inner.endpoint.connect_lazy()).clone()
+        self.inner
+            .channel
+            .get_or_init(|| self.inner.endpoint.connect_lazy())
+            .clone()
     }
 
     pub(crate) fn stream_timeout(&self) -> Duration {
@@ -293,7 +324,13 @@ impl Client {
     }
 
     /// Sends one message and takes one answer, again as the retry policy says, all within the deadline.
-    pub(crate) async fn unary<M, R, F, Fut>(&self, safety: Safety, method: &'static str, message: M, send: F) -> Result<R>
+    pub(crate) async fn unary<M, R, F, Fut>(
+        &self,
+        safety: Safety,
+        method: &'static str,
+        message: M,
+        send: F,
+    ) -> Result<R>
     where
         M: Clone,
         F: Fn(Channel, Request<M>) -> Fut,
@@ -313,7 +350,12 @@ impl Client {
     }
 
     /// Does a call that streams as a whole, and again as the retry policy says. `call` gets the request id and the deadline.
-    pub(crate) async fn streaming<R, F, Fut>(&self, safety: Safety, method: &'static str, call: F) -> Result<R>
+    pub(crate) async fn streaming<R, F, Fut>(
+        &self,
+        safety: Safety,
+        method: &'static str,
+        call: F,
+    ) -> Result<R>
     where
         F: Fn(String, Duration) -> Fut,
         Fut: Future<Output = Result<R, CallError>>,
@@ -338,11 +380,19 @@ impl Client {
                 attempt += 1;
             }
         };
-        let result = tokio::time::timeout_at(deadline, attempts).instrument(span).await;
+        let result = tokio::time::timeout_at(deadline, attempts)
+            .instrument(span)
+            .await;
         result.unwrap_or_else(|_| Err(self.timed_out(self.stream_timeout())))
     }
 
-    async fn attempts<M, R, F, Fut>(&self, safety: Safety, timeout: Duration, message: M, send: F) -> Result<R>
+    async fn attempts<M, R, F, Fut>(
+        &self,
+        safety: Safety,
+        timeout: Duration,
+        message: M,
+        send: F,
+    ) -> Result<R>
     where
         M: Clone,
         F: Fn(Channel, Request<M>) -> Fut,
@@ -406,22 +456,36 @@ fn is_timeout(status: &Status) -> bool {
 
 /// All causes of an error in one line; tonic's own text is only "transport error".
 fn causes(error: &dyn std::error::Error) -> String {
-    let chain: Vec<String> = std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect();
+    let chain: Vec<String> = std::iter::successors(Some(error), |&e| e.source())
+        .map(ToString::to_string)
+        .collect();
     chain.join(": ")
 }
 
 /// Normal form of the server's address: scheme, host and port.
 fn server_url(text: &str) -> Result<String> {
     let wrong = |why: &dyn Display| {
-        Error::misuse(format!("`{text}` is not the address of a server ({why}); it looks like {DEFAULT_URL}"))
+        Error::misuse(format!(
+            "`{text}` is not the address of a server ({why}); it looks like {DEFAULT_URL}"
+        ))
     };
-    let text_with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let text_with_scheme = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("http://{text}")
+    };
     let url = Url::parse(&text_with_scheme).map_err(|e| wrong(&e))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(wrong(&"only http:// and https:// are supported"));
     }
-    let Some(host) = url.host_str() else { return Err(wrong(&"there is no host")) };
-    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+    let Some(host) = url.host_str() else {
+        return Err(wrong(&"there is no host"));
+    };
+    if url.path() != "/"
+        || url.query().is_some()
+        || url.fragment().is_some()
+        || !url.username().is_empty()
+    {
         return Err(wrong(&"only scheme, host and port belong in it"));
     }
     Ok(match url.port() {
@@ -434,9 +498,12 @@ fn server_url(text: &str) -> Result<String> {
 macro_rules! rpc {
     ($client:expr, $safety:ident, $stub:ident . $method:ident, $message:expr) => {
         $client
-            .unary($crate::retry::Safety::$safety, stringify!($method), $message, |channel, request| async move {
-                $stub(channel).$method(request).await
-            })
+            .unary(
+                $crate::retry::Safety::$safety,
+                stringify!($method),
+                $message,
+                |channel, request| async move { $stub(channel).$method(request).await },
+            )
             .await
     };
 }
@@ -448,15 +515,32 @@ mod tests {
 
     #[test]
     fn addresses_are_normalized() {
-        assert_eq!(server_url("localhost:5000").unwrap(), "http://localhost:5000");
-        assert_eq!(server_url("http://127.0.0.1:5000/").unwrap(), "http://127.0.0.1:5000");
-        assert_eq!(server_url("https://ml.example.org").unwrap(), "https://ml.example.org");
+        assert_eq!(
+            server_url("localhost:5000").unwrap(),
+            "http://localhost:5000"
+        );
+        assert_eq!(
+            server_url("http://127.0.0.1:5000/").unwrap(),
+            "http://127.0.0.1:5000"
+        );
+        assert_eq!(
+            server_url("https://ml.example.org").unwrap(),
+            "https://ml.example.org"
+        );
         assert_eq!(server_url("http://[::1]:7").unwrap(), "http://[::1]:7");
     }
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for bad in ["", "ftp://x", "http://", "http://x/path", "http://user@x", "http://x?q=1", "http://x:99999"] {
+        for bad in [
+            "",
+            "ftp://x",
+            "http://",
+            "http://x/path",
+            "http://user@x",
+            "http://x?q=1",
+            "http://x:99999",
+        ] {
             assert!(matches!(server_url(bad), Err(Error::Misuse(_))), "{bad}");
         }
         assert!(Client::builder().project("").build().is_err());
@@ -465,8 +549,15 @@ mod tests {
 
     #[test]
     fn a_client_is_made_without_runtime_or_server() {
-        let client = Client::builder().url("localhost:1").project("p").build().unwrap();
-        assert_eq!((client.url(), client.project()), ("http://localhost:1", "p"));
+        let client = Client::builder()
+            .url("localhost:1")
+            .project("p")
+            .build()
+            .unwrap();
+        assert_eq!(
+            (client.url(), client.project()),
+            ("http://localhost:1", "p")
+        );
         let again = client.to_builder().build().unwrap();
         assert_eq!(again.project(), "p");
         assert_eq!(client.with_project("q").project(), "q");
@@ -474,11 +565,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_is_not_there_is_a_clear_error() {
-        let policy = RetryPolicy::default().max_attempts(2).backoff(Duration::from_millis(1), Duration::from_millis(1));
+        let policy = RetryPolicy::default()
+            .max_attempts(2)
+            .backoff(Duration::from_millis(1), Duration::from_millis(1));
         // Port 1 of loopback is as good as never taken.
-        let client = Client::builder().url("http://127.0.0.1:1").retry(policy).build().unwrap();
+        let client = Client::builder()
+            .url("http://127.0.0.1:1")
+            .retry(policy)
+            .build()
+            .unwrap();
         let error = client.admin().server_info().await.unwrap_err();
         assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
-        assert!(error.to_string().contains("connection refused; is it running?"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("connection refused; is it running?"),
+            "{error}"
+        );
     }
 }

@@ -34,7 +34,11 @@ pub(crate) fn micros(time: SystemTime) -> i64 {
 /// The time that microseconds since 1970 mean.
 pub(crate) fn from_micros(us: i64) -> SystemTime {
     let distance = Duration::from_micros(us.unsigned_abs());
-    let time = if us >= 0 { UNIX_EPOCH.checked_add(distance) } else { UNIX_EPOCH.checked_sub(distance) };
+    let time = if us >= 0 {
+        UNIX_EPOCH.checked_add(distance)
+    } else {
+        UNIX_EPOCH.checked_sub(distance)
+    };
     time.unwrap_or(UNIX_EPOCH)
 }
 
@@ -43,7 +47,8 @@ pub(crate) fn from_micros(us: i64) -> SystemTime {
 /// # Errors
 /// [`Error::Misuse`] when it is longer than the wire can say.
 pub(crate) fn duration(duration: Duration) -> Result<prost_types::Duration> {
-    prost_types::Duration::try_from(duration).map_err(|_| Error::misuse(format!("{duration:?} is too long")))
+    prost_types::Duration::try_from(duration)
+        .map_err(|_| Error::misuse(format!("{duration:?} is too long")))
 }
 
 /// A length of time from the wire; a negative one is none.
@@ -53,8 +58,10 @@ pub(crate) fn std_duration(duration: prost_types::Duration) -> Duration {
 
 /// A stretch of time for the wire; none where both ends are open.
 pub(crate) fn range(start: Option<SystemTime>, end: Option<SystemTime>) -> Option<pb::TimeRange> {
-    (start.is_some() || end.is_some())
-        .then(|| pb::TimeRange { start: start.map(timestamp), end: end.map(timestamp) })
+    (start.is_some() || end.is_some()).then(|| pb::TimeRange {
+        start: start.map(timestamp),
+        end: end.map(timestamp),
+    })
 }
 
 #[cfg(test)]

@@ -119,15 +119,25 @@ impl Error {
     }
 
     pub(crate) fn data_loss(message: impl Into<String>) -> Self {
-        Self::DataLoss(Box::new(Detail { message: message.into(), reason: "DATA_LOSS".into(), ..Detail::default() }))
+        Self::DataLoss(Box::new(Detail {
+            message: message.into(),
+            reason: "DATA_LOSS".into(),
+            ..Detail::default()
+        }))
     }
 
     pub(crate) fn protocol(missing: &str) -> Self {
-        Self::data_loss(format!("the server's answer has no {missing}; client and server versions may not fit together"))
+        Self::data_loss(format!(
+            "the server's answer has no {missing}; client and server versions may not fit together"
+        ))
     }
 
     pub(crate) fn deadline(message: impl Into<String>) -> Self {
-        let detail = Detail { message: message.into(), reason: "DEADLINE_EXCEEDED".into(), ..Detail::default() };
+        let detail = Detail {
+            message: message.into(),
+            reason: "DEADLINE_EXCEEDED".into(),
+            ..Detail::default()
+        };
         Self::DeadlineExceeded(Box::new(detail))
     }
 
@@ -232,7 +242,10 @@ impl Error {
     /// Decodes a status; `url` is the server that was called and `request_id` the id this client sent.
     pub(crate) fn from_status(status: &Status, url: &str, request_id: &str) -> Self {
         let details = status.get_error_details();
-        let mut detail = Detail { message: status.message().to_owned(), ..Detail::default() };
+        let mut detail = Detail {
+            message: status.message().to_owned(),
+            ..Detail::default()
+        };
         if let Some(info) = details.error_info() {
             detail.reason = info.reason.clone();
             detail.metadata = info.metadata.clone().into_iter().collect();
@@ -240,7 +253,10 @@ impl Error {
         if let Some(bad) = details.bad_request() {
             let violations = bad.field_violations.iter();
             detail.violations = violations
-                .map(|v| FieldViolation { field: v.field.clone(), description: v.description.clone() })
+                .map(|v| FieldViolation {
+                    field: v.field.clone(),
+                    description: v.description.clone(),
+                })
                 .collect();
         }
         if let Some(cause) = transport_cause(status) {
@@ -256,7 +272,8 @@ impl Error {
 
     fn from_code(code: Code, mut detail: Detail, url: &str) -> Self {
         if detail.message.is_empty() {
-            detail.message = format!("the mlplat server at {url} answered {code:?} without a message");
+            detail.message =
+                format!("the mlplat server at {url} answered {code:?} without a message");
         }
         let detail = Box::new(detail);
         match code {
@@ -289,10 +306,15 @@ pub(crate) fn never_sent(status: &Status) -> bool {
     transport_chain(status).any(|error| {
         error.downcast_ref::<io::Error>().is_some_and(|e| {
             use io::ErrorKind as K;
-            matches!(e.kind(), K::ConnectionRefused | K::NotFound | K::HostUnreachable | K::NetworkUnreachable)
+            matches!(
+                e.kind(),
+                K::ConnectionRefused | K::NotFound | K::HostUnreachable | K::NetworkUnreachable
+            )
         }) || {
             let text = error.to_string();
-            text.contains("tcp connect error") || text.contains("dns error") || text.contains("tcp open error")
+            text.contains("tcp connect error")
+                || text.contains("dns error")
+                || text.contains("tcp open error")
         }
     })
 }
@@ -302,7 +324,8 @@ fn transport_cause(status: &Status) -> Option<String> {
     if transport_chain(status).any(|e| e.is::<tonic::TimeoutExpired>()) {
         return None;
     }
-    let transport = transport_chain(status).any(|e| e.is::<tonic::transport::Error>() || e.is::<io::Error>());
+    let transport =
+        transport_chain(status).any(|e| e.is::<tonic::transport::Error>() || e.is::<io::Error>());
     if !transport {
         return None;
     }
@@ -318,11 +341,13 @@ fn transport_cause(status: &Status) -> Option<String> {
 }
 
 fn transport_chain(status: &Status) -> impl Iterator<Item = &(dyn StdError + 'static)> {
-    std::iter::successors(status.source(), |error| error.source())
+    std::iter::successors(status.source(), |&error| error.source())
 }
 
 fn unreachable_message(url: &str, cause: &str) -> String {
-    format!("cannot reach the mlplat server at {url}: {cause}; is it running? start it with `mlplat server`")
+    format!(
+        "cannot reach the mlplat server at {url}: {cause}; is it running? start it with `mlplat server`"
+    )
 }
 
 #[cfg(test)]
@@ -349,11 +374,17 @@ mod tests {
     #[test]
     fn violations_are_listed_below_the_message() {
         let mut details = ErrorDetails::new();
-        details.add_bad_request_violation("name", "must not be empty").add_bad_request_violation("ttl", "is negative");
-        let status = Status::with_error_details(Code::InvalidArgument, "2 fields are wrong", details);
+        details
+            .add_bad_request_violation("name", "must not be empty")
+            .add_bad_request_violation("ttl", "is negative");
+        let status =
+            Status::with_error_details(Code::InvalidArgument, "2 fields are wrong", details);
         let error = Error::from_status(&status, "http://x", "");
         assert_eq!(error.violations().len(), 2);
-        assert_eq!(error.to_string(), "2 fields are wrong\n  - name: must not be empty\n  - ttl: is negative");
+        assert_eq!(
+            error.to_string(),
+            "2 fields are wrong\n  - name: must not be empty\n  - ttl: is negative"
+        );
         assert_eq!(error.reason(), "INVALID_ARGUMENT");
     }
 
@@ -373,7 +404,8 @@ mod tests {
 
     #[test]
     fn context_goes_before_the_message() {
-        let error = Error::from_status(&Status::unavailable("draining"), "http://x", "").context("upload of a.bin");
+        let error = Error::from_status(&Status::unavailable("draining"), "http://x", "")
+            .context("upload of a.bin");
         assert_eq!(error.to_string(), "upload of a.bin: draining");
         assert!(!never_sent(&Status::unavailable("draining")));
     }

@@ -23,7 +23,10 @@ impl SourceError {
     }
 
     /// The outcome of `call`, or the error of the source, whichever is first.
-    pub(crate) async fn or<T>(&mut self, call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+    pub(crate) async fn or<T>(
+        &mut self,
+        call: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, CallError> {
         tokio::select! {
             biased;
             error = self.arrived() => Err(CallError::Final(error)),
@@ -39,18 +42,21 @@ where
     S: Stream<Item = Result<T, Error>> + Send + 'static,
 {
     let (failed, failure) = oneshot::channel();
-    let messages = stream::unfold((source.boxed(), Some(failed)), |(mut source, mut failed)| async move {
-        match source.next().await? {
-            Ok(message) => Some((message, (source, failed))),
-            Err(error) => {
-                if let Some(failed) = failed.take() {
-                    // Nobody listens only when the call is over already.
-                    let _ = failed.send(error);
+    let messages = stream::unfold(
+        (source.boxed(), Some(failed)),
+        |(mut source, mut failed)| async move {
+            match source.next().await? {
+                Ok(message) => Some((message, (source, failed))),
+                Err(error) => {
+                    if let Some(failed) = failed.take() {
+                        // Nobody listens only when the call is over already.
+                        let _ = failed.send(error);
+                    }
+                    pending().await
                 }
-                pending().await
             }
-        }
-    });
+        },
+    );
     (messages, SourceError(failure))
 }
 
@@ -62,14 +68,18 @@ mod tests {
     async fn a_source_that_fails_ends_the_call_with_its_error() {
         let source = stream::iter([Ok(1), Err(Error::misuse("disk on fire"))]);
         let (messages, mut failure) = outgoing(source);
-        let outcome = failure.or(async { Ok(messages.collect::<Vec<i32>>().await) }).await;
+        let outcome = failure
+            .or(async { Ok(messages.collect::<Vec<i32>>().await) })
+            .await;
         assert!(matches!(outcome, Err(CallError::Final(e)) if e.to_string() == "disk on fire"));
     }
 
     #[tokio::test]
     async fn a_source_that_ends_leaves_the_outcome_to_the_call() {
         let (messages, mut failure) = outgoing(stream::iter([Ok(1), Ok(2)]));
-        let outcome = failure.or(async { Ok(messages.collect::<Vec<i32>>().await) }).await;
+        let outcome = failure
+            .or(async { Ok(messages.collect::<Vec<i32>>().await) })
+            .await;
         assert_eq!(outcome.unwrap(), [1, 2]);
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The items of a list, over all of its pages, in order. A `Stream` of `Result<T>`; after an error it ends.
 #[must_use = "nothing is asked for before it is polled"]
@@ -26,12 +26,16 @@ impl<T: Send + 'static> Paged<T> {
         Fut: Future<Output = Result<(Vec<T>, String)>> + Send + 'static,
     {
         let pages = stream::try_unfold((Some(String::new()), fetch), |(token, fetch)| async move {
-            let Some(token) = token else { return Ok(None) };
+            let Some(token) = token else {
+                return Ok::<_, Error>(None);
+            };
             let (items, next) = fetch(token).await?;
             let next = (!next.is_empty()).then_some(next);
             Ok(Some((stream::iter(items).map(Ok), (next, fetch))))
         });
-        Self { items: pages.try_flatten().boxed() }
+        Self {
+            items: pages.try_flatten().boxed(),
+        }
     }
 
     /// The next item; none at the end.
@@ -71,7 +75,6 @@ impl<T> std::fmt::Debug for Paged<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Error;
 
     fn three_pages() -> Paged<u32> {
         Paged::new(|token| async move {

@@ -38,7 +38,10 @@ impl Default for RetryPolicy {
 impl RetryPolicy {
     /// Never tries again.
     pub fn none() -> Self {
-        Self { max_attempts: 1, ..Self::default() }
+        Self {
+            max_attempts: 1,
+            ..Self::default()
+        }
     }
 
     /// Sets the number of tries in all.
@@ -57,15 +60,21 @@ impl RetryPolicy {
 
     /// The longest wait after try number `attempt` (from 1).
     fn ceiling(&self, attempt: u32) -> Duration {
-        let growth = self.multiplier.max(1.0).powi(attempt.saturating_sub(1).min(64) as i32);
+        let growth = self
+            .multiplier
+            .max(1.0)
+            .powi(attempt.saturating_sub(1).min(64) as i32);
         let wait = self.initial_backoff.as_secs_f64() * growth;
-        Duration::try_from_secs_f64(wait).unwrap_or(self.max_backoff).min(self.max_backoff)
+        Duration::try_from_secs_f64(wait)
+            .unwrap_or(self.max_backoff)
+            .min(self.max_backoff)
     }
 
     /// How long to wait after try number `attempt` (from 1): half of the ceiling for certain, the other half by `jitter`
     /// in 0..=1, so that clients which failed together do not come back together.
     pub(crate) fn wait(&self, attempt: u32, jitter: f64) -> Duration {
-        self.ceiling(attempt).mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0))
+        self.ceiling(attempt)
+            .mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0))
     }
 
     /// Whether to try again after `status` in try number `attempt` (from 1).
@@ -74,7 +83,9 @@ impl RetryPolicy {
             return false;
         }
         match safety {
-            Safety::Repeatable => status.code() == Code::Unavailable || never_sent(status) || connection_lost(status),
+            Safety::Repeatable => {
+                status.code() == Code::Unavailable || never_sent(status) || connection_lost(status)
+            }
             Safety::Once => never_sent(status),
         }
     }
@@ -134,7 +145,8 @@ mod tests {
 
     #[test]
     fn what_was_never_sent_is_always_repeated() {
-        let status = Status::from_error(Box::new(io::Error::from(io::ErrorKind::ConnectionRefused)));
+        let status =
+            Status::from_error(Box::new(io::Error::from(io::ErrorKind::ConnectionRefused)));
         assert!(RetryPolicy::default().again(1, Safety::Once, &status));
     }
 

@@ -60,7 +60,10 @@ impl FromStr for TraceParent {
     fn from_str(text: &str) -> Result<Self> {
         let parts: Vec<&str> = text.split('-').collect();
         let hex = |part: &str, length: usize| {
-            part.len() == length && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+            part.len() == length
+                && part
+                    .bytes()
+                    .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         };
         let zero = |part: &str| part.bytes().all(|b| b == b'0');
         match parts[..] {
@@ -73,16 +76,23 @@ impl FromStr for TraceParent {
                     && !zero(span)
                     && hex(flags, 2) =>
             {
-                Ok(Self { parent: text.to_owned(), state: String::new() })
+                Ok(Self {
+                    parent: text.to_owned(),
+                    state: String::new(),
+                })
             }
-            _ => Err(Error::misuse(format!("`{text}` is not a W3C traceparent (00-<trace id>-<span id>-<flags>)"))),
+            _ => Err(Error::misuse(format!(
+                "`{text}` is not a W3C traceparent (00-<trace id>-<span id>-<flags>)"
+            ))),
         }
     }
 }
 
 /// Puts the current trace context into the headers of a call.
 pub(crate) fn inject(headers: &mut MetadataMap) {
-    let Some(current) = TraceParent::current() else { return };
+    let Some(current) = TraceParent::current() else {
+        return;
+    };
     if let Ok(value) = MetadataValue::try_from(current.parent) {
         headers.insert("traceparent", value);
     }
@@ -103,7 +113,12 @@ mod tests {
 
     #[test]
     fn malformed_parents_are_refused() {
-        for bad in ["", "00-0-0-00", "00-00000000000000000000000000000000-b7ad6b7169203331-01", "ff-x"] {
+        for bad in [
+            "",
+            "00-0-0-00",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "ff-x",
+        ] {
             assert!(bad.parse::<TraceParent>().is_err(), "{bad}");
         }
         assert!(PARENT_TEXT.parse::<TraceParent>().is_ok());

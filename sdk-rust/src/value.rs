@@ -6,8 +6,8 @@ use std::{sync::Arc, time::SystemTime};
 
 use arrow::{
     array::{
-        Array, ArrayRef, BinaryArray, BooleanArray, Float32Array, Float64Array, Int64Array, RecordBatch, StringArray,
-        TimestampNanosecondArray, UInt64Array, new_null_array,
+        Array, ArrayRef, BinaryArray, BooleanArray, Float32Array, Float64Array, Int64Array,
+        RecordBatch, StringArray, TimestampNanosecondArray, UInt64Array, new_null_array,
     },
     compute::{cast, concat},
     datatypes::{DataType, Field, Schema},
@@ -133,20 +133,26 @@ impl Value {
             Self::Float(v) => Arc::new(Float64Array::from(vec![*v])),
             Self::Text(v) => Arc::new(StringArray::from(vec![v.as_str()])),
             Self::Bytes(v) => Arc::new(BinaryArray::from(vec![v.as_slice()])),
-            Self::Timestamp(v) => Arc::new(TimestampNanosecondArray::from(vec![nanos(*v)?]).with_timezone("UTC")),
+            Self::Timestamp(v) => {
+                Arc::new(TimestampNanosecondArray::from(vec![nanos(*v)?]).with_timezone("UTC"))
+            }
             Self::Arrow(array) => array.clone(),
         }))
     }
 
     fn natural_type(&self) -> Option<DataType> {
-        self.to_array().ok().flatten().map(|array| array.data_type().clone())
+        self.to_array()
+            .ok()
+            .flatten()
+            .map(|array| array.data_type().clone())
     }
 }
 
 fn nanos(time: SystemTime) -> Result<i64> {
     let t = timestamp(time);
     let total = i128::from(t.seconds) * 1_000_000_000 + i128::from(t.nanos);
-    i64::try_from(total).map_err(|_| Error::misuse(format!("{time:?} does not fit into 64-bit nanoseconds")))
+    i64::try_from(total)
+        .map_err(|_| Error::misuse(format!("{time:?} does not fit into 64-bit nanoseconds")))
 }
 
 /// A column of values. Without a type it is the natural one of the first value that is not null, or `Null`.
@@ -154,7 +160,12 @@ fn nanos(time: SystemTime) -> Result<i64> {
 /// # Errors
 /// [`Error::Arrow`] when a value cannot be of that type.
 pub(crate) fn column(values: &[Value], data_type: Option<&DataType>) -> Result<ArrayRef> {
-    let natural = || values.iter().find_map(Value::natural_type).unwrap_or(DataType::Null);
+    let natural = || {
+        values
+            .iter()
+            .find_map(Value::natural_type)
+            .unwrap_or(DataType::Null)
+    };
     let data_type = data_type.cloned().unwrap_or_else(natural);
     let mut cells = Vec::with_capacity(values.len());
     for value in values {
@@ -173,7 +184,10 @@ pub(crate) fn column(values: &[Value], data_type: Option<&DataType>) -> Result<A
 
 fn encode_scalar(array: &ArrayRef) -> Result<Vec<u8>> {
     if array.len() != 1 {
-        return Err(Error::misuse(format!("an Arrow value must have length 1, not {}", array.len())));
+        return Err(Error::misuse(format!(
+            "an Arrow value must have length 1, not {}",
+            array.len()
+        )));
     }
     let schema = Schema::new(vec![Field::new("value", array.data_type().clone(), true)]);
     let batch = RecordBatch::try_new(Arc::new(schema), vec![array.clone()])?;
@@ -184,21 +198,32 @@ fn encode_scalar(array: &ArrayRef) -> Result<Vec<u8>> {
 
 fn decode_scalar(bytes: &[u8]) -> Result<ArrayRef> {
     let mut reader = StreamReader::try_new(bytes, None)?;
-    let batch = reader.next().transpose()?.filter(|batch| batch.num_rows() == 1 && batch.num_columns() == 1);
-    batch.map(|batch| batch.column(0).clone()).ok_or_else(|| Error::protocol("single value in an Arrow value"))
+    let batch = reader
+        .next()
+        .transpose()?
+        .filter(|batch| batch.num_rows() == 1 && batch.num_columns() == 1);
+    batch
+        .map(|batch| batch.column(0).clone())
+        .ok_or_else(|| Error::protocol("single value in an Arrow value"))
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
-    use arrow::{array::{ListArray, AsArray as _}, datatypes::{Int32Type, TimestampMicrosecondType, TimeUnit}};
+    use arrow::{
+        array::{AsArray as _, ListArray},
+        datatypes::{Int32Type, TimeUnit, TimestampMicrosecondType},
+    };
 
     use super::*;
 
     #[test]
     fn values_survive_the_wire() {
-        let list: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>([Some([Some(1), None])]));
+        let list: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>([Some([
+            Some(1),
+            None,
+        ])]));
         let values = [
             Value::Null,
             true.into(),
@@ -212,9 +237,14 @@ mod tests {
             Value::Arrow(list),
         ];
         for value in values {
-            assert_eq!(Value::from_proto(value.clone().into_proto().unwrap()).unwrap(), value);
+            assert_eq!(
+                Value::from_proto(value.clone().into_proto().unwrap()).unwrap(),
+                value
+            );
         }
-        let broken = pb::Value { kind: Some(Kind::ArrowValue(vec![1, 2, 3])) };
+        let broken = pb::Value {
+            kind: Some(Kind::ArrowValue(vec![1, 2, 3])),
+        };
         assert!(Value::from_proto(broken).is_err());
     }
 
@@ -222,12 +252,22 @@ mod tests {
     fn columns_take_the_type_asked_for() {
         let values = [Value::Null, Value::Int(7)];
         let array = column(&values, Some(&DataType::Int32)).unwrap();
-        assert_eq!(array.as_primitive::<Int32Type>().iter().collect::<Vec<_>>(), [None, Some(7)]);
+        assert_eq!(
+            array.as_primitive::<Int32Type>().iter().collect::<Vec<_>>(),
+            [None, Some(7)]
+        );
         assert_eq!(column(&values, None).unwrap().data_type(), &DataType::Int64);
-        assert_eq!(column(&[Value::Null], None).unwrap().data_type(), &DataType::Null);
+        assert_eq!(
+            column(&[Value::Null], None).unwrap().data_type(),
+            &DataType::Null
+        );
 
         let time = [Value::Timestamp(UNIX_EPOCH + Duration::from_micros(3))];
-        let array = column(&time, Some(&DataType::Timestamp(TimeUnit::Microsecond, None))).unwrap();
+        let array = column(
+            &time,
+            Some(&DataType::Timestamp(TimeUnit::Microsecond, None)),
+        )
+        .unwrap();
         assert_eq!(array.as_primitive::<TimestampMicrosecondType>().value(0), 3);
     }
 }

@@ -83,14 +83,21 @@ impl OnProgress {
 
     fn report(&self, done_bytes: u64, total_bytes: u64) {
         if let Some(f) = &self.0 {
-            f(TransferProgress { done_bytes, total_bytes });
+            f(TransferProgress {
+                done_bytes,
+                total_bytes,
+            });
         }
     }
 }
 
 impl fmt::Debug for OnProgress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "OnProgress(set)" } else { "OnProgress(none)" })
+        f.write_str(if self.0.is_some() {
+            "OnProgress(set)"
+        } else {
+            "OnProgress(none)"
+        })
     }
 }
 
@@ -145,13 +152,20 @@ impl Artifacts {
             path: path::checked(path)?,
         };
         let answer = rpc!(self.client, Repeatable, artifacts.get_artifact, request)?;
-        answer.artifact.map(Artifact::from).ok_or_else(|| Error::protocol("artifact"))
+        answer
+            .artifact
+            .map(Artifact::from)
+            .ok_or_else(|| Error::protocol("artifact"))
     }
 
     /// The files of a run by path: one file, those below a directory, or (`path` empty) all.
     pub fn list(&self, run_id: &str, path: &str) -> Paged<Artifact> {
         let checked = checked_run_id(run_id).and_then(|id| {
-            let path = if path.is_empty() { String::new() } else { path::checked(path)? };
+            let path = if path.is_empty() {
+                String::new()
+            } else {
+                path::checked(path)?
+            };
             Ok((id, path))
         });
         let (client, checked) = (self.client.clone(), checked.map_err(|e| e.to_string()));
@@ -160,9 +174,18 @@ impl Artifacts {
             async move {
                 let (run_id, path) = checked.map_err(Error::misuse)?;
                 let project = client.project().to_owned();
-                let request = pb::ListArtifactsRequest { project, run_id, path, page_size: 1000, page_token };
+                let request = pb::ListArtifactsRequest {
+                    project,
+                    run_id,
+                    path,
+                    page_size: 1000,
+                    page_token,
+                };
                 let answer = rpc!(client, Repeatable, artifacts.list_artifacts, request)?;
-                Ok((answer.artifacts.into_iter().map(Artifact::from).collect(), answer.next_page_token))
+                Ok((
+                    answer.artifacts.into_iter().map(Artifact::from).collect(),
+                    answer.next_page_token,
+                ))
             }
         })
     }

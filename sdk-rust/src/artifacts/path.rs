@@ -11,7 +11,11 @@ const MAX_BYTES: usize = 1000;
 /// The path as the contracts want it; a single `/` at the end is dropped.
 pub(super) fn checked(path: &str) -> Result<String> {
     let path = path.strip_suffix('/').unwrap_or(path);
-    let wrong = |why: &str| Err(Error::misuse(format!("`{path}` cannot be the path of an artifact: {why}")));
+    let wrong = |why: &str| {
+        Err(Error::misuse(format!(
+            "`{path}` cannot be the path of an artifact: {why}"
+        )))
+    };
     if path.is_empty() {
         return wrong("it is empty");
     }
@@ -38,23 +42,36 @@ pub(super) fn checked(path: &str) -> Result<String> {
 pub(super) fn checked_local(path: &str) -> Result<String> {
     let path = checked(path)?;
     // On some systems more than `/` is special, e.g. `C:` or `\`.
-    if Path::new(&path).components().all(|part| matches!(part, Component::Normal(_))) {
+    if Path::new(&path)
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)))
+    {
         Ok(path)
     } else {
-        Err(Error::misuse(format!("artifact `{path}` cannot be a local file on this system")))
+        Err(Error::misuse(format!(
+            "artifact `{path}` cannot be a local file on this system"
+        )))
     }
 }
 
 /// `directory/name`, or `name` where the directory is empty.
 pub(super) fn joined(directory: &str, name: &str) -> Result<String> {
-    if directory.is_empty() { checked(name) } else { checked(&format!("{}/{name}", checked(directory)?)) }
+    if directory.is_empty() {
+        checked(name)
+    } else {
+        checked(&format!("{}/{name}", checked(directory)?))
+    }
 }
 
 /// The last part of a local path as text.
 pub(super) fn file_name(local: &Path) -> Result<String> {
     let name = local.file_name().and_then(|name| name.to_str());
-    name.map(str::to_owned)
-        .ok_or_else(|| Error::misuse(format!("`{}` has no file name in UTF-8 that an artifact could have", local.display())))
+    name.map(str::to_owned).ok_or_else(|| {
+        Error::misuse(format!(
+            "`{}` has no file name in UTF-8 that an artifact could have",
+            local.display()
+        ))
+    })
 }
 
 #[cfg(test)]
@@ -63,7 +80,15 @@ mod tests {
 
     #[test]
     fn good_paths_pass() {
-        for good in ["a", "a/b.c", "weights/epoch=1.pt", ".hidden", "..a", "a b", "ä/ö"] {
+        for good in [
+            "a",
+            "a/b.c",
+            "weights/epoch=1.pt",
+            ".hidden",
+            "..a",
+            "a b",
+            "ä/ö",
+        ] {
             assert_eq!(checked(good).unwrap(), good);
             assert_eq!(checked_local(good).unwrap(), good);
         }
@@ -75,7 +100,18 @@ mod tests {
     #[test]
     fn bad_paths_are_refused() {
         let long = "x".repeat(1001);
-        for bad in ["", "/", "/a", "..", "a/../b", "./a", "a//b", "a\nb", "a/\0", long.as_str()] {
+        for bad in [
+            "",
+            "/",
+            "/a",
+            "..",
+            "a/../b",
+            "./a",
+            "a//b",
+            "a\nb",
+            "a/\0",
+            long.as_str(),
+        ] {
             assert!(matches!(checked(bad), Err(Error::Misuse(_))), "{bad:?}");
         }
         assert!(joined("..", "a").is_err());

@@ -56,12 +56,22 @@ pub(super) fn scan(local: &Path, directory: &str) -> Result<(Vec<LocalFile>, Vec
         return Ok((vec![hashed(root, top)?], Vec::new()));
     }
     if !kind.is_dir() {
-        return Err(Error::misuse(format!("`{}` is neither a file nor a directory", local.display())));
+        return Err(Error::misuse(format!(
+            "`{}` is neither a file nor a directory",
+            local.display()
+        )));
     }
-    let mut walk = Walk { root: root.clone(), files: Vec::new(), skipped: Vec::new() };
+    let mut walk = Walk {
+        root: root.clone(),
+        files: Vec::new(),
+        skipped: Vec::new(),
+    };
     walk.directory(&root, &top, 0)?;
     if walk.files.is_empty() {
-        return Err(Error::misuse(format!("`{}` has no files to upload", local.display())));
+        return Err(Error::misuse(format!(
+            "`{}` has no files to upload",
+            local.display()
+        )));
     }
     Ok((walk.files, walk.skipped))
 }
@@ -75,13 +85,21 @@ struct Walk {
 impl Walk {
     fn directory(&mut self, local: &Path, path: &str, depth: usize) -> Result<()> {
         if depth > MAX_DEPTH {
-            return Err(Error::misuse(format!("`{}` is nested deeper than {MAX_DEPTH} directories", local.display())));
+            return Err(Error::misuse(format!(
+                "`{}` is nested deeper than {MAX_DEPTH} directories",
+                local.display()
+            )));
         }
         let entries = fs::read_dir(local).map_err(|e| Error::io(local, e))?;
-        let mut entries = entries.collect::<Result<Vec<_>, _>>().map_err(|e| Error::io(local, e))?;
+        let mut entries = entries
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e| Error::io(local, e))?;
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
-            let (local, kind) = (entry.path(), entry.file_type().map_err(|e| Error::io(&entry.path(), e))?);
+            let (local, kind) = (
+                entry.path(),
+                entry.file_type().map_err(|e| Error::io(&entry.path(), e))?,
+            );
             let path = path::joined(path, &path::file_name(&local)?)?;
             if kind.is_dir() {
                 self.directory(&local, &path, depth + 1)?;
@@ -102,11 +120,17 @@ impl Walk {
             return Ok(());
         };
         if !target.starts_with(&self.root) {
-            self.skip(local, "it is a symbolic link that leads out of the directory");
+            self.skip(
+                local,
+                "it is a symbolic link that leads out of the directory",
+            );
         } else if target.is_file() {
             self.file(target, path)?;
         } else {
-            self.skip(local, "it is a symbolic link to a directory, whose files are uploaded where they are");
+            self.skip(
+                local,
+                "it is a symbolic link to a directory, whose files are uploaded where they are",
+            );
         }
         Ok(())
     }
@@ -114,7 +138,9 @@ impl Walk {
     fn file(&mut self, local: PathBuf, path: String) -> Result<()> {
         if self.files.len() >= MAX_FILES {
             let root = self.root.display();
-            return Err(Error::misuse(format!("`{root}` has more than {MAX_FILES} files; upload an archive of it")));
+            return Err(Error::misuse(format!(
+                "`{root}` has more than {MAX_FILES} files; upload an archive of it"
+            )));
         }
         self.files.push(hashed(local, path)?);
         Ok(())
@@ -122,7 +148,10 @@ impl Walk {
 
     fn skip(&mut self, local: PathBuf, why: &str) {
         tracing::warn!(path = %local.display(), why, "not uploaded");
-        self.skipped.push(Skipped { local, why: why.to_owned() });
+        self.skipped.push(Skipped {
+            local,
+            why: why.to_owned(),
+        });
     }
 }
 
@@ -142,7 +171,12 @@ fn hashed(local: PathBuf, path: String) -> Result<LocalFile> {
             Err(e) => return Err(Error::io(&local, e)),
         }
     }
-    Ok(LocalFile { local, path, size_bytes, sha256: hex::encode(digest.finalize()) })
+    Ok(LocalFile {
+        local,
+        path,
+        size_bytes,
+        sha256: hex::encode(digest.finalize()),
+    })
 }
 
 #[cfg(test)]
@@ -161,7 +195,10 @@ mod tests {
         let (files, skipped) = scan(&file, "models").unwrap();
         assert_eq!(paths(&files), ["models/model.pkl"]);
         assert_eq!(files[0].size_bytes, 3);
-        assert_eq!(files[0].sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            files[0].sha256,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
         assert!(skipped.is_empty());
     }
 
@@ -194,13 +231,19 @@ mod tests {
         let (files, skipped) = scan(&root, "").unwrap();
         assert_eq!(paths(&files), ["out/inside", "out/real"]);
         assert_eq!(skipped.len(), 4);
-        assert!(files.iter().all(|f| f.local.starts_with(dir.path().canonicalize().unwrap().join("out"))));
+        assert!(files.iter().all(|f| {
+            f.local
+                .starts_with(dir.path().canonicalize().unwrap().join("out"))
+        }));
     }
 
     #[test]
     fn nothing_to_upload_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(scan(dir.path(), ""), Err(Error::Misuse(_))));
-        assert!(matches!(scan(&dir.path().join("none"), ""), Err(Error::Io(..))));
+        assert!(matches!(
+            scan(&dir.path().join("none"), ""),
+            Err(Error::Io(..))
+        ));
     }
 }

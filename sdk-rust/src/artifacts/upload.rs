@@ -52,7 +52,12 @@ impl Artifacts {
     /// # Errors
     /// [`Error::Io`] when it cannot be read, [`Error::Misuse`] for names that artifacts cannot have,
     /// [`Error::NotFound`] when there is no such run.
-    pub async fn upload(&self, run_id: &str, local: impl AsRef<Path>, options: UploadOptions) -> Result<Uploaded> {
+    pub async fn upload(
+        &self,
+        run_id: &str,
+        local: impl AsRef<Path>,
+        options: UploadOptions,
+    ) -> Result<Uploaded> {
         let run_id = checked_run_id(run_id)?;
         let (files, skipped) = self.scan(local.as_ref(), &options).await?;
         self.upload_files(&run_id, files, skipped, options).await
@@ -60,24 +65,41 @@ impl Artifacts {
 
     /// The path that a local file or directory has in the run: where the same content is already, else where it is uploaded
     /// to. What is not local is taken as a path of the run.
-    pub(crate) async fn path_in_run(&self, run_id: &str, path: &Path, progress: OnProgress) -> Result<String> {
+    pub(crate) async fn path_in_run(
+        &self,
+        run_id: &str,
+        path: &Path,
+        progress: OnProgress,
+    ) -> Result<String> {
         let options = UploadOptions::default().progress(progress);
-        if tokio::fs::try_exists(path).await.map_err(|e| Error::io(path, e))? {
+        if tokio::fs::try_exists(path)
+            .await
+            .map_err(|e| Error::io(path, e))?
+        {
             let (files, skipped) = self.scan(path, &options).await?;
             let logged = self.list(run_id, "").collect(None).await?;
             return match logged_at(&files, &logged) {
                 Some(path) => Ok(path),
-                None => Ok(self.upload_files(run_id, files, skipped, options).await?.path),
+                None => Ok(self
+                    .upload_files(run_id, files, skipped, options)
+                    .await?
+                    .path),
             };
         }
         let neither = || {
             Error::NotFound(Box::new(Detail {
-                message: format!("`{}` is neither a local file or directory nor an artifact of run {run_id}", path.display()),
+                message: format!(
+                    "`{}` is neither a local file or directory nor an artifact of run {run_id}",
+                    path.display()
+                ),
                 reason: "ARTIFACT_NOT_FOUND".into(),
                 ..Detail::default()
             }))
         };
-        let inside = path.to_str().and_then(|text| super::path::checked(text).ok()).ok_or_else(neither)?;
+        let inside = path
+            .to_str()
+            .and_then(|text| super::path::checked(text).ok())
+            .ok_or_else(neither)?;
         match self.list(run_id, &inside).next().await? {
             Some(_) => Ok(inside),
             None => Err(neither()),
@@ -85,10 +107,15 @@ impl Artifacts {
     }
 
     /// Lists and hashes local files, off the async threads.
-    pub(super) async fn scan(&self, local: &Path, options: &UploadOptions) -> Result<(Vec<LocalFile>, Vec<Skipped>)> {
+    pub(super) async fn scan(
+        &self,
+        local: &Path,
+        options: &UploadOptions,
+    ) -> Result<(Vec<LocalFile>, Vec<Skipped>)> {
         let (local, directory) = (PathBuf::from(local), options.directory.clone());
         let scan = tokio::task::spawn_blocking(move || tree::scan(&local, &directory));
-        scan.await.map_err(|e| Error::misuse(format!("reading the files was interrupted: {e}")))?
+        scan.await
+            .map_err(|e| Error::misuse(format!("reading the files was interrupted: {e}")))?
     }
 
     pub(super) async fn upload_files(
@@ -100,24 +127,54 @@ impl Artifacts {
     ) -> Result<Uploaded> {
         let path = top_of(&files, &options.directory);
         let total = files.iter().map(|f| f.size_bytes).sum();
-        let meter = Arc::new(Meter { done: AtomicU64::new(0), total, options });
-        let uploads = files.into_iter().map(|file| self.upload_file(run_id, file, meter.clone()));
-        let artifacts = stream::iter(uploads).buffered(PARALLEL_FILES).try_collect().await?;
-        Ok(Uploaded { path, artifacts, skipped })
+        let meter = Arc::new(Meter {
+            done: AtomicU64::new(0),
+            total,
+            options,
+        });
+        let uploads = files
+            .into_iter()
+            .map(|file| self.upload_file(run_id, file, meter.clone()));
+        let artifacts = stream::iter(uploads)
+            .buffered(PARALLEL_FILES)
+            .try_collect()
+            .await?;
+        Ok(Uploaded {
+            path,
+            artifacts,
+            skipped,
+        })
     }
 
-    async fn upload_file(&self, run_id: &str, file: LocalFile, meter: Arc<Meter>) -> Result<Artifact> {
-        let upload = self.client.streaming(Safety::Repeatable, "upload_artifact", |request_id, remaining| {
-            let (file, meter) = (&file, meter.clone());
-            async move {
-                let (messages, mut failure) = outgoing(self.messages(run_id, file, meter));
-                let request = self.client.request(messages, remaining, &request_id);
-                let mut stub = artifacts(self.client.channel());
-                let answer = failure.or(async { Ok(stub.upload_artifact(request).await?) }).await?.into_inner();
-                answer.artifact.map(Artifact::from).ok_or_else(|| CallError::Final(Error::protocol("artifact")))
-            }
-        });
-        upload.await.map_err(|e| e.context(format_args!("upload of {}", file.local.display())))
+    async fn upload_file(
+        &self,
+        run_id: &str,
+        file: LocalFile,
+        meter: Arc<Meter>,
+    ) -> Result<Artifact> {
+        let upload = self.client.streaming(
+            Safety::Repeatable,
+            "upload_artifact",
+            |request_id, remaining| {
+                let (file, meter) = (&file, meter.clone());
+                async move {
+                    let (messages, mut failure) = outgoing(self.messages(run_id, file, meter));
+                    let request = self.client.request(messages, remaining, &request_id);
+                    let mut stub = artifacts(self.client.channel());
+                    let answer = failure
+                        .or(async { Ok(stub.upload_artifact(request).await?) })
+                        .await?
+                        .into_inner();
+                    answer
+                        .artifact
+                        .map(Artifact::from)
+                        .ok_or_else(|| CallError::Final(Error::protocol("artifact")))
+                }
+            },
+        );
+        upload
+            .await
+            .map_err(|e| e.context(format_args!("upload of {}", file.local.display())))
     }
 
     /// The header, then the content in parts.
@@ -135,7 +192,9 @@ impl Artifacts {
             sha256: file.sha256.clone(),
             media_type: meter.options.media_type.clone(),
         };
-        let header = pb::UploadArtifactRequest { part: Some(Part::Header(header)) };
+        let header = pb::UploadArtifactRequest {
+            part: Some(Part::Header(header)),
+        };
         let local = file.local.clone();
         let chunks = stream::try_unfold((None, local), move |(file, local)| {
             let meter = meter.clone();
@@ -146,7 +205,10 @@ impl Artifacts {
                 };
                 let mut buffer = BytesMut::with_capacity(BUFFER_BYTES);
                 while buffer.len() < BUFFER_BYTES {
-                    let read = file.read_buf(&mut buffer).await.map_err(|e| Error::io(&local, e))?;
+                    let read = file
+                        .read_buf(&mut buffer)
+                        .await
+                        .map_err(|e| Error::io(&local, e))?;
                     if read == 0 {
                         break;
                     }
@@ -156,8 +218,13 @@ impl Artifacts {
                 }
                 let length = buffer.len() as u64;
                 let done = meter.done.fetch_add(length, Ordering::Relaxed) + length;
-                meter.options.progress.report(done.min(meter.total), meter.total);
-                let message = pb::UploadArtifactRequest { part: Some(Part::Chunk(buffer.freeze())) };
+                meter
+                    .options
+                    .progress
+                    .report(done.min(meter.total), meter.total);
+                let message = pb::UploadArtifactRequest {
+                    part: Some(Part::Chunk(buffer.freeze())),
+                };
                 Ok(Some((message, (Some(file), local))))
             }
         });
@@ -168,9 +235,16 @@ impl Artifacts {
 /// Where the run has exactly these files already: the path of the file or directory that was given, wherever it was put.
 fn logged_at(files: &[LocalFile], logged: &[Artifact]) -> Option<String> {
     let top = top_of(files, "");
-    let known: HashMap<&str, &str> = logged.iter().map(|a| (a.path.as_str(), a.sha256.as_str())).collect();
+    let known: HashMap<&str, &str> = logged
+        .iter()
+        .map(|a| (a.path.as_str(), a.sha256.as_str()))
+        .collect();
     let first = files.first()?;
-    let same = |path: &str, file: &LocalFile| known.get(path).is_some_and(|sha| sha.eq_ignore_ascii_case(&file.sha256));
+    let same = |path: &str, file: &LocalFile| {
+        known
+            .get(path)
+            .is_some_and(|sha| sha.eq_ignore_ascii_case(&file.sha256))
+    };
     // The shortest path first, so that a file at the top is preferred to its copies.
     let mut prefixes: Vec<&str> = logged
         .iter()
@@ -181,18 +255,34 @@ fn logged_at(files: &[LocalFile], logged: &[Artifact]) -> Option<String> {
     prefixes.into_iter().find_map(|prefix| {
         let here = format!("{prefix}{top}");
         let below = format!("{here}/");
-        let count = logged.iter().filter(|a| a.path == here || a.path.starts_with(&below)).count();
-        let all = files.iter().all(|file| same(&format!("{prefix}{}", file.path), file));
+        let count = logged
+            .iter()
+            .filter(|a| a.path == here || a.path.starts_with(&below))
+            .count();
+        let all = files
+            .iter()
+            .all(|file| same(&format!("{prefix}{}", file.path), file));
         (all && count == files.len()).then_some(here)
     })
 }
 
 /// The path of the file or directory that was given: the first part below the target directory.
 fn top_of(files: &[LocalFile], directory: &str) -> String {
-    let Some(first) = files.first() else { return String::new() };
+    let Some(first) = files.first() else {
+        return String::new();
+    };
     let directory = directory.trim_end_matches('/');
-    let depth = if directory.is_empty() { 1 } else { directory.split('/').count() + 1 };
-    first.path.split('/').take(depth).collect::<Vec<_>>().join("/")
+    let depth = if directory.is_empty() {
+        1
+    } else {
+        directory.split('/').count() + 1
+    };
+    first
+        .path
+        .split('/')
+        .take(depth)
+        .collect::<Vec<_>>()
+        .join("/")
 }
 
 #[cfg(test)]
@@ -202,28 +292,67 @@ mod tests {
     use super::*;
 
     fn local(path: &str, sha256: &str) -> LocalFile {
-        LocalFile { local: PathBuf::new(), path: path.to_owned(), size_bytes: 0, sha256: sha256.to_owned() }
+        LocalFile {
+            local: PathBuf::new(),
+            path: path.to_owned(),
+            size_bytes: 0,
+            sha256: sha256.to_owned(),
+        }
     }
 
     fn logged(path: &str, sha256: &str) -> Artifact {
         let (path, sha256) = (path.to_owned(), sha256.to_owned());
-        Artifact { path, size_bytes: 0, sha256, media_type: String::new(), created_at: UNIX_EPOCH }
+        Artifact {
+            path,
+            size_bytes: 0,
+            sha256,
+            media_type: String::new(),
+            created_at: UNIX_EPOCH,
+        }
     }
 
     #[test]
     fn what_is_logged_is_found_wherever_it_was_put() {
         let model = [local("model.pkl", "aa")];
-        assert_eq!(logged_at(&model, &[logged("model.pkl", "bb"), logged("old/model.pkl", "aa")]).unwrap(), "old/model.pkl");
-        assert_eq!(logged_at(&model, &[logged("x/model.pkl", "aa"), logged("model.pkl", "aa")]).unwrap(), "model.pkl");
-        assert_eq!(logged_at(&model, &[logged("my-model.pkl", "aa"), logged("model.pkl", "bb")]), None);
+        assert_eq!(
+            logged_at(
+                &model,
+                &[logged("model.pkl", "bb"), logged("old/model.pkl", "aa")]
+            )
+            .unwrap(),
+            "old/model.pkl"
+        );
+        assert_eq!(
+            logged_at(
+                &model,
+                &[logged("x/model.pkl", "aa"), logged("model.pkl", "aa")]
+            )
+            .unwrap(),
+            "model.pkl"
+        );
+        assert_eq!(
+            logged_at(
+                &model,
+                &[logged("my-model.pkl", "aa"), logged("model.pkl", "bb")]
+            ),
+            None
+        );
     }
 
     #[test]
     fn a_logged_directory_must_hold_the_same_files() {
         let dir = [local("out/a", "aa"), local("out/b", "bb")];
-        let same = [logged("m/out/a", "aa"), logged("m/out/b", "bb"), logged("m/output", "cc")];
+        let same = [
+            logged("m/out/a", "aa"),
+            logged("m/out/b", "bb"),
+            logged("m/output", "cc"),
+        ];
         assert_eq!(logged_at(&dir, &same).unwrap(), "m/out");
-        let more = [logged("out/a", "aa"), logged("out/b", "bb"), logged("out/c", "cc")];
+        let more = [
+            logged("out/a", "aa"),
+            logged("out/b", "bb"),
+            logged("out/c", "cc"),
+        ];
         assert_eq!(logged_at(&dir, &more), None);
         assert_eq!(logged_at(&dir, &same[..1]), None);
     }

@@ -14,7 +14,8 @@ use tonic::transport::Channel;
 use uuid::Uuid;
 
 pub use model::{
-    FeatureViewUse, ModelFile, ModelStage, ModelVersion, NewModelVersion, RegisteredModel, VersionSelector,
+    FeatureViewUse, ModelFile, ModelStage, ModelVersion, NewModelVersion, RegisteredModel,
+    VersionSelector,
 };
 
 use crate::{
@@ -37,11 +38,15 @@ fn catalogue(channel: Channel) -> CatalogueServiceClient<Channel> {
 }
 
 fn model_of(model: Option<pb::RegisteredModel>) -> Result<RegisteredModel> {
-    model.map(RegisteredModel::from).ok_or_else(|| Error::protocol("registered model"))
+    model
+        .map(RegisteredModel::from)
+        .ok_or_else(|| Error::protocol("registered model"))
 }
 
 fn version_of(version: Option<pb::ModelVersion>) -> Result<ModelVersion> {
-    version.map(ModelVersion::from).ok_or_else(|| Error::protocol("model version"))
+    version
+        .map(ModelVersion::from)
+        .ok_or_else(|| Error::protocol("model version"))
 }
 
 impl Catalogue {
@@ -58,9 +63,17 @@ impl Catalogue {
     ///
     /// # Errors
     /// [`Error::NotFound`] when `path` is neither, or there is no such run; [`Error::InvalidArgument`] for bad names.
-    pub async fn publish(&self, new: NewModelVersion, path: impl AsRef<Path>) -> Result<ModelVersion> {
+    pub async fn publish(
+        &self,
+        new: NewModelVersion,
+        path: impl AsRef<Path>,
+    ) -> Result<ModelVersion> {
         let run_id = checked_run_id(&new.run_id)?;
-        let artifact_path = self.client.artifacts().path_in_run(&run_id, path.as_ref(), new.progress).await?;
+        let artifact_path = self
+            .client
+            .artifacts()
+            .path_in_run(&run_id, path.as_ref(), new.progress)
+            .await?;
         let request = pb::PublishModelVersionRequest {
             project: self.project(),
             model: new.model,
@@ -70,7 +83,12 @@ impl Catalogue {
             tags: new.tags.into_iter().collect(),
             request_id: Uuid::new_v4().to_string(),
         };
-        let answer = rpc!(self.client, Repeatable, catalogue.publish_model_version, request)?;
+        let answer = rpc!(
+            self.client,
+            Repeatable,
+            catalogue.publish_model_version,
+            request
+        )?;
         version_of(answer.model_version)
     }
 
@@ -91,7 +109,15 @@ impl Catalogue {
             tags: tags.into_iter().collect(),
             request_id: Uuid::new_v4().to_string(),
         };
-        model_of(rpc!(self.client, Repeatable, catalogue.create_registered_model, request)?.registered_model)
+        model_of(
+            rpc!(
+                self.client,
+                Repeatable,
+                catalogue.create_registered_model,
+                request
+            )?
+            .registered_model,
+        )
     }
 
     /// One registered model by name.
@@ -99,8 +125,19 @@ impl Catalogue {
     /// # Errors
     /// [`Error::NotFound`] when there is none of that name.
     pub async fn get_model(&self, name: &str) -> Result<RegisteredModel> {
-        let request = pb::GetRegisteredModelRequest { project: self.project(), name: name.to_owned() };
-        model_of(rpc!(self.client, Repeatable, catalogue.get_registered_model, request)?.registered_model)
+        let request = pb::GetRegisteredModelRequest {
+            project: self.project(),
+            name: name.to_owned(),
+        };
+        model_of(
+            rpc!(
+                self.client,
+                Repeatable,
+                catalogue.get_registered_model,
+                request
+            )?
+            .registered_model,
+        )
     }
 
     /// The registered models of the project, by name.
@@ -110,9 +147,22 @@ impl Catalogue {
             let client = client.clone();
             async move {
                 let project = client.project().to_owned();
-                let request = pb::ListRegisteredModelsRequest { project, page_size: 0, page_token };
-                let answer = rpc!(client, Repeatable, catalogue.list_registered_models, request)?;
-                let models = answer.registered_models.into_iter().map(RegisteredModel::from).collect();
+                let request = pb::ListRegisteredModelsRequest {
+                    project,
+                    page_size: 0,
+                    page_token,
+                };
+                let answer = rpc!(
+                    client,
+                    Repeatable,
+                    catalogue.list_registered_models,
+                    request
+                )?;
+                let models = answer
+                    .registered_models
+                    .into_iter()
+                    .map(RegisteredModel::from)
+                    .collect();
                 Ok((models, answer.next_page_token))
             }
         })
@@ -140,21 +190,45 @@ impl Catalogue {
             registered_model: Some(model),
             update_mask,
         };
-        model_of(rpc!(self.client, Once, catalogue.update_registered_model, request)?.registered_model)
+        model_of(
+            rpc!(
+                self.client,
+                Once,
+                catalogue.update_registered_model,
+                request
+            )?
+            .registered_model,
+        )
     }
 
     /// One version: the newest, by number, or by alias (`get_version("m", "champion")`).
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no such model, version or alias.
-    pub async fn get_version(&self, model: &str, which: impl Into<VersionSelector>) -> Result<ModelVersion> {
+    pub async fn get_version(
+        &self,
+        model: &str,
+        which: impl Into<VersionSelector>,
+    ) -> Result<ModelVersion> {
         let which = match which.into() {
             VersionSelector::Latest => None,
             VersionSelector::Number(number) => Some(Which::Version(number)),
             VersionSelector::Alias(alias) => Some(Which::Alias(alias)),
         };
-        let request = pb::GetModelVersionRequest { project: self.project(), model: model.to_owned(), which };
-        version_of(rpc!(self.client, Repeatable, catalogue.get_model_version, request)?.model_version)
+        let request = pb::GetModelVersionRequest {
+            project: self.project(),
+            model: model.to_owned(),
+            which,
+        };
+        version_of(
+            rpc!(
+                self.client,
+                Repeatable,
+                catalogue.get_model_version,
+                request
+            )?
+            .model_version,
+        )
     }
 
     /// The versions of a model, newest first.
@@ -164,9 +238,18 @@ impl Catalogue {
             let (client, model) = (client.clone(), model.clone());
             async move {
                 let project = client.project().to_owned();
-                let request = pb::ListModelVersionsRequest { project, model, page_size: 0, page_token };
+                let request = pb::ListModelVersionsRequest {
+                    project,
+                    model,
+                    page_size: 0,
+                    page_token,
+                };
                 let answer = rpc!(client, Repeatable, catalogue.list_model_versions, request)?;
-                let versions = answer.model_versions.into_iter().map(ModelVersion::from).collect();
+                let versions = answer
+                    .model_versions
+                    .into_iter()
+                    .map(ModelVersion::from)
+                    .collect();
                 Ok((versions, answer.next_page_token))
             }
         })
@@ -217,14 +300,27 @@ impl Catalogue {
             stage: pb::ModelStage::from(stage).into(),
             comment: comment.to_owned(),
         };
-        version_of(rpc!(self.client, Once, catalogue.transition_model_version, request)?.model_version)
+        version_of(
+            rpc!(
+                self.client,
+                Once,
+                catalogue.transition_model_version,
+                request
+            )?
+            .model_version,
+        )
     }
 
     /// Points an alias at a version, whichever it pointed at before.
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no such version, [`Error::InvalidArgument`] for a bad alias.
-    pub async fn set_alias(&self, model: &str, alias: &str, version: u32) -> Result<RegisteredModel> {
+    pub async fn set_alias(
+        &self,
+        model: &str,
+        alias: &str,
+        version: u32,
+    ) -> Result<RegisteredModel> {
         let request = pb::SetModelAliasRequest {
             project: self.project(),
             model: model.to_owned(),
@@ -239,8 +335,11 @@ impl Catalogue {
     /// # Errors
     /// [`Error::NotFound`] when there is no such alias.
     pub async fn delete_alias(&self, model: &str, alias: &str) -> Result<RegisteredModel> {
-        let request =
-            pb::DeleteModelAliasRequest { project: self.project(), model: model.to_owned(), alias: alias.to_owned() };
+        let request = pb::DeleteModelAliasRequest {
+            project: self.project(),
+            model: model.to_owned(),
+            alias: alias.to_owned(),
+        };
         model_of(rpc!(self.client, Once, catalogue.delete_model_alias, request)?.registered_model)
     }
 }

@@ -46,7 +46,12 @@ impl FromStr for ModelStage {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let all = [Self::Development, Self::Staging, Self::Production, Self::Archived];
+        let all = [
+            Self::Development,
+            Self::Staging,
+            Self::Production,
+            Self::Archived,
+        ];
         all.into_iter().find(|stage| stage.as_str().eq_ignore_ascii_case(text)).ok_or_else(|| {
             Error::misuse(format!("`{text}` is not a stage; there are development, staging, production and archived"))
         })
@@ -176,7 +181,11 @@ pub struct ModelVersion {
 
 impl From<pb::ModelVersion> for ModelVersion {
     fn from(v: pb::ModelVersion) -> Self {
-        let file = |f: pb::ModelFile| ModelFile { path: f.path, size_bytes: f.size_bytes, sha256: f.sha256 };
+        let file = |f: pb::ModelFile| ModelFile {
+            path: f.path,
+            size_bytes: f.size_bytes,
+            sha256: f.sha256,
+        };
         let view = |u: pb::FeatureViewUse| FeatureViewUse {
             feature_view: u.feature_view,
             version: u.version,

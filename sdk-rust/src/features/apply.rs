@@ -150,27 +150,67 @@ impl Applied {
     }
 
     fn count(&self, action: ChangeAction) -> usize {
-        self.changes.iter().filter(|change| change.action == action).count()
+        self.changes
+            .iter()
+            .filter(|change| change.action == action)
+            .count()
     }
 }
 
 impl fmt::Display for Applied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let changed = || self.changes.iter().filter(|change| change.action != ChangeAction::Unchanged);
-        let width = changed().map(|change| change.kind.as_str().len()).max().unwrap_or(0);
+        let changed = || {
+            self.changes
+                .iter()
+                .filter(|change| change.action != ChangeAction::Unchanged)
+        };
+        let width = changed()
+            .map(|change| change.kind.as_str().len())
+            .max()
+            .unwrap_or(0);
         for change in changed() {
-            writeln!(f, "{} {:width$}  {}", change.action.sign(), change.kind.as_str(), change.name)?;
-            let field_width = change.fields.iter().map(|field| field.field.chars().count()).max().unwrap_or(0);
+            writeln!(
+                f,
+                "{} {:width$}  {}",
+                change.action.sign(),
+                change.kind.as_str(),
+                change.name
+            )?;
+            let field_width = change
+                .fields
+                .iter()
+                .map(|field| field.field.chars().count())
+                .max()
+                .unwrap_or(0);
             for field in &change.fields {
-                let show = |text: &str| if text.is_empty() { "(none)".to_owned() } else { text.replace('\n', " ") };
-                writeln!(f, "      {:field_width$}  {} -> {}", field.field, show(&field.before), show(&field.after))?;
+                let show = |text: &str| {
+                    if text.is_empty() {
+                        "(none)".to_owned()
+                    } else {
+                        text.replace('\n', " ")
+                    }
+                };
+                writeln!(
+                    f,
+                    "      {:field_width$}  {} -> {}",
+                    field.field,
+                    show(&field.before),
+                    show(&field.after)
+                )?;
             }
         }
-        let [created, updated, deleted, unchanged] =
-            [ChangeAction::Create, ChangeAction::Update, ChangeAction::Delete, ChangeAction::Unchanged]
-                .map(|action| self.count(action));
+        let [created, updated, deleted, unchanged] = [
+            ChangeAction::Create,
+            ChangeAction::Update,
+            ChangeAction::Delete,
+            ChangeAction::Unchanged,
+        ]
+        .map(|action| self.count(action));
         let mood = if self.dry_run { "would be " } else { "" };
-        write!(f, "{mood}{created} created, {updated} updated, {deleted} deleted, {unchanged} unchanged")
+        write!(
+            f,
+            "{mood}{created} created, {updated} updated, {deleted} deleted, {unchanged} unchanged"
+        )
     }
 }
 
@@ -192,8 +232,17 @@ impl Change {
             pb::ChangeAction::Unchanged => ChangeAction::Unchanged,
             pb::ChangeAction::Unspecified => return None,
         };
-        let field = |f: pb::FieldChange| FieldChange { field: f.field, before: f.before, after: f.after };
-        Some(Self { kind, action, name: change.name, fields: change.fields.into_iter().map(field).collect() })
+        let field = |f: pb::FieldChange| FieldChange {
+            field: f.field,
+            before: f.before,
+            after: f.after,
+        };
+        Some(Self {
+            kind,
+            action,
+            name: change.name,
+            fields: change.fields.into_iter().map(field).collect(),
+        })
     }
 }
 
@@ -204,24 +253,46 @@ impl Features {
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) when definitions do not fit each other or the data,
     /// [`Error::FailedPrecondition`](crate::Error::FailedPrecondition) for an incompatible change that is not forced.
-    pub async fn apply(&self, definitions: impl Into<Definitions>, options: ApplyOptions) -> Result<Applied> {
+    pub async fn apply(
+        &self,
+        definitions: impl Into<Definitions>,
+        options: ApplyOptions,
+    ) -> Result<Applied> {
         let definitions = definitions.into();
-        let views = definitions.feature_views.into_iter().map(|view| view.into_proto());
+        let views = definitions
+            .feature_views
+            .into_iter()
+            .map(|view| view.into_proto());
         let request = pb::ApplyRequest {
             project: self.project(),
             entities: definitions.entities.into_iter().map(Into::into).collect(),
             sources: definitions.sources.into_iter().map(Into::into).collect(),
             feature_views: views.collect::<Result<_>>()?,
-            on_demand_feature_views: definitions.on_demand_feature_views.into_iter().map(Into::into).collect(),
-            feature_services: definitions.feature_services.into_iter().map(Into::into).collect(),
+            on_demand_feature_views: definitions
+                .on_demand_feature_views
+                .into_iter()
+                .map(Into::into)
+                .collect(),
+            feature_services: definitions
+                .feature_services
+                .into_iter()
+                .map(Into::into)
+                .collect(),
             prune: options.prune,
             dry_run: options.dry_run,
             force: options.force,
             request_id: Uuid::new_v4().to_string(),
         };
         let answer = rpc!(self.client, Repeatable, feature_store.apply, request)?;
-        let changes = answer.changes.into_iter().filter_map(Change::from_proto).collect();
-        Ok(Applied { changes, dry_run: options.dry_run })
+        let changes = answer
+            .changes
+            .into_iter()
+            .filter_map(Change::from_proto)
+            .collect();
+        Ok(Applied {
+            changes,
+            dry_run: options.dry_run,
+        })
     }
 }
 
@@ -231,14 +302,42 @@ mod tests {
 
     #[test]
     fn the_diff_reads_like_one() {
-        let change = |kind, name: &str, action, fields| Change { kind, name: name.into(), action, fields };
-        let ttl = FieldChange { field: "ttl".into(), before: String::new(), after: "3h".into() };
-        let temp = FieldChange { field: "features.temp".into(), before: "Int64".into(), after: "Float64".into() };
+        let change = |kind, name: &str, action, fields| Change {
+            kind,
+            name: name.into(),
+            action,
+            fields,
+        };
+        let ttl = FieldChange {
+            field: "ttl".into(),
+            before: String::new(),
+            after: "3h".into(),
+        };
+        let temp = FieldChange {
+            field: "features.temp".into(),
+            before: "Int64".into(),
+            after: "Float64".into(),
+        };
         let applied = Applied {
             changes: vec![
-                change(DefinitionKind::Entity, "origin", ChangeAction::Create, vec![]),
-                change(DefinitionKind::Source, "weather", ChangeAction::Unchanged, vec![]),
-                change(DefinitionKind::FeatureView, "weather", ChangeAction::Update, vec![ttl, temp]),
+                change(
+                    DefinitionKind::Entity,
+                    "origin",
+                    ChangeAction::Create,
+                    vec![],
+                ),
+                change(
+                    DefinitionKind::Source,
+                    "weather",
+                    ChangeAction::Unchanged,
+                    vec![],
+                ),
+                change(
+                    DefinitionKind::FeatureView,
+                    "weather",
+                    ChangeAction::Update,
+                    vec![ttl, temp],
+                ),
             ],
             dry_run: false,
         };

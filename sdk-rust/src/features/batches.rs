@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray as _, BinaryViewArray, FixedSizeListArray, GenericListArray, OffsetSizeTrait,
-        RecordBatch, RecordBatchReader, StringViewArray, StructArray,
+        Array, ArrayRef, AsArray as _, BinaryViewArray, FixedSizeListArray, GenericListArray,
+        OffsetSizeTrait, RecordBatch, RecordBatchReader, StringViewArray, StructArray,
     },
     buffer::OffsetBuffer,
     datatypes::{DataType, SchemaRef},
@@ -66,7 +66,9 @@ pub(super) fn encode(
 }
 
 /// The one message of a request without a table.
-pub(super) fn bare(descriptor: FlightDescriptor) -> impl Stream<Item = Result<FlightData>> + Send + 'static {
+pub(super) fn bare(
+    descriptor: FlightDescriptor,
+) -> impl Stream<Item = Result<FlightData>> + Send + 'static {
     stream::once(async { Ok(FlightData::new().with_descriptor(descriptor)) })
 }
 
@@ -87,13 +89,18 @@ fn split(batch: &RecordBatch) -> Result<Vec<RecordBatch>> {
     let mut parts = Vec::new();
     let mut waiting = vec![(batch.clone(), usize::MAX)];
     while let Some((batch, size_before)) = waiting.pop() {
-        let (rows, size) = (batch.num_rows(), batch.columns().iter().map(size_of).sum::<usize>());
+        let (rows, size) = (
+            batch.num_rows(),
+            batch.columns().iter().map(size_of).sum::<usize>(),
+        );
         // Cutting must help: a part that did not get smaller points into something that all parts share.
         if rows <= 1 || size <= TARGET_BYTES || size >= size_before / 10 * 9 {
             parts.push(compact_batch(&batch, batch.schema())?);
             continue;
         }
-        let rows_per_part = rows.div_ceil(size.div_ceil(TARGET_BYTES)).clamp(1, rows - 1);
+        let rows_per_part = rows
+            .div_ceil(size.div_ceil(TARGET_BYTES))
+            .clamp(1, rows - 1);
         let starts: Vec<usize> = (0..rows).step_by(rows_per_part).collect();
         for start in starts.into_iter().rev() {
             waiting.push((batch.slice(start, rows_per_part.min(rows - start)), size));
@@ -110,21 +117,34 @@ fn size_of(array: &ArrayRef) -> usize {
         // The values are a message of their own, sent once.
         DataType::Dictionary(key, _) => array.len() * key.primitive_width().unwrap_or(8),
         DataType::Struct(_) => array.as_struct().columns().iter().map(size_of).sum(),
-        _ => array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size()),
+        _ => array
+            .to_data()
+            .get_slice_memory_size()
+            .unwrap_or_else(|_| array.get_array_memory_size()),
     }
 }
 
 fn view_size(lengths: impl Iterator<Item = u32>, rows: usize) -> usize {
-    rows * 16 + lengths.filter(|length| *length > 12).map(|length| length as usize).sum::<usize>()
+    rows * 16
+        + lengths
+            .filter(|length| *length > 12)
+            .map(|length| length as usize)
+            .sum::<usize>()
 }
 
 fn compact_batch(batch: &RecordBatch, schema: SchemaRef) -> Result<RecordBatch> {
-    if !schema.fields().iter().any(|field| has_views(field.data_type())) {
+    if !schema
+        .fields()
+        .iter()
+        .any(|field| has_views(field.data_type()))
+    {
         return Ok(batch.clone());
     }
     let columns = batch.columns().iter().map(compact).collect::<Result<_>>()?;
     let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
+    Ok(RecordBatch::try_new_with_options(
+        schema, columns, &options,
+    )?)
 }
 
 fn has_views(data_type: &DataType) -> bool {
@@ -149,33 +169,54 @@ fn compact(array: &ArrayRef) -> Result<ArrayRef> {
         DataType::Struct(fields) => {
             let array = array.as_struct();
             let columns = array.columns().iter().map(compact).collect::<Result<_>>()?;
-            Arc::new(StructArray::try_new(fields.clone(), columns, array.nulls().cloned())?)
+            Arc::new(StructArray::try_new(
+                fields.clone(),
+                columns,
+                array.nulls().cloned(),
+            )?)
         }
         DataType::List(_) => Arc::new(compact_list(array.as_list::<i32>())?),
         DataType::LargeList(_) => Arc::new(compact_list(array.as_list::<i64>())?),
         DataType::FixedSizeList(field, size) => {
             let array = array.as_fixed_size_list();
             let values = compact(array.values())?;
-            Arc::new(FixedSizeListArray::try_new(field.clone(), *size, values, array.nulls().cloned())?)
+            Arc::new(FixedSizeListArray::try_new(
+                field.clone(),
+                *size,
+                values,
+                array.nulls().cloned(),
+            )?)
         }
         _ => array.clone(),
     })
 }
 
 fn compact_list<O: OffsetSizeTrait>(array: &GenericListArray<O>) -> Result<GenericListArray<O>> {
-    let (DataType::List(field) | DataType::LargeList(field)) = array.data_type() else { return Ok(array.clone()) };
+    let (DataType::List(field) | DataType::LargeList(field)) = array.data_type() else {
+        return Ok(array.clone());
+    };
     let offsets = array.value_offsets();
     let (first, last) = (offsets[0].as_usize(), offsets[offsets.len() - 1].as_usize());
     let values = compact(&array.values().slice(first, last - first))?;
-    let lengths = offsets.windows(2).map(|pair| pair[1].as_usize() - pair[0].as_usize());
+    let lengths = offsets
+        .windows(2)
+        .map(|pair| pair[1].as_usize() - pair[0].as_usize());
     let offsets = OffsetBuffer::from_lengths(lengths);
-    Ok(GenericListArray::try_new(field.clone(), offsets, values, array.nulls().cloned())?)
+    Ok(GenericListArray::try_new(
+        field.clone(),
+        offsets,
+        values,
+        array.nulls().cloned(),
+    )?)
 }
 
 #[cfg(test)]
 mod tests {
     use arrow::{
-        array::{DictionaryArray, Float64Array, Int64Array, ListArray, RecordBatchIterator, StringViewBuilder},
+        array::{
+            DictionaryArray, Float64Array, Int64Array, ListArray, RecordBatchIterator,
+            StringViewBuilder,
+        },
         compute::concat_batches,
         datatypes::{Field, Int32Type, Schema},
     };
@@ -185,13 +226,18 @@ mod tests {
     use super::*;
 
     fn batch_of(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
-        RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap()
+        RecordBatch::try_from_iter_with_nullable(
+            columns.into_iter().map(|(name, array)| (name, array, true)),
+        )
+        .unwrap()
     }
 
     fn wide_views(rows: usize) -> ArrayRef {
         let mut builder = StringViewBuilder::new();
         for row in 0..rows {
-            builder.append_value(format!("a text that does not fit into the view itself, number {row}"));
+            builder.append_value(format!(
+                "a text that does not fit into the view itself, number {row}"
+            ));
         }
         Arc::new(builder.finish())
     }
@@ -199,11 +245,18 @@ mod tests {
     async fn round_trip(batches: Vec<RecordBatch>) -> (Vec<usize>, RecordBatch) {
         let schema = batches[0].schema();
         let reader = RecordBatchIterator::new(batches.into_iter().map(Ok), schema.clone());
-        let messages: Vec<FlightData> =
-            encode(Box::new(reader), FlightDescriptor::new_cmd("q")).try_collect().await.unwrap();
-        assert_eq!(&messages[0].flight_descriptor.as_ref().unwrap().cmd[..], b"q");
+        let messages: Vec<FlightData> = encode(Box::new(reader), FlightDescriptor::new_cmd("q"))
+            .try_collect()
+            .await
+            .unwrap();
+        assert_eq!(
+            &messages[0].flight_descriptor.as_ref().unwrap().cmd[..],
+            b"q"
+        );
         let sizes = messages.iter().map(|m| m.data_body.len()).collect();
-        let decoded = FlightRecordBatchStream::new_from_flight_data(stream::iter(messages.into_iter().map(Ok)));
+        let decoded = FlightRecordBatchStream::new_from_flight_data(stream::iter(
+            messages.into_iter().map(Ok),
+        ));
         let decoded: Vec<RecordBatch> = decoded.try_collect().await.unwrap();
         (sizes, concat_batches(&schema, &decoded).unwrap())
     }
@@ -212,29 +265,52 @@ mod tests {
     async fn large_tables_are_cut_into_bounded_messages() {
         let rows = 500_000;
         let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows));
-        let floats: ArrayRef = Arc::new(Float64Array::from_iter_values((0..rows).map(|n| n as f64)));
-        let batch = batch_of(vec![("n", numbers), ("f", floats), ("s", wide_views(rows as usize))]);
+        let floats: ArrayRef =
+            Arc::new(Float64Array::from_iter_values((0..rows).map(|n| n as f64)));
+        let batch = batch_of(vec![
+            ("n", numbers),
+            ("f", floats),
+            ("s", wide_views(rows as usize)),
+        ]);
         // Slices of a large table, as readers give them: what counts is the slice, not the table behind it.
-        let slices = (0..rows as usize).step_by(50_000).map(|at| batch.slice(at, 50_000)).collect();
+        let slices = (0..rows as usize)
+            .step_by(50_000)
+            .map(|at| batch.slice(at, 50_000))
+            .collect();
         let (sizes, decoded) = round_trip(slices).await;
         assert_eq!(decoded, batch);
-        assert!(sizes.iter().all(|size| *size < TARGET_BYTES * 3 / 2), "{sizes:?}");
+        assert!(
+            sizes.iter().all(|size| *size < TARGET_BYTES * 3 / 2),
+            "{sizes:?}"
+        );
         assert!(sizes.len() < 60, "{} messages", sizes.len());
     }
 
     #[tokio::test]
     async fn dictionaries_and_nested_views_keep_their_types() {
-        let keys: DictionaryArray<Int32Type> = (0..1000).map(|n| ["JFK", "LGA", "EWR"][n % 3]).collect();
+        let keys: DictionaryArray<Int32Type> =
+            (0..1000).map(|n| ["JFK", "LGA", "EWR"][n % 3]).collect();
         let views = wide_views(3000);
         let field = Arc::new(Field::new_list_field(DataType::Utf8View, true));
-        let lists = ListArray::new(field, OffsetBuffer::from_lengths(vec![3; 1000]), views.clone(), None);
+        let lists = ListArray::new(
+            field,
+            OffsetBuffer::from_lengths(vec![3; 1000]),
+            views.clone(),
+            None,
+        );
         let fields = vec![Field::new("v", DataType::Utf8View, true)];
         let structs = StructArray::new(fields.into(), vec![views.slice(7, 1000)], None);
-        let batch =
-            batch_of(vec![("k", Arc::new(keys)), ("l", Arc::new(lists) as ArrayRef), ("s", Arc::new(structs))]);
+        let batch = batch_of(vec![
+            ("k", Arc::new(keys)),
+            ("l", Arc::new(lists) as ArrayRef),
+            ("s", Arc::new(structs)),
+        ]);
         let (sizes, decoded) = round_trip(vec![batch.slice(0, 10), batch.slice(10, 990)]).await;
         assert_eq!(decoded, batch);
-        assert!(sizes.iter().max() < Some(&400_000), "the slice of ten rows carries only its own text: {sizes:?}");
+        assert!(
+            sizes.iter().max() < Some(&400_000),
+            "the slice of ten rows carries only its own text: {sizes:?}"
+        );
     }
 
     #[tokio::test]
@@ -242,7 +318,10 @@ mod tests {
         let batch = batch_of(vec![("n", Arc::new(Int64Array::from_iter_values([])))]);
         let schema: Schema = batch.schema().as_ref().clone();
         let (_, decoded) = round_trip(vec![batch]).await;
-        assert_eq!((decoded.num_rows(), decoded.schema().as_ref()), (0, &schema));
+        assert_eq!(
+            (decoded.num_rows(), decoded.schema().as_ref()),
+            (0, &schema)
+        );
     }
 
     #[tokio::test]
@@ -251,7 +330,9 @@ mod tests {
         let failure = arrow::error::ArrowError::ComputeError("no more".into());
         let reader = RecordBatchIterator::new([Ok(batch.clone()), Err(failure)], batch.schema());
         let outcome: Result<Vec<FlightData>> =
-            encode(Box::new(reader), FlightDescriptor::new_cmd("q")).try_collect().await;
+            encode(Box::new(reader), FlightDescriptor::new_cmd("q"))
+                .try_collect()
+                .await;
         assert!(outcome.unwrap_err().to_string().contains("no more"));
     }
 

@@ -5,8 +5,8 @@
 use mlplat_proto::features::v1::{self as pb, source::Location};
 
 use super::definitions::{
-    DefinitionInfo, Entity, Feature, FeatureService, FeatureView, OnDemandFeature, OnDemandFeatureView, Source,
-    SourceLocation,
+    DefinitionInfo, Entity, Feature, FeatureService, FeatureView, OnDemandFeature,
+    OnDemandFeatureView, Source, SourceLocation,
 };
 use crate::{
     convert::{duration, std_duration, system_time},
@@ -15,7 +15,12 @@ use crate::{
 
 impl From<DefinitionInfo> for pb::DefinitionInfo {
     fn from(i: DefinitionInfo) -> Self {
-        Self { description: i.description, tags: i.tags.into_iter().collect(), owner: i.owner, ..Self::default() }
+        Self {
+            description: i.description,
+            tags: i.tags.into_iter().collect(),
+            owner: i.owner,
+            ..Self::default()
+        }
     }
 }
 
@@ -35,13 +40,21 @@ impl From<Option<pb::DefinitionInfo>> for DefinitionInfo {
 
 impl From<Entity> for pb::Entity {
     fn from(e: Entity) -> Self {
-        Self { name: e.name, join_keys: e.join_keys, info: Some(e.info.into()) }
+        Self {
+            name: e.name,
+            join_keys: e.join_keys,
+            info: Some(e.info.into()),
+        }
     }
 }
 
 impl From<pb::Entity> for Entity {
     fn from(e: pb::Entity) -> Self {
-        Self { name: e.name, join_keys: e.join_keys, info: e.info.into() }
+        Self {
+            name: e.name,
+            join_keys: e.join_keys,
+            info: e.info.into(),
+        }
     }
 }
 
@@ -83,13 +96,21 @@ impl From<pb::Source> for Source {
 
 impl From<Feature> for pb::Feature {
     fn from(f: Feature) -> Self {
-        Self { name: f.name, data_type: f.data_type, description: f.description }
+        Self {
+            name: f.name,
+            data_type: f.data_type,
+            description: f.description,
+        }
     }
 }
 
 impl From<pb::Feature> for Feature {
     fn from(f: pb::Feature) -> Self {
-        Self { name: f.name, data_type: f.data_type, description: f.description }
+        Self {
+            name: f.name,
+            data_type: f.data_type,
+            description: f.description,
+        }
     }
 }
 
@@ -159,12 +180,20 @@ impl From<pb::OnDemandFeatureView> for OnDemandFeatureView {
 
 impl From<FeatureService> for pb::FeatureService {
     fn from(s: FeatureService) -> Self {
-        Self { name: s.name, features: s.features, info: Some(s.info.into()) }
+        Self {
+            name: s.name,
+            features: s.features,
+            info: Some(s.info.into()),
+        }
     }
 }
 
 impl From<pb::FeatureService> for FeatureService {
     fn from(s: pb::FeatureService) -> Self {
-        Self { name: s.name, features: s.features, info: s.info.into() }
+        Self {
+            name: s.name,
+            features: s.features,
+            info: s.info.into(),
+        }
     }
 }

@@ -71,8 +71,15 @@ pub struct Entity {
 
 impl Entity {
     /// An entity with its key columns.
-    pub fn new<S: Into<String>>(name: impl Into<String>, join_keys: impl IntoIterator<Item = S>) -> Self {
-        Self { name: name.into(), join_keys: strings(join_keys), info: DefinitionInfo::default() }
+    pub fn new<S: Into<String>>(
+        name: impl Into<String>,
+        join_keys: impl IntoIterator<Item = S>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            join_keys: strings(join_keys),
+            info: DefinitionInfo::default(),
+        }
     }
 }
 
@@ -88,7 +95,10 @@ impl ParquetSource {
     #[expect(clippy::new_ret_no_self, reason = "it reads as what it makes")]
     pub fn new(uri: impl Into<String>) -> Source {
         let uri = uri.into();
-        let stem = Path::new(&uri).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let stem = Path::new(&uri)
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .unwrap_or_default();
         let name = stem.trim_matches(|c: char| !c.is_alphanumeric()).to_owned();
         Source::new(name, SourceLocation::Parquet { uri })
     }
@@ -102,7 +112,12 @@ impl SqlSource {
     /// One SELECT statement over the sources and views of the project by name.
     #[expect(clippy::new_ret_no_self, reason = "it reads as what it makes")]
     pub fn new(name: impl Into<String>, query: impl Into<String>) -> Source {
-        Source::new(name, SourceLocation::Sql { query: query.into() })
+        Source::new(
+            name,
+            SourceLocation::Sql {
+                query: query.into(),
+            },
+        )
     }
 }
 
@@ -197,7 +212,11 @@ pub struct Feature {
 impl Feature {
     /// A feature whose type is that of the source.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), data_type: String::new(), description: String::new() }
+        Self {
+            name: name.into(),
+            data_type: String::new(),
+            description: String::new(),
+        }
     }
 
     /// The Arrow type it must have, e.g. `Int64`, `Utf8`, `Timestamp(µs)`.
@@ -213,8 +232,14 @@ impl Feature {
     }
 }
 
-impl<S: Into<String>> From<S> for Feature {
-    fn from(name: S) -> Self {
+impl From<&str> for Feature {
+    fn from(name: &str) -> Self {
+        Self::new(name)
+    }
+}
+
+impl From<String> for Feature {
+    fn from(name: String) -> Self {
         Self::new(name)
     }
 }
@@ -315,7 +340,10 @@ pub struct OnDemandFeatureView {
 
 impl OnDemandFeatureView {
     /// A view that reads these features, as `view:feature`.
-    pub fn new<S: Into<String>>(name: impl Into<String>, inputs: impl IntoIterator<Item = S>) -> Self {
+    pub fn new<S: Into<String>>(
+        name: impl Into<String>,
+        inputs: impl IntoIterator<Item = S>,
+    ) -> Self {
         Self {
             name: name.into(),
             inputs: strings(inputs),
@@ -327,14 +355,19 @@ impl OnDemandFeatureView {
 
     /// Adds a column that the request must have, with its Arrow type.
     pub fn request_column(mut self, name: impl Into<String>, data_type: impl Into<String>) -> Self {
-        self.request_columns.push(Feature::new(name).data_type(data_type));
+        self.request_columns
+            .push(Feature::new(name).data_type(data_type));
         self
     }
 
     /// Adds a feature with its expression.
     pub fn feature(mut self, name: impl Into<String>, expression: impl Into<String>) -> Self {
         let (name, expression) = (name.into(), expression.into());
-        self.features.push(OnDemandFeature { name, expression, data_type: String::new() });
+        self.features.push(OnDemandFeature {
+            name,
+            expression,
+            data_type: String::new(),
+        });
         self
     }
 }
@@ -356,8 +389,15 @@ pub struct FeatureService {
 
 impl FeatureService {
     /// A service of these features, as `view:feature`.
-    pub fn new<S: Into<String>>(name: impl Into<String>, features: impl IntoIterator<Item = S>) -> Self {
-        Self { name: name.into(), features: strings(features), info: DefinitionInfo::default() }
+    pub fn new<S: Into<String>>(
+        name: impl Into<String>,
+        features: impl IntoIterator<Item = S>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            features: strings(features),
+            info: DefinitionInfo::default(),
+        }
     }
 }
 
@@ -408,7 +448,8 @@ impl Definitions {
         self.entities.extend(more.entities);
         self.sources.extend(more.sources);
         self.feature_views.extend(more.feature_views);
-        self.on_demand_feature_views.extend(more.on_demand_feature_views);
+        self.on_demand_feature_views
+            .extend(more.on_demand_feature_views);
         self.feature_services.extend(more.feature_services);
         self
     }

@@ -66,7 +66,11 @@ pub struct ViewAlias {
 impl ViewAlias {
     /// The view under another name; keys that are not renamed keep theirs.
     pub fn new(name: impl Into<String>, feature_view: impl Into<String>) -> Self {
-        Self { name: name.into(), feature_view: feature_view.into(), join_keys: BTreeMap::new() }
+        Self {
+            name: name.into(),
+            feature_view: feature_view.into(),
+            join_keys: BTreeMap::new(),
+        }
     }
 
     /// Takes a key of the view from this column of the entity table.
@@ -115,7 +119,10 @@ impl From<SourceSnapshot> for pb::SourceSnapshot {
             modified_at: f.modified_at.map(timestamp),
             etag: f.etag,
         };
-        Self { source: s.source, files: s.files.into_iter().map(file).collect() }
+        Self {
+            source: s.source,
+            files: s.files.into_iter().map(file).collect(),
+        }
     }
 }
 
@@ -127,7 +134,10 @@ impl From<pb::SourceSnapshot> for SourceSnapshot {
             modified_at: f.modified_at.map(system_time),
             etag: f.etag,
         };
-        Self { source: s.source, files: s.files.into_iter().map(file).collect() }
+        Self {
+            source: s.source,
+            files: s.files.into_iter().map(file).collect(),
+        }
     }
 }
 
@@ -142,7 +152,12 @@ impl HistoricalQuery {
     /// Features as `view:feature`, or the name of one feature service.
     pub fn new<S: Into<String>>(features: impl IntoIterator<Item = S>) -> Self {
         let features = features.into_iter().map(Into::into).collect();
-        Self { message: pb::HistoricalFeaturesQuery { features, ..Default::default() } }
+        Self {
+            message: pb::HistoricalFeaturesQuery {
+                features,
+                ..Default::default()
+            },
+        }
     }
 
     /// Column of the entity table with the time of each row.
@@ -216,7 +231,10 @@ pub enum Entities {
 impl Entities {
     /// A table in memory.
     pub fn batches(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
-        Self::Reader(Box::new(RecordBatchIterator::new(batches.into_iter().map(Ok), schema)))
+        Self::Reader(Box::new(RecordBatchIterator::new(
+            batches.into_iter().map(Ok),
+            schema,
+        )))
     }
 }
 
@@ -265,7 +283,10 @@ impl TrainingSet {
 
     /// The rows as a reader.
     pub fn reader(&self) -> impl RecordBatchReader + Send + use<> {
-        RecordBatchIterator::new(self.batches.clone().into_iter().map(Ok), self.schema.clone())
+        RecordBatchIterator::new(
+            self.batches.clone().into_iter().map(Ok),
+            self.schema.clone(),
+        )
     }
 }
 
@@ -303,7 +324,11 @@ impl HistoricalStream {
             snapshots: result.snapshots.into_iter().map(Into::into).collect(),
         };
         if set.num_rows() as u64 != result.rows {
-            let text = format!("{} of {} rows of the result arrived", set.num_rows(), result.rows);
+            let text = format!(
+                "{} of {} rows of the result arrived",
+                set.num_rows(),
+                result.rows
+            );
             return Err(Error::data_loss(text));
         }
         Ok(set)
@@ -340,9 +365,12 @@ impl LastMessage {
     fn result(&self) -> Result<pb::HistoricalFeaturesResult> {
         let bytes = self.0.lock().clone();
         if bytes.is_empty() {
-            return Err(Error::data_loss("the result ended before the server said that it is complete"));
+            return Err(Error::data_loss(
+                "the result ended before the server said that it is complete",
+            ));
         }
-        pb::HistoricalFeaturesResult::decode(bytes).map_err(|e| Error::data_loss(format!("end of the result: {e}")))
+        pb::HistoricalFeaturesResult::decode(bytes)
+            .map_err(|e| Error::data_loss(format!("end of the result: {e}")))
     }
 }
 
@@ -353,7 +381,11 @@ impl Features {
     /// # Errors
     /// [`Error::NotFound`] for unknown views or features, [`Error::InvalidArgument`] for missing columns or colliding names,
     /// [`Error::FailedPrecondition`] when a pinned source has changed, and whatever the reader fails with.
-    pub async fn historical(&self, query: HistoricalQuery, entities: impl Into<Entities>) -> Result<HistoricalStream> {
+    pub async fn historical(
+        &self,
+        query: HistoricalQuery,
+        entities: impl Into<Entities>,
+    ) -> Result<HistoricalStream> {
         let (entities, mut message) = (entities.into(), query.message);
         check_entities(&entities, &message)?;
         message.project = self.project();
@@ -374,15 +406,15 @@ impl Features {
 fn check_entities(entities: &Entities, query: &pb::HistoricalFeaturesQuery) -> Result<()> {
     let instead = query.window.is_some() || !query.entity_sql.is_empty();
     match entities {
-        Entities::None if !instead => {
-            Err(Error::misuse("there are no entity rows: give a table, a SQL query, or a window of time (start, end)"))
-        }
-        Entities::Reader(_) if instead => {
-            Err(Error::misuse("give either an entity table, or a SQL query or window of time in its place, not both"))
-        }
-        Entities::Reader(_) if query.timestamp_column.is_empty() => {
-            Err(Error::misuse("which column of the entity table has the time of each row? name it with `timestamp`"))
-        }
+        Entities::None if !instead => Err(Error::misuse(
+            "there are no entity rows: give a table, a SQL query, or a window of time (start, end)",
+        )),
+        Entities::Reader(_) if instead => Err(Error::misuse(
+            "give either an entity table, or a SQL query or window of time in its place, not both",
+        )),
+        Entities::Reader(_) if query.timestamp_column.is_empty() => Err(Error::misuse(
+            "which column of the entity table has the time of each row? name it with `timestamp`",
+        )),
         _ => Ok(()),
     }
 }
@@ -399,15 +431,22 @@ struct Exchange {
 
 impl Exchange {
     /// Sends the messages and waits for the schema of the result.
-    async fn begin(client: &Client, messages: BoxStream<'static, Result<FlightData>>) -> Result<HistoricalStream> {
+    async fn begin(
+        client: &Client,
+        messages: BoxStream<'static, Result<FlightData>>,
+    ) -> Result<HistoricalStream> {
         let (request_id, timeout) = (new_request_id(), client.stream_timeout());
         let (messages, mut source) = outgoing(messages);
         let request = client.request(messages, timeout, &request_id);
         let mut stub = FlightServiceClient::new(client.channel())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        let answer = source.or(async { Ok(stub.do_exchange(request).await?) }).await;
-        let answer = answer.map_err(|error| final_error(client, &request_id, error))?.into_inner();
+        let answer = source
+            .or(async { Ok(stub.do_exchange(request).await?) })
+            .await;
+        let answer = answer
+            .map_err(|error| final_error(client, &request_id, error))?
+            .into_inner();
         let last = LastMessage::default();
         let noted = last.clone();
         let answer = answer
@@ -425,7 +464,9 @@ impl Exchange {
             match exchange.next().await? {
                 Some(DecodedPayload::Schema(schema)) => break schema,
                 Some(DecodedPayload::None) => {}
-                Some(DecodedPayload::RecordBatch(_)) => return Err(Error::protocol("schema before the first rows")),
+                Some(DecodedPayload::RecordBatch(_)) => {
+                    return Err(Error::protocol("schema before the first rows"));
+                }
                 // No rows and no schema: an empty result of no columns.
                 None => break Arc::new(Schema::empty()),
             }
@@ -439,7 +480,11 @@ impl Exchange {
                 }
             }
         });
-        Ok(HistoricalStream { schema, last, batches: batches.boxed() })
+        Ok(HistoricalStream {
+            schema,
+            last,
+            batches: batches.boxed(),
+        })
     }
 
     async fn next(&mut self) -> Result<Option<DecodedPayload>> {
@@ -453,7 +498,10 @@ impl Exchange {
         });
         match tokio::time::timeout_at(self.deadline, next).await {
             Ok(next) => next.map_err(|error| final_error(&self.client, &self.request_id, error)),
-            Err(_) => Err(Error::deadline(format!("the retrieval took longer than {:?}", self.timeout))),
+            Err(_) => Err(Error::deadline(format!(
+                "the retrieval took longer than {:?}",
+                self.timeout
+            ))),
         }
     }
 }
@@ -473,22 +521,35 @@ mod tests {
     fn the_entity_rows_come_from_one_place() {
         let table = || Entities::batches(Arc::new(Schema::empty()), vec![]);
         let query = || HistoricalQuery::new(["weather:temp"]);
-        let check = |entities: &Entities, query: HistoricalQuery| check_entities(entities, &query.message);
+        let check =
+            |entities: &Entities, query: HistoricalQuery| check_entities(entities, &query.message);
         assert!(check(&Entities::None, query()).is_err());
         assert!(check(&table(), query()).is_err());
         assert!(check(&table(), query().timestamp("t")).is_ok());
         assert!(check(&table(), query().timestamp("t").sql("SELECT 1")).is_err());
         assert!(check(&Entities::None, query().sql("SELECT 1")).is_ok());
-        assert!(check(&Entities::None, query().window(Some(SystemTime::now()), None)).is_ok());
+        assert!(
+            check(
+                &Entities::None,
+                query().window(Some(SystemTime::now()), None)
+            )
+            .is_ok()
+        );
     }
 
     #[test]
     fn the_result_needs_its_last_message() {
         let last = LastMessage::default();
         assert!(matches!(last.result(), Err(Error::DataLoss(_))));
-        let result = pb::HistoricalFeaturesResult { rows: 3, ..Default::default() };
+        let result = pb::HistoricalFeaturesResult {
+            rows: 3,
+            ..Default::default()
+        };
         let message = FlightData::new().with_app_metadata(result.encode_to_vec());
-        assert!(!last.note(&message), "a message without data is not for the decoder");
+        assert!(
+            !last.note(&message),
+            "a message without data is not for the decoder"
+        );
         assert_eq!(last.result().unwrap().rows, 3);
     }
 }

@@ -26,7 +26,10 @@ pub struct Materialize {
 impl Materialize {
     /// These views; none given: all that are online.
     pub fn new<S: Into<String>>(feature_views: impl IntoIterator<Item = S>) -> Self {
-        Self { feature_views: feature_views.into_iter().map(Into::into).collect(), ..Self::default() }
+        Self {
+            feature_views: feature_views.into_iter().map(Into::into).collect(),
+            ..Self::default()
+        }
     }
 
     /// First event time; default: where the last one ended, the first time the beginning of the data.
@@ -113,11 +116,17 @@ impl MaterializeStream {
     ///
     /// # Errors
     /// As [`Features::materialize`].
-    pub async fn finish_with(mut self, mut report: impl FnMut(&MaterializeProgress)) -> Result<Vec<MaterializeProgress>> {
+    pub async fn finish_with(
+        mut self,
+        mut report: impl FnMut(&MaterializeProgress),
+    ) -> Result<Vec<MaterializeProgress>> {
         let mut last: Vec<MaterializeProgress> = Vec::new();
         while let Some(progress) = self.next().await? {
             report(&progress);
-            match last.iter_mut().find(|known| known.feature_view == progress.feature_view) {
+            match last
+                .iter_mut()
+                .find(|known| known.feature_view == progress.feature_view)
+            {
                 Some(known) => *known = progress,
                 None => last.push(progress),
             }
@@ -137,18 +146,26 @@ impl Features {
             project: self.project(),
             feature_views: what.feature_views,
             window: range(what.start, what.end),
-            run_id: if what.run_id.is_empty() { String::new() } else { checked_run_id(&what.run_id)? },
+            run_id: if what.run_id.is_empty() {
+                String::new()
+            } else {
+                checked_run_id(&what.run_id)?
+            },
         };
         // As for a retrieval: whether the server is there is found out by a call that can be repeated.
         self.client.admin().server_info().await?;
         let (client, request_id): (Client, String) = (self.client.clone(), new_request_id());
         let request = client.request(request, client.stream_timeout(), &request_id);
         let answer = feature_store(client.channel()).materialize(request).await;
-        let answer = answer.map_err(|status| client.decode(&status, &request_id))?.into_inner();
+        let answer = answer
+            .map_err(|status| client.decode(&status, &request_id))?
+            .into_inner();
         let progress = answer.map(move |report| match report {
             Ok(report) => Ok(report.into()),
             Err(status) => Err(client.decode(&status, &request_id)),
         });
-        Ok(MaterializeStream { progress: progress.boxed() })
+        Ok(MaterializeStream {
+            progress: progress.boxed(),
+        })
     }
 }

@@ -17,10 +17,13 @@ use tonic::transport::Channel;
 
 pub use apply::{Applied, ApplyOptions, Change, ChangeAction, DefinitionKind, FieldChange};
 pub use definitions::{
-    DefinitionInfo, Definitions, Entity, Feature, FeatureService, FeatureView, OnDemandFeature, OnDemandFeatureView,
-    ParquetSource, Source, SourceLocation, SqlSource,
+    DefinitionInfo, Definitions, Entity, Feature, FeatureService, FeatureView, OnDemandFeature,
+    OnDemandFeatureView, ParquetSource, Source, SourceLocation, SqlSource,
 };
-pub use historical::{Entities, FileSnapshot, HistoricalQuery, HistoricalStream, KnownAt, SourceSnapshot, TrainingSet, ViewAlias};
+pub use historical::{
+    Entities, FileSnapshot, HistoricalQuery, HistoricalStream, KnownAt, SourceSnapshot,
+    TrainingSet, ViewAlias,
+};
 pub use materialize::{Materialize, MaterializeProgress, MaterializeStream};
 pub use online::{FeatureStatus, OnlineFeature, OnlineFeatures, OnlineQuery};
 

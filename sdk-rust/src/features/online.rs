@@ -31,7 +31,10 @@ pub struct OnlineQuery {
 impl OnlineQuery {
     /// Features as `view:feature`, or the name of one feature service.
     pub fn new<S: Into<String>>(features: impl IntoIterator<Item = S>) -> Self {
-        Self { features: features.into_iter().map(Into::into).collect(), ..Self::default() }
+        Self {
+            features: features.into_iter().map(Into::into).collect(),
+            ..Self::default()
+        }
     }
 
     /// Names of the key and request columns, in the order in which rows have them.
@@ -96,7 +99,9 @@ impl FeatureStatus {
             Ok(pb::FeatureStatus::NullValue) => Ok(Self::NullValue),
             Ok(pb::FeatureStatus::NotFound) => Ok(Self::NotFound),
             Ok(pb::FeatureStatus::OutsideMaxAge) => Ok(Self::OutsideMaxAge),
-            Ok(pb::FeatureStatus::Unspecified) | Err(_) => Err(Error::protocol("known feature status")),
+            Ok(pb::FeatureStatus::Unspecified) | Err(_) => {
+                Err(Error::protocol("known feature status"))
+            }
         }
     }
 }
@@ -152,7 +157,11 @@ impl OnlineFeatures {
             add(&feature.name, column(&feature.values, data_type.as_ref())?);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows.len()));
-        Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)?)
+        Ok(RecordBatch::try_new_with_options(
+            Arc::new(Schema::new(fields)),
+            arrays,
+            &options,
+        )?)
     }
 }
 
@@ -163,13 +172,24 @@ impl Features {
     /// [`Error::NotFound`] for unknown views or features, [`Error::InvalidArgument`] for missing key or request columns,
     /// [`Error::Misuse`] for a row that does not have one value per column.
     pub async fn online(&self, query: OnlineQuery) -> Result<OnlineFeatures> {
-        if let Some((at, row)) = query.rows.iter().enumerate().find(|(_, row)| row.len() != query.columns.len()) {
+        if let Some((at, row)) = query
+            .rows
+            .iter()
+            .enumerate()
+            .find(|(_, row)| row.len() != query.columns.len())
+        {
             let (has, wants) = (row.len(), query.columns.len());
-            return Err(Error::misuse(format!("row {at} has {has} values for {wants} columns")));
+            return Err(Error::misuse(format!(
+                "row {at} has {has} values for {wants} columns"
+            )));
         }
         let mut rows = Vec::with_capacity(query.rows.len());
         for row in &query.rows {
-            let values = row.iter().cloned().map(Value::into_proto).collect::<Result<_>>()?;
+            let values = row
+                .iter()
+                .cloned()
+                .map(Value::into_proto)
+                .collect::<Result<_>>()?;
             rows.push(pb::EntityRow { values });
         }
         let request = pb::GetOnlineFeaturesRequest {
@@ -179,12 +199,29 @@ impl Features {
             rows,
             at: query.at.map(timestamp),
             full_names: query.full_names,
-            aliases: query.aliases.into_iter().map(ViewAlias::into_proto).collect(),
+            aliases: query
+                .aliases
+                .into_iter()
+                .map(ViewAlias::into_proto)
+                .collect(),
         };
-        let answer = rpc!(self.client, Repeatable, feature_store.get_online_features, request)?;
+        let answer = rpc!(
+            self.client,
+            Repeatable,
+            feature_store.get_online_features,
+            request
+        )?;
         let wanted = query.rows.len();
-        let features = answer.features.into_iter().map(|feature| feature_of(feature, wanted)).collect::<Result<_>>()?;
-        Ok(OnlineFeatures { columns: query.columns, rows: query.rows, features })
+        let features = answer
+            .features
+            .into_iter()
+            .map(|feature| feature_of(feature, wanted))
+            .collect::<Result<_>>()?;
+        Ok(OnlineFeatures {
+            columns: query.columns,
+            rows: query.rows,
+            features,
+        })
     }
 }
 
@@ -195,8 +232,16 @@ fn feature_of(feature: pb::OnlineFeature, rows: usize) -> Result<OnlineFeature> 
     Ok(OnlineFeature {
         name: feature.name,
         data_type: feature.data_type,
-        values: feature.values.into_iter().map(Value::from_proto).collect::<Result<_>>()?,
-        statuses: feature.statuses.into_iter().map(FeatureStatus::from_proto).collect::<Result<_>>()?,
+        values: feature
+            .values
+            .into_iter()
+            .map(Value::from_proto)
+            .collect::<Result<_>>()?,
+        statuses: feature
+            .statuses
+            .into_iter()
+            .map(FeatureStatus::from_proto)
+            .collect::<Result<_>>()?,
     })
 }
 
@@ -208,7 +253,10 @@ mod tests {
     fn keys_and_features_become_one_table() {
         let online = OnlineFeatures {
             columns: vec!["origin".into(), "temp".into()],
-            rows: vec![vec!["JFK".into(), 1_i64.into()], vec!["LGA".into(), 2_i64.into()]],
+            rows: vec![
+                vec!["JFK".into(), 1_i64.into()],
+                vec!["LGA".into(), 2_i64.into()],
+            ],
             features: vec![OnlineFeature {
                 name: "temp".into(),
                 data_type: "Float32".into(),
@@ -217,14 +265,28 @@ mod tests {
             }],
         };
         let batch = online.to_record_batch().unwrap();
-        let fields: Vec<_> = batch.schema().fields().iter().map(|f| (f.name().clone(), f.data_type().clone())).collect();
-        assert_eq!(fields, [("origin".to_owned(), DataType::Utf8), ("temp".to_owned(), DataType::Float32)]);
+        let fields: Vec<_> = batch
+            .schema()
+            .fields()
+            .iter()
+            .map(|f| (f.name().clone(), f.data_type().clone()))
+            .collect();
+        assert_eq!(
+            fields,
+            [
+                ("origin".to_owned(), DataType::Utf8),
+                ("temp".to_owned(), DataType::Float32)
+            ]
+        );
         assert_eq!(batch.column(1).null_count(), 1);
     }
 
     #[test]
     fn an_answer_must_have_all_rows() {
-        let feature = pb::OnlineFeature { statuses: vec![1], ..Default::default() };
+        let feature = pb::OnlineFeature {
+            statuses: vec![1],
+            ..Default::default()
+        };
         assert!(feature_of(feature, 1).is_err());
     }
 }

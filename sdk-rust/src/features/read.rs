@@ -2,7 +2,9 @@
 
 use mlplat_proto::features::v1 as pb;
 
-use super::{Entity, FeatureService, FeatureView, Features, OnDemandFeatureView, Source, feature_store};
+use super::{
+    Entity, FeatureService, FeatureView, Features, OnDemandFeatureView, Source, feature_store,
+};
 use crate::{
     client::rpc,
     error::{Error, Result},
@@ -19,10 +21,16 @@ macro_rules! definition_calls {
             /// # Errors
             /// [`Error::NotFound`] when there is none of that name.
             pub async fn $get(&self, name: &str) -> Result<$type> {
-                let request =
-                    pb::$get_request { project: self.project(), name: name.to_owned(), ..Default::default() };
+                let request = pb::$get_request {
+                    project: self.project(),
+                    name: name.to_owned(),
+                    ..Default::default()
+                };
                 let answer = rpc!(self.client, Repeatable, feature_store.$get, request)?;
-                answer.$one.map($type::from).ok_or_else(|| Error::protocol($what))
+                answer
+                    .$one
+                    .map($type::from)
+                    .ok_or_else(|| Error::protocol($what))
             }
 
             #[doc = concat!("All of the sort ", $what, " in the project, by name.")]
@@ -32,9 +40,16 @@ macro_rules! definition_calls {
                     let client = client.clone();
                     async move {
                         let project = client.project().to_owned();
-                        let request = pb::$list_request { project, page_size: 0, page_token };
+                        let request = pb::$list_request {
+                            project,
+                            page_size: 0,
+                            page_token,
+                        };
                         let answer = rpc!(client, Repeatable, feature_store.$list, request)?;
-                        Ok((answer.$many.into_iter().map($type::from).collect(), answer.next_page_token))
+                        Ok((
+                            answer.$many.into_iter().map($type::from).collect(),
+                            answer.next_page_token,
+                        ))
                     }
                 })
             }
@@ -42,8 +57,18 @@ macro_rules! definition_calls {
     };
 }
 
-definition_calls!("entity", Entity, get_entity(GetEntityRequest).entity, list_entities(ListEntitiesRequest).entities);
-definition_calls!("source", Source, get_source(GetSourceRequest).source, list_sources(ListSourcesRequest).sources);
+definition_calls!(
+    "entity",
+    Entity,
+    get_entity(GetEntityRequest).entity,
+    list_entities(ListEntitiesRequest).entities
+);
+definition_calls!(
+    "source",
+    Source,
+    get_source(GetSourceRequest).source,
+    list_sources(ListSourcesRequest).sources
+);
 definition_calls!(
     "feature view",
     FeatureView,
@@ -69,8 +94,20 @@ impl Features {
     /// # Errors
     /// [`Error::NotFound`] when there is none of that name and version.
     pub async fn get_feature_view_version(&self, name: &str, version: u32) -> Result<FeatureView> {
-        let request = pb::GetFeatureViewRequest { project: self.project(), name: name.to_owned(), version };
-        let answer = rpc!(self.client, Repeatable, feature_store.get_feature_view, request)?;
-        answer.feature_view.map(FeatureView::from).ok_or_else(|| Error::protocol("feature view"))
+        let request = pb::GetFeatureViewRequest {
+            project: self.project(),
+            name: name.to_owned(),
+            version,
+        };
+        let answer = rpc!(
+            self.client,
+            Repeatable,
+            feature_store.get_feature_view,
+            request
+        )?;
+        answer
+            .feature_view
+            .map(FeatureView::from)
+            .ok_or_else(|| Error::protocol("feature view"))
     }
 }

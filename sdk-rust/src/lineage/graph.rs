@@ -60,17 +60,31 @@ impl Node {
 
     /// The name without what is the same for all: the directories of a file.
     pub(super) fn short_name(&self) -> &str {
-        let is_file = self.node_type == "FILE" || self.namespace == "file" || self.namespace.starts_with("s3:");
+        let is_file = self.node_type == "FILE"
+            || self.namespace == "file"
+            || self.namespace.starts_with("s3:");
         let last = self.name.rsplit('/').find(|part| !part.is_empty());
-        if is_file { last.unwrap_or(&self.name) } else { &self.name }
+        if is_file {
+            last.unwrap_or(&self.name)
+        } else {
+            &self.name
+        }
     }
 
     /// What tells this version or run from others: `v3`, the beginning of a digest, the end of a run id, a state.
     pub(super) fn detail(&self) -> String {
-        let short = |text: &str| if text.chars().count() > 12 { text.chars().take(8).collect() } else { text.to_owned() };
+        let short = |text: &str| {
+            if text.chars().count() > 12 {
+                text.chars().take(8).collect()
+            } else {
+                text.to_owned()
+            }
+        };
         match self.kind {
             NodeKind::Dataset if self.version.is_empty() => String::new(),
-            NodeKind::Dataset if self.version.bytes().all(|b| b.is_ascii_digit()) && self.version.len() < 8 => {
+            NodeKind::Dataset
+                if self.version.bytes().all(|b| b.is_ascii_digit()) && self.version.len() < 8 =>
+            {
                 format!("v{}", self.version)
             }
             NodeKind::Dataset => short(&self.version),
@@ -78,7 +92,12 @@ impl Node {
             NodeKind::Run => {
                 let tail = self.run_id.len().saturating_sub(8);
                 let id = self.run_id.get(tail..).unwrap_or_default();
-                [self.state.as_str(), id].iter().filter(|t| !t.is_empty()).copied().collect::<Vec<_>>().join(" ")
+                [self.state.as_str(), id]
+                    .iter()
+                    .filter(|t| !t.is_empty())
+                    .copied()
+                    .collect::<Vec<_>>()
+                    .join(" ")
             }
         }
     }
@@ -88,7 +107,11 @@ impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.type_label(), self.name)?;
         let detail = self.detail();
-        if detail.is_empty() { Ok(()) } else { write!(f, " ({detail})") }
+        if detail.is_empty() {
+            Ok(())
+        } else {
+            write!(f, " ({detail})")
+        }
     }
 }
 
@@ -159,7 +182,11 @@ impl Graph {
 
     /// As [`Graph::path`], as one line of text: `file weather.parquet -> feature view weather (v1) -> …`.
     pub fn path_text(&self, from: &str, to: &str) -> Option<String> {
-        let names: Vec<String> = self.path(from, to)?.into_iter().map(ToString::to_string).collect();
+        let names: Vec<String> = self
+            .path(from, to)?
+            .into_iter()
+            .map(ToString::to_string)
+            .collect();
         Some(names.join(" -> "))
     }
 }
@@ -214,11 +241,19 @@ pub(super) mod samples {
 
     pub(in crate::lineage) fn run(name: &str, state: &str) -> Node {
         let run_id = "01941f29-7c00-7000-8000-0000deadbeef".to_owned();
-        Node { kind: NodeKind::Run, run_id, state: state.to_owned(), ..dataset("", name, "") }
+        Node {
+            kind: NodeKind::Run,
+            run_id,
+            state: state.to_owned(),
+            ..dataset("", name, "")
+        }
     }
 
     pub(in crate::lineage) fn edge(from: &str, to: &str) -> Edge {
-        Edge { from: from.to_owned(), to: to.to_owned() }
+        Edge {
+            from: from.to_owned(),
+            to: to.to_owned(),
+        }
     }
 
     /// Two sources, two views, one training set, one model; the view `busy` is derived from `flights`.
@@ -258,8 +293,14 @@ mod tests {
     fn nodes_say_what_they_are() {
         let graph = training();
         assert_eq!(graph.nodes[0].to_string(), "model arrival-delay (v1)");
-        assert_eq!(graph.nodes[1].to_string(), "run experiments/delays (COMPLETE deadbeef)");
-        assert_eq!(graph.nodes[6].to_string(), "file /data/weather.parquet (9f86d081)");
+        assert_eq!(
+            graph.nodes[1].to_string(),
+            "run experiments/delays (COMPLETE deadbeef)"
+        );
+        assert_eq!(
+            graph.nodes[6].to_string(),
+            "file /data/weather.parquet (9f86d081)"
+        );
         assert_eq!(graph.nodes[6].short_name(), "weather.parquet");
         assert_eq!(graph.find("busy").unwrap().type_label(), "feature view");
     }
@@ -267,13 +308,19 @@ mod tests {
     #[test]
     fn the_shortest_way_along_the_data_is_found() {
         let graph = training();
-        let text = graph.path_text("/data/flights.parquet", "arrival-delay").unwrap();
+        let text = graph
+            .path_text("/data/flights.parquet", "arrival-delay")
+            .unwrap();
         assert_eq!(
             text,
             "file /data/flights.parquet -> run historical (COMPLETE deadbeef) -> training set delays-2013 -> \
              run experiments/delays (COMPLETE deadbeef) -> model arrival-delay (v1)"
         );
-        assert_eq!(graph.path("arrival-delay", "weather"), None, "data does not flow back");
+        assert_eq!(
+            graph.path("arrival-delay", "weather"),
+            None,
+            "data does not flow back"
+        );
         assert_eq!(graph.path("weather", "weather").unwrap().len(), 1);
     }
 }

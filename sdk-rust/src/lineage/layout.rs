@@ -37,8 +37,14 @@ struct Slot {
 /// Places `nodes` boxes of `height` with `gap` between them.
 pub(super) fn place(nodes: usize, edges: &[(usize, usize)], height: f64, gap: f64) -> Layout {
     let layer = layers(nodes, edges);
-    let mut slots: Vec<Slot> =
-        (0..nodes).map(|n| Slot { layer: layer[n], height, left: Vec::new(), right: Vec::new() }).collect();
+    let mut slots: Vec<Slot> = (0..nodes)
+        .map(|n| Slot {
+            layer: layer[n],
+            height,
+            left: Vec::new(),
+            right: Vec::new(),
+        })
+        .collect();
     let mut bend_slots = Vec::with_capacity(edges.len());
     for &(from, to) in edges {
         bend_slots.push(thread(&mut slots, from, to, height * 0.4));
@@ -50,16 +56,33 @@ pub(super) fn place(nodes: usize, edges: &[(usize, usize)], height: f64, gap: f6
     }
     order(&mut rows, &slots);
     let y = straighten(&rows, &slots, gap);
-    let bends = bend_slots.into_iter().map(|at| at.into_iter().map(|s| (slots[s].layer, y[s])).collect()).collect();
-    let bottom = slots.iter().zip(&y).map(|(slot, y)| y + slot.height / 2.0).fold(0.0, f64::max);
-    Layout { layer, y: y[..nodes].to_vec(), bends, layers: count, height: bottom }
+    let bends = bend_slots
+        .into_iter()
+        .map(|at| at.into_iter().map(|s| (slots[s].layer, y[s])).collect())
+        .collect();
+    let bottom = slots
+        .iter()
+        .zip(&y)
+        .map(|(slot, y)| y + slot.height / 2.0)
+        .fold(0.0, f64::max);
+    Layout {
+        layer,
+        y: y[..nodes].to_vec(),
+        bends,
+        layers: count,
+        height: bottom,
+    }
 }
 
 /// Layer of each node: one more than the furthest node it comes from; edges that close a cycle do not count.
 fn layers(nodes: usize, edges: &[(usize, usize)]) -> Vec<usize> {
     let back = back_edges(nodes, edges);
-    let forward: Vec<(usize, usize)> =
-        edges.iter().enumerate().filter(|(at, _)| !back.contains(at)).map(|(_, edge)| *edge).collect();
+    let forward: Vec<(usize, usize)> = edges
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| !back.contains(at))
+        .map(|(_, edge)| *edge)
+        .collect();
     let (mut incoming, mut out) = (vec![0; nodes], vec![Vec::new(); nodes]);
     for &(from, to) in &forward {
         incoming[to] += 1;
@@ -136,7 +159,12 @@ fn thread(slots: &mut Vec<Slot>, from: usize, to: usize, height: f64) -> Vec<usi
     let mut previous = from;
     // Empty for an edge that closes a cycle; it is drawn as a plain curve.
     for layer in start + 1..end {
-        slots.push(Slot { layer, height, left: vec![previous], right: Vec::new() });
+        slots.push(Slot {
+            layer,
+            height,
+            left: vec![previous],
+            right: Vec::new(),
+        });
         let new = slots.len() - 1;
         slots[previous].right.push(new);
         between.push(new);
@@ -155,15 +183,26 @@ fn order(rows: &mut Vec<Vec<usize>>, slots: &[Slot]) {
     let mut best = (crossings(rows, slots), rows.clone());
     for sweep in 0..SWEEPS {
         let rightwards = sweep % 2 == 0;
-        let layers: Vec<usize> = if rightwards { (0..rows.len()).collect() } else { (0..rows.len()).rev().collect() };
+        let layers: Vec<usize> = if rightwards {
+            (0..rows.len()).collect()
+        } else {
+            (0..rows.len()).rev().collect()
+        };
         let mut position = vec![0.0; slots.len()];
         for layer in layers {
             let mut keyed: Vec<(f64, usize)> = rows[layer]
                 .iter()
                 .enumerate()
                 .map(|(at, &slot)| {
-                    let sides = if rightwards { &slots[slot].left } else { &slots[slot].right };
-                    (mean(sides.iter().map(|&n| position[n])).unwrap_or(at as f64), slot)
+                    let sides = if rightwards {
+                        &slots[slot].left
+                    } else {
+                        &slots[slot].right
+                    };
+                    (
+                        mean(sides.iter().map(|&n| position[n])).unwrap_or(at as f64),
+                        slot,
+                    )
                 })
                 .collect();
             keyed.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -199,7 +238,10 @@ fn crossings(rows: &[Vec<usize>], slots: &[Slot]) -> usize {
         for &slot in row {
             let mut here: Vec<usize> = slots[slot].right.iter().map(|&n| position[n]).collect();
             here.sort_unstable();
-            count += here.iter().map(|end| ends.len() - ends.partition_point(|e| e <= end)).sum::<usize>();
+            count += here
+                .iter()
+                .map(|end| ends.len() - ends.partition_point(|e| e <= end))
+                .sum::<usize>();
             ends.extend(here);
             ends.sort_unstable();
         }
@@ -215,7 +257,11 @@ fn straighten(rows: &[Vec<usize>], slots: &[Slot], gap: f64) -> Vec<f64> {
         settle(row, slots, gap, &wanted, &mut y);
     }
     for sweep in 0..SWEEPS {
-        let layers: Vec<usize> = if sweep % 2 == 0 { (0..rows.len()).collect() } else { (0..rows.len()).rev().collect() };
+        let layers: Vec<usize> = if sweep % 2 == 0 {
+            (0..rows.len()).collect()
+        } else {
+            (0..rows.len()).rev().collect()
+        };
         for layer in layers {
             let wanted: Vec<f64> = rows[layer]
                 .iter()
@@ -227,7 +273,11 @@ fn straighten(rows: &[Vec<usize>], slots: &[Slot], gap: f64) -> Vec<f64> {
             settle(&rows[layer], slots, gap, &wanted, &mut y);
         }
     }
-    let top = slots.iter().zip(&y).map(|(slot, y)| y - slot.height / 2.0).fold(f64::INFINITY, f64::min);
+    let top = slots
+        .iter()
+        .zip(&y)
+        .map(|(slot, y)| y - slot.height / 2.0)
+        .fold(f64::INFINITY, f64::min);
     y.iter().map(|y| y - top).collect()
 }
 
@@ -271,13 +321,21 @@ mod tests {
         for a in 0..layout.y.len() {
             for b in 0..a {
                 let apart = (layout.y[a] - layout.y[b]).abs() >= height + gap - 1e-6;
-                assert!(layout.layer[a] != layout.layer[b] || apart, "{a} and {b} overlap: {layout:?}");
+                assert!(
+                    layout.layer[a] != layout.layer[b] || apart,
+                    "{a} and {b} overlap: {layout:?}"
+                );
             }
         }
         for &(from, to) in edges {
             assert!(layout.layer[from] < layout.layer[to]);
         }
-        assert!(layout.y.iter().all(|y| *y >= height / 2.0 - 1e-6 && *y <= layout.height));
+        assert!(
+            layout
+                .y
+                .iter()
+                .all(|y| *y >= height / 2.0 - 1e-6 && *y <= layout.height)
+        );
     }
 
     #[test]

@@ -76,19 +76,36 @@ pub enum NodeRef {
 impl NodeRef {
     /// A version of a model.
     pub fn model_version(model: impl Into<String>, version: u32) -> Self {
-        Self::ModelVersion { model: model.into(), version }
+        Self::ModelVersion {
+            model: model.into(),
+            version,
+        }
     }
 
     /// A dataset by its OpenLineage name, in all versions.
     pub fn dataset(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self::Dataset { namespace: namespace.into(), name: name.into(), version: String::new() }
+        Self::Dataset {
+            namespace: namespace.into(),
+            name: name.into(),
+            version: String::new(),
+        }
     }
 
     fn into_proto(self) -> Result<pb::NodeRef> {
         let node = match self {
-            Self::Dataset { namespace, name, version } => Start::Dataset(pb::DatasetRef { namespace, name, version }),
+            Self::Dataset {
+                namespace,
+                name,
+                version,
+            } => Start::Dataset(pb::DatasetRef {
+                namespace,
+                name,
+                version,
+            }),
             Self::Run(id) => Start::RunId(checked_run_id(&id)?),
-            Self::ModelVersion { model, version } => Start::ModelVersion(pb::ModelVersionRef { model, version }),
+            Self::ModelVersion { model, version } => {
+                Start::ModelVersion(pb::ModelVersionRef { model, version })
+            }
             Self::FeatureView(name) => Start::FeatureView(name),
             Self::Source(name) => Start::Source(name),
             Self::TrainingSet(name) => Start::TrainingSet(name),
@@ -194,7 +211,8 @@ impl Lineage {
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound) when the lineage does not know it.
     pub async fn upstream(&self, node: impl Into<NodeRef>) -> Result<Graph> {
-        self.graph(node, Direction::Upstream, GraphLimits::default()).await
+        self.graph(node, Direction::Upstream, GraphLimits::default())
+            .await
     }
 
     /// What was made from a thing.
@@ -202,14 +220,20 @@ impl Lineage {
     /// # Errors
     /// As [`Lineage::upstream`].
     pub async fn downstream(&self, node: impl Into<NodeRef>) -> Result<Graph> {
-        self.graph(node, Direction::Downstream, GraphLimits::default()).await
+        self.graph(node, Direction::Downstream, GraphLimits::default())
+            .await
     }
 
     /// The graph around a thing.
     ///
     /// # Errors
     /// As [`Lineage::upstream`].
-    pub async fn graph(&self, node: impl Into<NodeRef>, direction: Direction, limits: GraphLimits) -> Result<Graph> {
+    pub async fn graph(
+        &self,
+        node: impl Into<NodeRef>,
+        direction: Direction,
+        limits: GraphLimits,
+    ) -> Result<Graph> {
         let request = pb::GetLineageRequest {
             project: self.client.project().to_owned(),
             node: Some(node.into().into_proto()?),
@@ -225,7 +249,14 @@ impl Lineage {
         let answer = rpc!(self.client, Repeatable, lineage.get_lineage, request)?;
         Ok(Graph {
             nodes: answer.nodes.into_iter().map(Node::from).collect(),
-            edges: answer.edges.into_iter().map(|edge| Edge { from: edge.from, to: edge.to }).collect(),
+            edges: answer
+                .edges
+                .into_iter()
+                .map(|edge| Edge {
+                    from: edge.from,
+                    to: edge.to,
+                })
+                .collect(),
             direction,
             truncated: answer.truncated,
         })
@@ -238,9 +269,17 @@ impl Lineage {
             let (client, run_id) = (client.clone(), run_id.clone());
             async move {
                 let project = client.project().to_owned();
-                let request = pb::ListEventsRequest { project, run_id, page_size: 0, page_token };
+                let request = pb::ListEventsRequest {
+                    project,
+                    run_id,
+                    page_size: 0,
+                    page_token,
+                };
                 let answer = rpc!(client, Repeatable, lineage.list_events, request)?;
-                Ok((answer.events.into_iter().map(Event::from).collect(), answer.next_page_token))
+                Ok((
+                    answer.events.into_iter().map(Event::from).collect(),
+                    answer.next_page_token,
+                ))
             }
         })
     }

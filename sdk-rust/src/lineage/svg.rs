@@ -30,8 +30,18 @@ const STYLE: &str = "\
 
 /// Draws the graph, data from left to right.
 pub(super) fn draw(graph: &Graph) -> String {
-    let index: HashMap<&str, usize> = graph.nodes.iter().enumerate().map(|(at, node)| (node.id.as_str(), at)).collect();
-    let ends = |edge: &super::Edge| Some((*index.get(edge.from.as_str())?, *index.get(edge.to.as_str())?));
+    let index: HashMap<&str, usize> = graph
+        .nodes
+        .iter()
+        .enumerate()
+        .map(|(at, node)| (node.id.as_str(), at))
+        .collect();
+    let ends = |edge: &super::Edge| {
+        Some((
+            *index.get(edge.from.as_str())?,
+            *index.get(edge.to.as_str())?,
+        ))
+    };
     let edges: Vec<(usize, usize)> = graph.edges.iter().filter_map(ends).collect();
     let layout = layout::place(graph.nodes.len(), &edges, BOX_HEIGHT, GAP_Y);
     let columns = layout.layers.max(1) as f64;
@@ -52,14 +62,28 @@ pub(super) fn draw(graph: &Graph) -> String {
          orient=\"auto\"><path class=\"h\" d=\"M0 0.5 8 4 0 7.5z\"/></marker></defs>",
     );
     for (&(from, to), bends) in edges.iter().zip(&layout.bends) {
-        draw_edge(&mut svg, (layout.layer[from], layout.y[from]), (layout.layer[to], layout.y[to]), bends);
+        draw_edge(
+            &mut svg,
+            (layout.layer[from], layout.y[from]),
+            (layout.layer[to], layout.y[to]),
+            bends,
+        );
     }
     for (at, node) in graph.nodes.iter().enumerate() {
-        draw_node(&mut svg, node, left(layout.layer[at]), MARGIN + layout.y[at] - BOX_HEIGHT / 2.0, at == 0);
+        draw_node(
+            &mut svg,
+            node,
+            left(layout.layer[at]),
+            MARGIN + layout.y[at] - BOX_HEIGHT / 2.0,
+            at == 0,
+        );
     }
     if graph.truncated {
         let y = height - MARGIN / 2.0;
-        let _ = write!(svg, "<text class=\"l\" x=\"{MARGIN}\" y=\"{y:.1}\">… and more: the graph was cut short</text>");
+        let _ = write!(
+            svg,
+            "<text class=\"l\" x=\"{MARGIN}\" y=\"{y:.1}\">… and more: the graph was cut short</text>"
+        );
     }
     svg.push_str("</svg>\n");
     svg
@@ -70,18 +94,31 @@ fn left(layer: usize) -> f64 {
 }
 
 fn title(graph: &Graph) -> String {
-    graph.nodes.first().map_or_else(|| "Empty lineage graph".to_owned(), |node| format!("Lineage of {node}"))
+    graph.nodes.first().map_or_else(
+        || "Empty lineage graph".to_owned(),
+        |node| format!("Lineage of {node}"),
+    )
 }
 
 /// A curve from the right side of one box to the left side of another, straight where it passes other layers.
 fn draw_edge(svg: &mut String, from: (usize, f64), to: (usize, f64), bends: &[(usize, f64)]) {
     let (mut x, mut y) = (left(from.0) + BOX_WIDTH, MARGIN + from.1);
-    let _ = write!(svg, "<path class=\"e\" marker-end=\"url(#arrow)\" d=\"M{x:.1} {y:.1}");
+    let _ = write!(
+        svg,
+        "<path class=\"e\" marker-end=\"url(#arrow)\" d=\"M{x:.1} {y:.1}"
+    );
     let end = (left(to.0), MARGIN + to.1, false);
-    let passed = bends.iter().map(|&(layer, y)| (left(layer), MARGIN + y, true));
+    let passed = bends
+        .iter()
+        .map(|&(layer, y)| (left(layer), MARGIN + y, true));
     for (next_x, next_y, passes) in passed.chain([end]) {
         let bow = ((next_x - x) / 2.0).abs().max(24.0);
-        let _ = write!(svg, "C{:.1} {y:.1} {:.1} {next_y:.1} {next_x:.1} {next_y:.1}", x + bow, next_x - bow);
+        let _ = write!(
+            svg,
+            "C{:.1} {y:.1} {:.1} {next_y:.1} {next_x:.1} {next_y:.1}",
+            x + bow,
+            next_x - bow
+        );
         (x, y) = (next_x, next_y);
         if passes {
             x += BOX_WIDTH;
@@ -93,11 +130,19 @@ fn draw_edge(svg: &mut String, from: (usize, f64), to: (usize, f64), bends: &[(u
 
 fn draw_node(svg: &mut String, node: &Node, x: f64, y: f64, is_start: bool) {
     // Runs are pills, datasets are boxes.
-    let radius = if node.kind == NodeKind::Run { BOX_HEIGHT / 2.0 } else { 6.0 };
+    let radius = if node.kind == NodeKind::Run {
+        BOX_HEIGHT / 2.0
+    } else {
+        6.0
+    };
     let start = if is_start { " start" } else { "" };
     let middle = x + BOX_WIDTH / 2.0;
     let detail = node.detail();
-    let label = if detail.is_empty() { node.type_label() } else { format!("{} · {detail}", node.type_label()) };
+    let label = if detail.is_empty() {
+        node.type_label()
+    } else {
+        format!("{} · {detail}", node.type_label())
+    };
     let _ = write!(
         svg,
         "<g class=\"{}{start}\"><title>{}</title><rect class=\"b\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{BOX_WIDTH}\" \
@@ -126,8 +171,18 @@ fn class_of(node: &Node) -> &'static str {
 
 fn tooltip(node: &Node) -> String {
     let mut lines = vec![format!("{} {}", node.type_label(), node.name)];
-    let facts = [("namespace", &node.namespace), ("version", &node.version), ("run", &node.run_id), ("state", &node.state)];
-    lines.extend(facts.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| format!("{name} {value}")));
+    let facts = [
+        ("namespace", &node.namespace),
+        ("version", &node.version),
+        ("run", &node.run_id),
+        ("state", &node.state),
+    ];
+    lines.extend(
+        facts
+            .iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| format!("{name} {value}")),
+    );
     lines.join("\n")
 }
 
@@ -198,7 +253,11 @@ mod tests {
 
     #[test]
     fn an_empty_graph_is_still_a_picture() {
-        let graph = Graph { nodes: vec![], edges: vec![], ..training() };
+        let graph = Graph {
+            nodes: vec![],
+            edges: vec![],
+            ..training()
+        };
         assert!(graph.to_svg().contains("Empty lineage graph"));
     }
 }

@@ -11,7 +11,9 @@ use std::{
 use super::{Direction, Graph, Node};
 
 pub(super) fn write(graph: &Graph, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let Some(start) = graph.nodes.first() else { return f.write_str("(empty graph)") };
+    let Some(start) = graph.nodes.first() else {
+        return f.write_str("(empty graph)");
+    };
     match graph.direction {
         Direction::Upstream => write_one(graph, start, true, f)?,
         Direction::Downstream => write_one(graph, start, false, f)?,
@@ -22,7 +24,11 @@ pub(super) fn write(graph: &Graph, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             write_one(graph, start, false, f)?;
         }
     }
-    if graph.truncated { f.write_str("\n… and more: the graph was cut short") } else { Ok(()) }
+    if graph.truncated {
+        f.write_str("\n… and more: the graph was cut short")
+    } else {
+        Ok(())
+    }
 }
 
 /// A node that waits to be written: the line before its branch, and whether it is the last of its siblings.
@@ -32,11 +38,24 @@ struct Pending<'a> {
     last: bool,
 }
 
-fn write_one(graph: &Graph, start: &Node, upstream: bool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let nodes: HashMap<&str, &Node> = graph.nodes.iter().map(|node| (node.id.as_str(), node)).collect();
+fn write_one(
+    graph: &Graph,
+    start: &Node,
+    upstream: bool,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    let nodes: HashMap<&str, &Node> = graph
+        .nodes
+        .iter()
+        .map(|node| (node.id.as_str(), node))
+        .collect();
     let mut next: HashMap<&str, Vec<&Node>> = HashMap::new();
     for edge in &graph.edges {
-        let (at, to) = if upstream { (&edge.to, &edge.from) } else { (&edge.from, &edge.to) };
+        let (at, to) = if upstream {
+            (&edge.to, &edge.from)
+        } else {
+            (&edge.from, &edge.to)
+        };
         if let Some(&node) = nodes.get(to.as_str()) {
             next.entry(at).or_default().push(node);
         }
@@ -66,7 +85,11 @@ fn push_children<'a>(
 ) {
     let children = next.get(node.id.as_str()).map_or(&[][..], Vec::as_slice);
     for (at, child) in children.iter().enumerate().rev() {
-        waiting.push(Pending { node: child, indent: indent.to_owned(), last: at + 1 == children.len() });
+        waiting.push(Pending {
+            node: child,
+            indent: indent.to_owned(),
+            last: at + 1 == children.len(),
+        });
     }
 }
 
@@ -111,9 +134,18 @@ downstream of table a
 
     #[test]
     fn long_chains_do_not_use_the_stack() {
-        let nodes = (0..20_000).map(|n| dataset("", &n.to_string(), "")).collect();
-        let edges = (1..200).map(|n| edge(&n.to_string(), &(n - 1).to_string())).collect();
-        let graph = Graph { nodes, edges, direction: Direction::Upstream, truncated: false };
+        let nodes = (0..20_000)
+            .map(|n| dataset("", &n.to_string(), ""))
+            .collect();
+        let edges = (1..200)
+            .map(|n| edge(&n.to_string(), &(n - 1).to_string()))
+            .collect();
+        let graph = Graph {
+            nodes,
+            edges,
+            direction: Direction::Upstream,
+            truncated: false,
+        };
         assert_eq!(graph.to_string().lines().count(), 200);
     }
 }

@@ -43,7 +43,12 @@ pub(super) struct Delivery {
 
 impl Delivery {
     pub(super) fn new(client: Client, run_id: String) -> Self {
-        Self { client, run_id, writer_id: Uuid::new_v4().to_string(), sequence: Mutex::new(0) }
+        Self {
+            client,
+            run_id,
+            writer_id: Uuid::new_v4().to_string(),
+            sequence: Mutex::new(0),
+        }
     }
 
     /// Stores the records. A call that is too large for one message becomes several, each of them all or nothing.
@@ -75,13 +80,22 @@ impl Delivery {
 fn split(records: Records) -> Vec<pb::LogBatchRequest> {
     let mut batches = Vec::new();
     for params in split_text(records.params) {
-        batches.push(pb::LogBatchRequest { params: params.into_iter().collect(), ..Default::default() });
+        batches.push(pb::LogBatchRequest {
+            params: params.into_iter().collect(),
+            ..Default::default()
+        });
     }
     for tags in split_text(records.tags) {
-        batches.push(pb::LogBatchRequest { tags: tags.into_iter().collect(), ..Default::default() });
+        batches.push(pb::LogBatchRequest {
+            tags: tags.into_iter().collect(),
+            ..Default::default()
+        });
     }
     for points in records.points.chunks(POINTS_PER_BATCH) {
-        batches.push(pb::LogBatchRequest { metrics: pack(points), ..Default::default() });
+        batches.push(pb::LogBatchRequest {
+            metrics: pack(points),
+            ..Default::default()
+        });
     }
     batches
 }
@@ -124,11 +138,25 @@ mod tests {
     #[test]
     fn large_records_are_split_without_loss() {
         let points = vec![MetricPoint::new("m", 1.0); POINTS_PER_BATCH + 1];
-        let params = (0..40).map(|i| (format!("p{i}"), "x".repeat(60_000))).collect();
-        let batches = split(Records { points, params, tags: BTreeMap::new() });
+        let params = (0..40)
+            .map(|i| (format!("p{i}"), "x".repeat(60_000)))
+            .collect();
+        let batches = split(Records {
+            points,
+            params,
+            tags: BTreeMap::new(),
+        });
         assert_eq!(batches.iter().map(|b| b.params.len()).sum::<usize>(), 40);
-        let values = batches.iter().flat_map(|b| &b.metrics).map(|s| s.values.len()).sum::<usize>();
+        let values = batches
+            .iter()
+            .flat_map(|b| &b.metrics)
+            .map(|s| s.values.len())
+            .sum::<usize>();
         assert_eq!(values, POINTS_PER_BATCH + 1);
-        assert!(batches.iter().all(|b| prost::Message::encoded_len(b) < 4 << 20));
+        assert!(
+            batches
+                .iter()
+                .all(|b| prost::Message::encoded_len(b) < 4 << 20)
+        );
     }
 }

@@ -66,7 +66,10 @@ impl Tracking {
             request_id: Uuid::new_v4().to_string(),
         };
         let answer = rpc!(self.client, Repeatable, tracking.create_experiment, request)?;
-        answer.experiment.map(Experiment::from).ok_or_else(|| Error::protocol("experiment"))
+        answer
+            .experiment
+            .map(Experiment::from)
+            .ok_or_else(|| Error::protocol("experiment"))
     }
 
     /// One experiment by name.
@@ -74,10 +77,15 @@ impl Tracking {
     /// # Errors
     /// [`Error::NotFound`] when there is none of that name.
     pub async fn get_experiment(&self, name: &str) -> Result<Experiment> {
-        let request =
-            pb::GetExperimentRequest { project: self.client.project().to_owned(), name: name.to_owned() };
+        let request = pb::GetExperimentRequest {
+            project: self.client.project().to_owned(),
+            name: name.to_owned(),
+        };
         let answer = rpc!(self.client, Repeatable, tracking.get_experiment, request)?;
-        answer.experiment.map(Experiment::from).ok_or_else(|| Error::protocol("experiment"))
+        answer
+            .experiment
+            .map(Experiment::from)
+            .ok_or_else(|| Error::protocol("experiment"))
     }
 
     /// The experiments of the project, by name.
@@ -87,9 +95,20 @@ impl Tracking {
             let client = client.clone();
             async move {
                 let project = client.project().to_owned();
-                let request = pb::ListExperimentsRequest { project, page_size: 0, page_token };
+                let request = pb::ListExperimentsRequest {
+                    project,
+                    page_size: 0,
+                    page_token,
+                };
                 let answer = rpc!(client, Repeatable, tracking.list_experiments, request)?;
-                Ok((answer.experiments.into_iter().map(Experiment::from).collect(), answer.next_page_token))
+                Ok((
+                    answer
+                        .experiments
+                        .into_iter()
+                        .map(Experiment::from)
+                        .collect(),
+                    answer.next_page_token,
+                ))
             }
         })
     }
@@ -119,6 +138,9 @@ impl Tracking {
             update_mask: Some(prost_types::FieldMask { paths }),
         };
         let answer = rpc!(self.client, Once, tracking.update_experiment, request)?;
-        answer.experiment.map(Experiment::from).ok_or_else(|| Error::protocol("experiment"))
+        answer
+            .experiment
+            .map(Experiment::from)
+            .ok_or_else(|| Error::protocol("experiment"))
     }
 }

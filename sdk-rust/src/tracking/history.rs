@@ -32,7 +32,10 @@ pub struct HistoryRange {
 impl HistoryRange {
     /// From `start` to `end`, both inclusive, both optional.
     pub fn steps(start: Option<i64>, end: Option<i64>) -> Self {
-        Self { start_step: start, end_step: end }
+        Self {
+            start_step: start,
+            end_step: end,
+        }
     }
 }
 
@@ -57,7 +60,10 @@ impl Columns {
     fn append(&mut self, series: pb::MetricSeries) -> Result<()> {
         let length = series.values.len();
         if series.steps.len() != length || series.timestamps_us.len() != length {
-            return Err(Error::data_loss(format!("the columns of metric `{}` differ in length", series.key)));
+            return Err(Error::data_loss(format!(
+                "the columns of metric `{}` differ in length",
+                series.key
+            )));
         }
         self.steps.extend(series.steps);
         self.timestamps_us.extend(series.timestamps_us);
@@ -67,8 +73,11 @@ impl Columns {
 
     fn into_batch(self) -> Result<RecordBatch> {
         let timestamps = TimestampMicrosecondArray::from(self.timestamps_us).with_timezone("UTC");
-        let columns: Vec<arrow::array::ArrayRef> =
-            vec![Arc::new(Int64Array::from(self.steps)), Arc::new(timestamps), Arc::new(Float64Array::from(self.values))];
+        let columns: Vec<arrow::array::ArrayRef> = vec![
+            Arc::new(Int64Array::from(self.steps)),
+            Arc::new(timestamps),
+            Arc::new(Float64Array::from(self.values)),
+        ];
         Ok(RecordBatch::try_new(schema(), columns)?)
     }
 }
@@ -78,9 +87,19 @@ impl Tracking {
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no such run, [`Error::InvalidArgument`] for a bad key.
-    pub async fn metric_history(&self, run_id: &str, key: &str, range: HistoryRange) -> Result<RecordBatch> {
-        let mut tables = self.metric_histories(run_id, &[key.to_owned()], range).await?;
-        tables.pop().map(|(_, batch)| batch).ok_or_else(|| Error::protocol("series"))
+    pub async fn metric_history(
+        &self,
+        run_id: &str,
+        key: &str,
+        range: HistoryRange,
+    ) -> Result<RecordBatch> {
+        let mut tables = self
+            .metric_histories(run_id, &[key.to_owned()], range)
+            .await?;
+        tables
+            .pop()
+            .map(|(_, batch)| batch)
+            .ok_or_else(|| Error::protocol("series"))
     }
 
     /// All points of several metrics of a run, one table each, in the order of `keys`.
@@ -102,12 +121,21 @@ impl Tracking {
         };
         let mut columns = self
             .client
-            .streaming(Safety::Repeatable, "read_metric_history", |request_id, remaining| {
-                self.read_history(self.client.request(request.clone(), remaining, &request_id))
-            })
+            .streaming(
+                Safety::Repeatable,
+                "read_metric_history",
+                |request_id, remaining| {
+                    self.read_history(self.client.request(request.clone(), remaining, &request_id))
+                },
+            )
             .await?;
         keys.iter()
-            .map(|key| Ok((key.clone(), columns.remove(key).unwrap_or_default().into_batch()?)))
+            .map(|key| {
+                Ok((
+                    key.clone(),
+                    columns.remove(key).unwrap_or_default().into_batch()?,
+                ))
+            })
             .collect()
     }
 
@@ -115,11 +143,17 @@ impl Tracking {
         &self,
         request: Request<pb::ReadMetricHistoryRequest>,
     ) -> Result<HashMap<String, Columns>, CallError> {
-        let mut stream = tracking(self.client.channel()).read_metric_history(request).await?.into_inner();
+        let mut stream = tracking(self.client.channel())
+            .read_metric_history(request)
+            .await?
+            .into_inner();
         let mut columns: HashMap<String, Columns> = HashMap::new();
         while let Some(part) = stream.message().await? {
             let series = part.series.ok_or_else(|| Error::protocol("series"))?;
-            columns.entry(series.key.clone()).or_default().append(series)?;
+            columns
+                .entry(series.key.clone())
+                .or_default()
+                .append(series)?;
         }
         Ok(columns)
     }
@@ -144,7 +178,10 @@ mod tests {
         assert_eq!(batch.num_rows(), 2);
         assert_eq!(Columns::default().into_batch().unwrap().num_rows(), 0);
 
-        let ragged = pb::MetricSeries { steps: vec![0], ..series };
+        let ragged = pb::MetricSeries {
+            steps: vec![0],
+            ..series
+        };
         assert!(Columns::default().append(ragged).is_err());
     }
 }

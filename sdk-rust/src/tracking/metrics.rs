@@ -25,7 +25,12 @@ pub struct MetricPoint {
 impl MetricPoint {
     /// A point measured now, its step counted by the server.
     pub fn new(key: impl Into<String>, value: f64) -> Self {
-        Self { key: key.into(), value, step: None, timestamp: SystemTime::now() }
+        Self {
+            key: key.into(),
+            value,
+            step: None,
+            timestamp: SystemTime::now(),
+        }
     }
 
     /// Sets the step, or leaves it to the server.
@@ -80,9 +85,15 @@ pub(super) fn pack(points: &[MetricPoint]) -> Vec<pb::MetricSeries> {
     let mut series: Vec<pb::MetricSeries> = Vec::new();
     let mut open: HashMap<&str, usize> = HashMap::new();
     for point in points {
-        let fits = open.get(point.key.as_str()).copied().filter(|&at| series[at].steps.is_empty() == point.step.is_none());
+        let fits = open
+            .get(point.key.as_str())
+            .copied()
+            .filter(|&at| series[at].steps.is_empty() == point.step.is_none());
         let at = fits.unwrap_or_else(|| {
-            series.push(pb::MetricSeries { key: point.key.clone(), ..pb::MetricSeries::default() });
+            series.push(pb::MetricSeries {
+                key: point.key.clone(),
+                ..pb::MetricSeries::default()
+            });
             open.insert(&point.key, series.len() - 1);
             series.len() - 1
         });
@@ -107,7 +118,10 @@ mod tests {
             MetricPoint::new("b", 11.0),
             MetricPoint::new("a", 4.0).at_step(Some(9)),
         ];
-        let packed: Vec<_> = pack(&points).into_iter().map(|s| (s.key, s.steps, s.values)).collect();
+        let packed: Vec<_> = pack(&points)
+            .into_iter()
+            .map(|s| (s.key, s.steps, s.values))
+            .collect();
         assert_eq!(
             packed,
             [

@@ -71,14 +71,22 @@ impl Tracking {
             run_id,
             experiment: new.experiment,
             name: new.name,
-            parent_run_id: new.parent_run_id.as_deref().map(checked_run_id).transpose()?.unwrap_or_default(),
+            parent_run_id: new
+                .parent_run_id
+                .as_deref()
+                .map(checked_run_id)
+                .transpose()?
+                .unwrap_or_default(),
             description: new.description,
             tags: new.tags.into_iter().collect(),
             started_at: new.started_at.map(timestamp),
             request_id: String::new(),
         };
         let answer = rpc!(self.client, Repeatable, tracking.create_run, request)?;
-        let run = answer.run.map(Run::from).ok_or_else(|| Error::protocol("run"))?;
+        let run = answer
+            .run
+            .map(Run::from)
+            .ok_or_else(|| Error::protocol("run"))?;
         Ok(ActiveRun::new(self.client.clone(), run))
     }
 
@@ -104,10 +112,15 @@ impl Tracking {
     /// # Errors
     /// [`Error::NotFound`] when there is no such run, [`Error::Misuse`] when the id is no UUID.
     pub async fn get_run(&self, run_id: &str) -> Result<Run> {
-        let request =
-            pb::GetRunRequest { project: self.client.project().to_owned(), run_id: checked_run_id(run_id)? };
+        let request = pb::GetRunRequest {
+            project: self.client.project().to_owned(),
+            run_id: checked_run_id(run_id)?,
+        };
         let answer = rpc!(self.client, Repeatable, tracking.get_run, request)?;
-        answer.run.map(Run::from).ok_or_else(|| Error::protocol("run"))
+        answer
+            .run
+            .map(Run::from)
+            .ok_or_else(|| Error::protocol("run"))
     }
 
     /// Changes name, notes or labels of a run, ended or not.
@@ -122,7 +135,10 @@ impl Tracking {
             update_mask: Some(prost_types::FieldMask { paths }),
         };
         let answer = rpc!(self.client, Once, tracking.update_run, request)?;
-        answer.run.map(Run::from).ok_or_else(|| Error::protocol("run"))
+        answer
+            .run
+            .map(Run::from)
+            .ok_or_else(|| Error::protocol("run"))
     }
 
     /// Ends a run. Repeating it with the same status changes nothing.
@@ -132,7 +148,9 @@ impl Tracking {
     /// [`RunStatus::Running`].
     pub async fn end_run(&self, run_id: &str, status: RunStatus, message: &str) -> Result<Run> {
         if status == RunStatus::Running {
-            return Err(Error::misuse("a run ends as finished, failed or killed, not as running"));
+            return Err(Error::misuse(
+                "a run ends as finished, failed or killed, not as running",
+            ));
         }
         let request = pb::EndRunRequest {
             project: self.client.project().to_owned(),
@@ -142,6 +160,9 @@ impl Tracking {
             ended_at: Some(timestamp(std::time::SystemTime::now())),
         };
         let answer = rpc!(self.client, Repeatable, tracking.end_run, request)?;
-        answer.run.map(Run::from).ok_or_else(|| Error::protocol("run"))
+        answer
+            .run
+            .map(Run::from)
+            .ok_or_else(|| Error::protocol("run"))
     }
 }

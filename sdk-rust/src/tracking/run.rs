@@ -127,7 +127,11 @@ impl From<pb::Run> for Run {
             description: r.description,
             params: r.params.into_iter().collect(),
             tags: r.tags.into_iter().collect(),
-            metrics: r.metrics.into_iter().map(|m| (m.key.clone(), m.into())).collect(),
+            metrics: r
+                .metrics
+                .into_iter()
+                .map(|m| (m.key.clone(), m.into()))
+                .collect(),
             started_at: filled_time(r.started_at),
             ended_at: r.ended_at.map(system_time),
             created_at: filled_time(r.created_at),
@@ -153,7 +157,10 @@ pub struct NewRun {
 impl NewRun {
     /// A run of this experiment, which is created where it does not exist.
     pub fn new(experiment: impl Into<String>) -> Self {
-        Self { experiment: experiment.into(), ..Self::default() }
+        Self {
+            experiment: experiment.into(),
+            ..Self::default()
+        }
     }
 
     /// Display name; without one the server makes a readable one.
@@ -249,7 +256,11 @@ pub struct ActiveRun {
 impl ActiveRun {
     pub(super) fn new(client: Client, started: Run) -> Self {
         let delivery = Arc::new(Delivery::new(client.clone(), started.id.clone()));
-        Self { client, started: Arc::new(started), delivery }
+        Self {
+            client,
+            started: Arc::new(started),
+            delivery,
+        }
     }
 
     /// UUIDv7 of the run.
@@ -294,8 +305,16 @@ impl ActiveRun {
     ///
     /// # Errors
     /// As [`ActiveRun::log_param`].
-    pub async fn log_params(&self, params: impl IntoIterator<Item = (String, String)>) -> Result<()> {
-        self.delivery.send(Records { params: params.into_iter().collect(), ..Records::default() }).await
+    pub async fn log_params(
+        &self,
+        params: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<()> {
+        self.delivery
+            .send(Records {
+                params: params.into_iter().collect(),
+                ..Records::default()
+            })
+            .await
     }
 
     /// Sets one label.
@@ -311,7 +330,12 @@ impl ActiveRun {
     /// # Errors
     /// As [`ActiveRun::log_param`].
     pub async fn set_tags(&self, tags: impl IntoIterator<Item = (String, String)>) -> Result<()> {
-        self.delivery.send(Records { tags: tags.into_iter().collect(), ..Records::default() }).await
+        self.delivery
+            .send(Records {
+                tags: tags.into_iter().collect(),
+                ..Records::default()
+            })
+            .await
     }
 
     /// Logs one point of a metric, now. Without a step it is one more than the last of this key, from 0.
@@ -319,8 +343,14 @@ impl ActiveRun {
     /// # Errors
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a bad key,
     /// [`Error::FailedPrecondition`](crate::Error::FailedPrecondition) when the run has ended.
-    pub async fn log_metric(&self, key: impl Into<String>, value: f64, step: Option<i64>) -> Result<()> {
-        self.log_metrics([MetricPoint::new(key, value).at_step(step)]).await
+    pub async fn log_metric(
+        &self,
+        key: impl Into<String>,
+        value: f64,
+        step: Option<i64>,
+    ) -> Result<()> {
+        self.log_metrics([MetricPoint::new(key, value).at_step(step)])
+            .await
     }
 
     /// Logs points of any number of metrics, in order.
@@ -328,7 +358,12 @@ impl ActiveRun {
     /// # Errors
     /// As [`ActiveRun::log_metric`].
     pub async fn log_metrics(&self, points: impl IntoIterator<Item = MetricPoint>) -> Result<()> {
-        self.delivery.send(Records { points: points.into_iter().collect(), ..Records::default() }).await
+        self.delivery
+            .send(Records {
+                points: points.into_iter().collect(),
+                ..Records::default()
+            })
+            .await
     }
 
     /// Waits until all that was logged before is stored by the server.
@@ -345,15 +380,23 @@ impl ActiveRun {
     /// [`Error::Io`](crate::Error::Io) when it cannot be read, [`Error::Misuse`](crate::Error::Misuse) for names that
     /// artifacts cannot have.
     pub async fn log_artifact(&self, local: impl AsRef<Path>) -> Result<Uploaded> {
-        self.log_artifact_with(local, UploadOptions::default()).await
+        self.log_artifact_with(local, UploadOptions::default())
+            .await
     }
 
     /// As [`ActiveRun::log_artifact`], into a directory of the run, with a media type, or with progress.
     ///
     /// # Errors
     /// As [`ActiveRun::log_artifact`].
-    pub async fn log_artifact_with(&self, local: impl AsRef<Path>, options: UploadOptions) -> Result<Uploaded> {
-        self.client.artifacts().upload(self.id(), local, options).await
+    pub async fn log_artifact_with(
+        &self,
+        local: impl AsRef<Path>,
+        options: UploadOptions,
+    ) -> Result<Uploaded> {
+        self.client
+            .artifacts()
+            .upload(self.id(), local, options)
+            .await
     }
 
     /// Publishes a local file or directory (uploaded where the run does not have it yet), or else an artifact of the run,
@@ -361,9 +404,16 @@ impl ActiveRun {
     ///
     /// # Errors
     /// [`Error::NotFound`](crate::Error::NotFound) when `path` is neither a local file nor an artifact of the run.
-    pub async fn publish_model(&self, model: impl Into<String>, path: impl AsRef<Path>) -> Result<ModelVersion> {
+    pub async fn publish_model(
+        &self,
+        model: impl Into<String>,
+        path: impl AsRef<Path>,
+    ) -> Result<ModelVersion> {
         self.flush().await?;
-        self.client.catalogue().publish(NewModelVersion::new(model, self.id()), path).await
+        self.client
+            .catalogue()
+            .publish(NewModelVersion::new(model, self.id()), path)
+            .await
     }
 
     /// Ends the run, after all that was logged is stored.
@@ -372,6 +422,9 @@ impl ActiveRun {
     /// As [`Tracking::end_run`](super::Tracking::end_run).
     pub async fn end(&self, status: RunStatus, message: &str) -> Result<Run> {
         self.flush().await?;
-        self.client.tracking().end_run(self.id(), status, message).await
+        self.client
+            .tracking()
+            .end_run(self.id(), status, message)
+            .await
     }
 }

@@ -63,7 +63,10 @@ impl Tracking {
                     page_token,
                 };
                 let answer = rpc!(client, Repeatable, tracking.search_runs, request)?;
-                Ok((answer.runs.into_iter().map(Run::from).collect(), answer.next_page_token))
+                Ok((
+                    answer.runs.into_iter().map(Run::from).collect(),
+                    answer.next_page_token,
+                ))
             }
         })
     }
