@@ -30,6 +30,11 @@ mod storage;
 mod time;
 mod winners;
 
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod tests;
+
 pub use columns::{EntitySide, FeatureSide};
 pub use error::{AsOfError, ErrorKind};
 pub use join::{AsOf, AsOfOptions};
