@@ -7,7 +7,8 @@ use tonic::transport::Channel;
 use uuid::Uuid;
 
 use crate::{
-    client::{Client, MAX_MESSAGE_BYTES, rpc},
+    call::{MAX_MESSAGE_BYTES, rpc},
+    client::Client,
     convert::filled_time,
     error::{Error, Result},
     page::Paged,

@@ -35,6 +35,7 @@
 
 pub mod admin;
 pub mod artifacts;
+mod call;
 pub mod catalogue;
 mod client;
 mod convert;

@@ -8,7 +8,7 @@ use std::future::{Future, pending};
 use futures::{Stream, StreamExt as _, stream};
 use tokio::sync::oneshot;
 
-use crate::{client::CallError, error::Error};
+use crate::{call::CallError, error::Error};
 
 /// Where the error of the source arrives.
 pub(crate) struct SourceError(oneshot::Receiver<Error>);

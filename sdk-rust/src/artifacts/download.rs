@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::{Artifact, Artifacts, OnProgress, PARALLEL_FILES, artifacts, path};
 use crate::{
-    client::CallError,
+    call::CallError,
     error::{Detail, Error, Result},
     retry::Safety,
     tracking::checked_run_id,
@@ -117,7 +117,11 @@ impl Artifacts {
             .buffer_unordered(PARALLEL_FILES)
             .try_collect::<Vec<()>>()
             .await?;
-        Ok(into.join(&path[parent..]))
+        Ok(if path.is_empty() {
+            into.to_path_buf()
+        } else {
+            into.join(&path[parent..])
+        })
     }
 
     async fn download_file(

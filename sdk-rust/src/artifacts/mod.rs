@@ -17,7 +17,8 @@ pub use tree::Skipped;
 pub use upload::Uploaded;
 
 use crate::{
-    client::{Client, MAX_MESSAGE_BYTES, rpc},
+    call::{MAX_MESSAGE_BYTES, rpc},
+    client::Client,
     convert::filled_time,
     error::{Error, Result},
     page::Paged,

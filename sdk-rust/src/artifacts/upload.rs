@@ -19,7 +19,7 @@ use super::{
     tree::{self, BUFFER_BYTES, LocalFile, Skipped},
 };
 use crate::{
-    client::CallError,
+    call::CallError,
     error::{Detail, Error, Result},
     outgoing::outgoing,
     retry::Safety,

@@ -19,7 +19,8 @@ pub use model::{
 };
 
 use crate::{
-    client::{Client, MAX_MESSAGE_BYTES, rpc},
+    call::{MAX_MESSAGE_BYTES, rpc},
+    client::Client,
     error::{Error, Result},
     page::Paged,
     tracking::checked_run_id,

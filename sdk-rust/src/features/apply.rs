@@ -6,7 +6,7 @@ use mlplat_proto::features::v1 as pb;
 use uuid::Uuid;
 
 use super::{Definitions, Features, feature_store};
-use crate::{client::rpc, error::Result};
+use crate::{call::rpc, error::Result};
 
 /// How to apply.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

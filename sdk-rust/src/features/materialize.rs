@@ -7,7 +7,8 @@ use mlplat_proto::features::v1 as pb;
 
 use super::{Features, feature_store};
 use crate::{
-    client::{Client, new_request_id},
+    call::new_request_id,
+    client::Client,
     convert::{range, system_time},
     error::Result,
     tracking::checked_run_id,

@@ -10,6 +10,7 @@ mod definitions;
 mod historical;
 mod materialize;
 mod online;
+mod query;
 mod read;
 
 use mlplat_proto::features::v1::feature_store_service_client::FeatureStoreServiceClient;
@@ -20,14 +21,12 @@ pub use definitions::{
     DefinitionInfo, Definitions, Entity, Feature, FeatureService, FeatureView, OnDemandFeature,
     OnDemandFeatureView, ParquetSource, Source, SourceLocation, SqlSource,
 };
-pub use historical::{
-    Entities, FileSnapshot, HistoricalQuery, HistoricalStream, KnownAt, SourceSnapshot,
-    TrainingSet, ViewAlias,
-};
+pub use historical::{HistoricalStream, TrainingSet};
 pub use materialize::{Materialize, MaterializeProgress, MaterializeStream};
 pub use online::{FeatureStatus, OnlineFeature, OnlineFeatures, OnlineQuery};
+pub use query::{Entities, FileSnapshot, HistoricalQuery, KnownAt, SourceSnapshot, ViewAlias};
 
-use crate::client::{Client, MAX_MESSAGE_BYTES};
+use crate::{call::MAX_MESSAGE_BYTES, client::Client};
 
 /// Calls about features; from [`Client::features`].
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use mlplat_proto::features::v1 as pb;
 
 use super::{Features, ViewAlias, feature_store};
 use crate::{
-    client::rpc,
+    call::rpc,
     convert::timestamp,
     error::{Error, Result},
     value::{Value, column},

@@ -6,7 +6,7 @@ use super::{
     Entity, FeatureService, FeatureView, Features, OnDemandFeatureView, Source, feature_store,
 };
 use crate::{
-    client::rpc,
+    call::rpc,
     error::{Error, Result},
     page::Paged,
 };

@@ -287,7 +287,7 @@ pub(super) mod samples {
 
 #[cfg(test)]
 mod tests {
-    use super::{samples::*, *};
+    use super::samples::*;
 
     #[test]
     fn nodes_say_what_they_are() {

@@ -18,8 +18,9 @@ use tonic::transport::Channel;
 pub use graph::{Edge, Graph, Node, NodeKind};
 
 use crate::{
+    call::{MAX_MESSAGE_BYTES, rpc},
     catalogue::ModelVersion,
-    client::{Client, MAX_MESSAGE_BYTES, rpc},
+    client::Client,
     convert::filled_time,
     error::Result,
     page::Paged,

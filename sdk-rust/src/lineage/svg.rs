@@ -229,9 +229,6 @@ mod tests {
         assert!(svg.contains("<g class=\"model start\">"));
         assert!(svg.contains(">weather.parquet<"));
         assert!(!svg.contains("NaN") && !svg.contains("inf"));
-        if let Ok(path) = std::env::var("MLPLAT_SVG_SAMPLE") {
-            std::fs::write(path, svg).unwrap();
-        }
     }
 
     #[test]

@@ -14,10 +14,7 @@ use super::{
     metrics::{MetricPoint, pack},
     tracking,
 };
-use crate::{
-    client::{Client, rpc},
-    error::Result,
-};
+use crate::{call::rpc, client::Client, error::Result};
 
 /// Most points in one message: under 3 MiB with steps and timestamps.
 const POINTS_PER_BATCH: usize = 100_000;

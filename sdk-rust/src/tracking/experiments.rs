@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{Tracking, tracking};
 use crate::{
-    client::rpc,
+    call::rpc,
     convert::filled_time,
     error::{Error, Result},
     page::Paged,

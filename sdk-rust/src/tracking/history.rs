@@ -14,7 +14,7 @@ use tonic::Request;
 
 use super::{Tracking, checked_run_id, tracking};
 use crate::{
-    client::CallError,
+    call::CallError,
     error::{Error, Result},
     retry::Safety,
 };

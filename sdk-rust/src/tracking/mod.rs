@@ -21,7 +21,8 @@ pub use run::{ActiveRun, NewRun, Run, RunStatus, RunUpdate};
 pub use search::RunQuery;
 
 use crate::{
-    client::{Client, MAX_MESSAGE_BYTES, rpc},
+    call::{MAX_MESSAGE_BYTES, rpc},
+    client::Client,
     convert::timestamp,
     error::{Error, Result},
 };

@@ -3,7 +3,7 @@
 use mlplat_proto::tracking::v1 as pb;
 
 use super::{Run, Tracking, tracking};
-use crate::{client::rpc, page::Paged};
+use crate::{call::rpc, page::Paged};
 
 /// Which runs to find, and in what order.
 #[derive(Debug, Clone, Default)]
