@@ -174,7 +174,7 @@ impl HistoricalQuery {
         self
     }
 
-    /// What the sources must still be, from an earlier [`TrainingSet`].
+    /// What the sources must still be, from an earlier [`TrainingSet`](super::TrainingSet).
     pub fn snapshots(mut self, snapshots: impl IntoIterator<Item = SourceSnapshot>) -> Self {
         self.message.snapshots = snapshots.into_iter().map(Into::into).collect();
         self

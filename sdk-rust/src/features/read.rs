@@ -20,6 +20,10 @@ macro_rules! definition_calls {
             ///
             /// # Errors
             /// [`Error::NotFound`] when there is none of that name.
+            #[allow(
+                clippy::needless_update,
+                reason = "only the request for a feature view has a version too"
+            )]
             pub async fn $get(&self, name: &str) -> Result<$type> {
                 let request = pb::$get_request {
                     project: self.project(),
