@@ -1,1 +1,19 @@
-//! migrations
+//! The schema of the database, one file per change, in SQL that SQLite and PostgreSQL both take.
+//!
+//! Invariant: a migration that was released is never edited; change comes as a new one, first expanding, then (a release
+//! later) contracting. All times are microseconds since 1970 in UTC, in columns that end in `_at`.
+
+use sea_orm_migration::prelude::*;
+
+mod m0001_core;
+
+/// All migrations in order.
+#[derive(Debug)]
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_core::Migration)]
+    }
+}

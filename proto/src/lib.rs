@@ -1,6 +1,11 @@
 //! The contracts of mlplat as Rust types: messages, gRPC clients and servers, generated from the `.proto` files beside this
 //! crate. Nothing here is written by hand but this list.
-#![allow(missing_docs, clippy::doc_lazy_continuation, clippy::large_enum_variant, reason = "generated code")]
+#![allow(
+    missing_docs,
+    clippy::doc_lazy_continuation,
+    clippy::large_enum_variant,
+    reason = "generated code"
+)]
 
 /// The descriptors of all contracts, for server reflection and for tests that walk every RPC.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
@@ -12,7 +17,12 @@ macro_rules! package {
     ($name:ident) => {
         pub mod $name {
             pub mod v1 {
-                include!(concat!(env!("OUT_DIR"), "/mlplat.", stringify!($name), ".v1.rs"));
+                include!(concat!(
+                    env!("OUT_DIR"),
+                    "/mlplat.",
+                    stringify!($name),
+                    ".v1.rs"
+                ));
             }
         }
     };

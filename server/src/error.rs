@@ -1,0 +1,344 @@
+//! The one error of the server, and the one place where it becomes a gRPC status.
+//!
+//! Invariant: the text of an internal error is logged here, once, and never sent. It must not know any service.
+
+use std::time::Duration;
+
+use mlplat_proto::ERROR_DOMAIN;
+use sea_orm::{DbErr, RuntimeErr, SqlErr};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// Result of everything in the server.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// One bad field of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldViolation {
+    /// Path of the field, e.g. `project.name`.
+    pub field: String,
+    /// What is wrong, and what would be right.
+    pub description: String,
+}
+
+/// Why a request failed; one variant per gRPC code that we use.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// What was asked for is not there, or the caller may not see it.
+    #[error("{resource} {id:?} was not found")]
+    NotFound {
+        /// Sort of resource, e.g. `run`.
+        resource: &'static str,
+        /// Its name or id, as the caller gave it.
+        id: String,
+    },
+    /// The name is taken.
+    #[error("{resource} {id:?} exists already")]
+    AlreadyExists {
+        /// Sort of resource.
+        resource: &'static str,
+        /// Its name or id.
+        id: String,
+    },
+    /// The request itself is wrong: all bad fields at once.
+    #[error("{}", summary(.0))]
+    Invalid(Vec<FieldViolation>),
+    /// The request is fine, but the state of things does not allow it.
+    #[error("{message}")]
+    FailedPrecondition {
+        /// Machine-readable reason.
+        reason: &'static str,
+        /// What to do about it.
+        message: String,
+    },
+    /// The caller is known and may not do this.
+    #[error("{message}")]
+    PermissionDenied {
+        /// Which permission is missing.
+        message: String,
+    },
+    /// The caller is not known.
+    #[error("{message}")]
+    Unauthenticated {
+        /// What is missing.
+        message: String,
+    },
+    /// A limit was hit, or a resource is used up.
+    #[error("{message}")]
+    ResourceExhausted {
+        /// Machine-readable reason.
+        reason: &'static str,
+        /// Which limit.
+        message: String,
+    },
+    /// The change certainly did not happen, and may be tried again.
+    #[error("{message}")]
+    Aborted {
+        /// Machine-readable reason.
+        reason: &'static str,
+        /// What collided.
+        message: String,
+    },
+    /// Something that we need cannot be reached just now.
+    #[error("{message}")]
+    Unavailable {
+        /// Machine-readable reason.
+        reason: &'static str,
+        /// What cannot be reached.
+        message: String,
+    },
+    /// It took longer than allowed.
+    #[error("{message}")]
+    DeadlineExceeded {
+        /// Which limit of time.
+        message: String,
+    },
+    /// Our own fault.
+    #[error("internal error")]
+    Internal(#[source] anyhow::Error),
+}
+
+impl Error {
+    /// A resource that is not there, or that the caller may not see.
+    pub fn not_found(resource: &'static str, id: impl ToString) -> Self {
+        Self::NotFound {
+            resource,
+            id: id.to_string(),
+        }
+    }
+
+    /// A name that is taken.
+    pub fn already_exists(resource: &'static str, id: impl ToString) -> Self {
+        Self::AlreadyExists {
+            resource,
+            id: id.to_string(),
+        }
+    }
+
+    /// One bad field.
+    pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self::Invalid(vec![FieldViolation {
+            field: field.into(),
+            description: description.into(),
+        }])
+    }
+
+    /// A state that does not allow it.
+    pub fn precondition(reason: &'static str, message: impl Into<String>) -> Self {
+        Self::FailedPrecondition {
+            reason,
+            message: message.into(),
+        }
+    }
+
+    /// A limit that was hit.
+    pub fn exhausted(reason: &'static str, message: impl Into<String>) -> Self {
+        Self::ResourceExhausted {
+            reason,
+            message: message.into(),
+        }
+    }
+
+    /// Something that cannot be reached just now.
+    pub fn unavailable(reason: &'static str, message: impl Into<String>) -> Self {
+        Self::Unavailable {
+            reason,
+            message: message.into(),
+        }
+    }
+
+    /// Our own fault.
+    pub fn internal(cause: impl Into<anyhow::Error>) -> Self {
+        Self::Internal(cause.into())
+    }
+
+    /// The gRPC code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::NotFound { .. } => Code::NotFound,
+            Self::AlreadyExists { .. } => Code::AlreadyExists,
+            Self::Invalid(_) => Code::InvalidArgument,
+            Self::FailedPrecondition { .. } => Code::FailedPrecondition,
+            Self::PermissionDenied { .. } => Code::PermissionDenied,
+            Self::Unauthenticated { .. } => Code::Unauthenticated,
+            Self::ResourceExhausted { .. } => Code::ResourceExhausted,
+            Self::Aborted { .. } => Code::Aborted,
+            Self::Unavailable { .. } => Code::Unavailable,
+            Self::DeadlineExceeded { .. } => Code::DeadlineExceeded,
+            Self::Internal(_) => Code::Internal,
+        }
+    }
+
+    /// The machine-readable reason, the same over gRPC and HTTP.
+    pub fn reason(&self) -> String {
+        let upper = |text: &str| text.to_uppercase().replace([' ', '-'], "_");
+        match self {
+            Self::NotFound { resource, .. } => format!("{}_NOT_FOUND", upper(resource)),
+            Self::AlreadyExists { resource, .. } => format!("{}_ALREADY_EXISTS", upper(resource)),
+            Self::Invalid(_) => "INVALID_ARGUMENT".to_owned(),
+            Self::FailedPrecondition { reason, .. }
+            | Self::ResourceExhausted { reason, .. }
+            | Self::Aborted { reason, .. }
+            | Self::Unavailable { reason, .. } => (*reason).to_owned(),
+            Self::PermissionDenied { .. } => "PERMISSION_DENIED".to_owned(),
+            Self::Unauthenticated { .. } => "UNAUTHENTICATED".to_owned(),
+            Self::DeadlineExceeded { .. } => "DEADLINE_EXCEEDED".to_owned(),
+            Self::Internal(_) => "INTERNAL".to_owned(),
+        }
+    }
+}
+
+/// All violations in one line, for people who read only the message.
+fn summary(violations: &[FieldViolation]) -> String {
+    const SHOWN: usize = 5;
+    let mut parts: Vec<String> = violations
+        .iter()
+        .take(SHOWN)
+        .map(|v| format!("{}: {}", v.field, v.description))
+        .collect();
+    if violations.len() > SHOWN {
+        parts.push(format!("and {} more", violations.len() - SHOWN));
+    }
+    parts.join("; ")
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        if let Error::Internal(cause) = &error {
+            tracing::error!(error = format!("{cause:#}"), "internal error");
+        }
+        let mut details =
+            ErrorDetails::with_error_info(error.reason(), ERROR_DOMAIN, error_metadata(&error));
+        if let Error::Invalid(violations) = &error {
+            for violation in violations {
+                details.add_bad_request_violation(&violation.field, &violation.description);
+            }
+        }
+        if matches!(error, Error::Unavailable { .. } | Error::Aborted { .. }) {
+            details.set_retry_info(Some(Duration::from_millis(100)));
+        }
+        Self::with_error_details(error.code(), error.to_string(), details)
+    }
+}
+
+fn error_metadata(error: &Error) -> std::collections::HashMap<String, String> {
+    match error {
+        Error::NotFound { resource, id } | Error::AlreadyExists { resource, id } => [
+            ("resource".to_owned(), (*resource).to_owned()),
+            ("id".to_owned(), id.clone()),
+        ]
+        .into(),
+        _ => Default::default(),
+    }
+}
+
+impl From<DbErr> for Error {
+    fn from(error: DbErr) -> Self {
+        if let Some(SqlErr::UniqueConstraintViolation(_)) = error.sql_err() {
+            return Self::Aborted {
+                reason: "CONFLICT",
+                message: "another request made the same change; try again".to_owned(),
+            };
+        }
+        match &error {
+            DbErr::ConnectionAcquire(_) => Self::unavailable(
+                "DATABASE_BUSY",
+                "the database has no free connection; try again",
+            ),
+            DbErr::Conn(RuntimeErr::SqlxError(cause))
+            | DbErr::Exec(RuntimeErr::SqlxError(cause))
+            | DbErr::Query(RuntimeErr::SqlxError(cause)) => match cause.as_ref() {
+                sqlx::Error::Database(database) => from_database_code(database.code().as_deref())
+                    .unwrap_or_else(|| Self::internal(error)),
+                sqlx::Error::Io(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::Tls(_) => {
+                    tracing::warn!(%error, "the database cannot be reached");
+                    Self::unavailable(
+                        "DATABASE_UNAVAILABLE",
+                        "the database cannot be reached; try again",
+                    )
+                }
+                _ => Self::internal(error),
+            },
+            _ => Self::internal(error),
+        }
+    }
+}
+
+/// What a code of SQLite (decimal) or PostgreSQL (SQLSTATE) means for the caller.
+fn from_database_code(code: Option<&str>) -> Option<Error> {
+    match code? {
+        "5" | "6" | "261" | "517" => Some(Error::unavailable(
+            "DATABASE_BUSY",
+            "the database is busy; try again",
+        )),
+        "13" | "53100" => Some(Error::exhausted(
+            "STORAGE_FULL",
+            "the disk of the database is full; nothing was stored",
+        )),
+        "40001" | "40P01" => Some(Error::Aborted {
+            reason: "CONFLICT",
+            message: "another request changed the same thing; try again".to_owned(),
+        }),
+        "57P01" | "57P02" | "57P03" | "53300" => Some(Error::unavailable(
+            "DATABASE_UNAVAILABLE",
+            "the database cannot be reached; try again",
+        )),
+        // SQLite's I/O errors while writing: on a full disk some file systems say so only here.
+        "778" | "1034" | "4874" => Some(Error::exhausted(
+            "STORAGE_FULL",
+            "the disk of the database cannot be written; nothing was stored",
+        )),
+        _ => None,
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::exhausted(
+                "STORAGE_FULL",
+                "the disk of the server is full; nothing was stored",
+            ),
+            _ => Self::internal(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_carries_reason_and_fields() {
+        let status = Status::from(Error::invalid("name", "must not be empty"));
+        assert_eq!(status.code(), Code::InvalidArgument);
+        let details = status.get_error_details();
+        assert_eq!(
+            details.error_info().map(|info| info.reason.as_str()),
+            Some("INVALID_ARGUMENT")
+        );
+        assert_eq!(
+            details
+                .bad_request()
+                .map(|bad| bad.field_violations[0].field.as_str()),
+            Some("name")
+        );
+    }
+
+    #[test]
+    fn internal_text_is_not_sent() {
+        let status = Status::from(Error::internal(anyhow::anyhow!("password=secret")));
+        assert_eq!(status.message(), "internal error");
+    }
+
+    #[test]
+    fn reasons_name_the_resource() {
+        assert_eq!(
+            Error::not_found("feature view", "x").reason(),
+            "FEATURE_VIEW_NOT_FOUND"
+        );
+    }
+}
