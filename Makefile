@@ -1,0 +1,35 @@
+# Two commands do everything: `make demo` and `make test`. The logic is in .ci/ and tests/services/; this file only names it.
+# A CARGO_TARGET_DIR from outside is honoured.
+
+.PHONY: help demo test build lint test-rust test-python fmt clean
+.DEFAULT_GOAL := help
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: build ## build, start the server on its embedded default, run the main example on real data, stop the server
+	@examples/demo.sh
+
+test: ## everything that CI runs: checks, Rust tests on SQLite and PostgreSQL, Python tests on the built wheels
+	@.ci/test all
+
+build: ## bin/mlplat-server, and .venv with both wheels
+	@.ci/build
+
+lint: ## formatting, clippy, licences, contracts, Python types
+	@.ci/lint
+
+test-rust: ## the Rust tests, on SQLite and PostgreSQL
+	@.ci/test rust
+
+test-python: ## the Python tests, on the built wheels
+	@.ci/test python
+
+fmt: ## format Rust and Python
+	@.ci/venv .cache/tools requirements/tools.txt
+	@cargo fmt --all
+	@.cache/tools/bin/ruff format --quiet .
+	@.cache/tools/bin/ruff check --quiet --select I --fix .
+
+clean: ## remove what was built here (a CARGO_TARGET_DIR from outside stays)
+	rm -rf bin target .venv .cache
