@@ -95,7 +95,7 @@ impl Artifacts {
         fs::create_dir_all(into)
             .await
             .map_err(|e| Error::io(into, e))?;
-        let downloads = files.iter().map(|file| {
+        let downloads = files.into_iter().map(|file| {
             let (run_id, path, done, progress) = (&run_id, &path, &done, &progress);
             async move {
                 let inner = path::checked_local(&file.path)?;
@@ -109,7 +109,7 @@ impl Artifacts {
                 let tell = |bytes| {
                     progress.report(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total)
                 };
-                self.download_file(run_id, file, &into.join(&inner[parent..]), &tell)
+                self.download_file(run_id, &file, &into.join(&inner[parent..]), &tell)
                     .await
             }
         });

@@ -91,11 +91,21 @@ impl HistoricalStream {
     ///
     /// # Errors
     /// As [`Features::historical`]; [`Error::DataLoss`] when the stream ends too early.
-    pub async fn collect(mut self) -> Result<TrainingSet> {
-        let mut batches = Vec::new();
+    pub async fn collect(self) -> Result<TrainingSet> {
+        self.collect_with(|_| {}).await
+    }
+
+    /// As [`HistoricalStream::collect`], and calls `report` with the number of rows that have come in so far.
+    ///
+    /// # Errors
+    /// As [`HistoricalStream::collect`].
+    pub async fn collect_with(mut self, mut report: impl FnMut(usize)) -> Result<TrainingSet> {
+        let (mut batches, mut rows) = (Vec::new(), 0);
         while let Some(batch) = self.batches.try_next().await? {
             if batch.num_rows() > 0 {
+                rows += batch.num_rows();
                 batches.push(batch);
+                report(rows);
             }
         }
         let result = self.last.result()?;

@@ -37,6 +37,12 @@ impl OnlineQuery {
         }
     }
 
+    /// Adds features, as in [`OnlineQuery::new`].
+    pub fn features<S: Into<String>>(mut self, features: impl IntoIterator<Item = S>) -> Self {
+        self.features.extend(features.into_iter().map(Into::into));
+        self
+    }
+
     /// Names of the key and request columns, in the order in which rows have them.
     pub fn columns<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.columns = names.into_iter().map(Into::into).collect();

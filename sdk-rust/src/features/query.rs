@@ -133,6 +133,14 @@ impl HistoricalQuery {
         }
     }
 
+    /// Adds features, as in [`HistoricalQuery::new`].
+    pub fn features<S: Into<String>>(mut self, features: impl IntoIterator<Item = S>) -> Self {
+        self.message
+            .features
+            .extend(features.into_iter().map(Into::into));
+        self
+    }
+
     /// Column of the entity table with the time of each row.
     pub fn timestamp(mut self, column: impl Into<String>) -> Self {
         self.message.timestamp_column = column.into();

@@ -39,6 +39,11 @@ fn tracking(channel: Channel) -> TrackingServiceClient<Channel> {
         .max_encoding_message_size(MAX_MESSAGE_BYTES)
 }
 
+/// A new id for a run: a UUIDv7, so that ids sort by time.
+pub fn new_run_id() -> String {
+    Uuid::now_v7().to_string()
+}
+
 /// The id as the wire wants it.
 ///
 /// # Errors
@@ -65,7 +70,7 @@ impl Tracking {
     pub async fn start_run(&self, new: NewRun) -> Result<ActiveRun> {
         let run_id = match &new.id {
             Some(id) => checked_run_id(id)?,
-            None => Uuid::now_v7().to_string(),
+            None => new_run_id(),
         };
         let request = pb::CreateRunRequest {
             project: self.client.project().to_owned(),

@@ -1,0 +1,196 @@
+//! Experiments and runs.
+
+mod handle;
+mod records;
+mod runs_table;
+
+use std::collections::BTreeMap;
+
+use mlplat::tracking::{HistoryRange, NewRun, RunQuery, RunUpdate};
+use pyo3::{prelude::*, types::PyModule};
+
+pub(crate) use handle::RunHandle;
+use records::{Experiment, MetricSummary, RunRecord};
+
+use crate::{call::Call, client::Client, table::Batches};
+
+/// A run to start.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub(crate) struct RunStart {
+    run_id: String,
+    experiment: String,
+    name: String,
+    parent: Option<String>,
+    description: String,
+    tags: BTreeMap<String, String>,
+}
+
+/// A new run id: a UUIDv7.
+#[pyfunction]
+fn new_run_id() -> String {
+    mlplat::tracking::new_run_id()
+}
+
+/// Starts a run.
+#[pyfunction]
+fn start_run(py: Python<'_>, client: &Client, start: RunStart) -> PyResult<Call> {
+    let client = client.get(py)?;
+    let mut new = NewRun::new(start.experiment)
+        .id(start.run_id)
+        .name(start.name)
+        .description(start.description);
+    if let Some(parent) = start.parent {
+        new = new.parent(parent);
+    }
+    for (key, value) in start.tags {
+        new = new.tag(key, value);
+    }
+    let work = async move { client.start_run(new).await };
+    Ok(Call::with(work, RunHandle::into_py))
+}
+
+/// Takes part in a run that is under way.
+#[pyfunction]
+fn join_run(py: Python<'_>, client: &Client, run_id: String) -> PyResult<Call> {
+    let client = client.get(py)?;
+    let work = async move { client.tracking().join_run(&run_id).await };
+    Ok(Call::with(work, RunHandle::into_py))
+}
+
+/// One run as the server knows it.
+#[pyfunction]
+fn get_run(py: Python<'_>, client: &Client, run_id: String) -> PyResult<Call> {
+    let client = client.get(py)?;
+    Ok(Call::new(async move {
+        Ok(RunRecord::from(client.get_run(&run_id).await?))
+    }))
+}
+
+/// Changes name, notes or labels of a run.
+#[pyfunction]
+fn update_run(
+    py: Python<'_>,
+    client: &Client,
+    run_id: String,
+    name: Option<String>,
+    description: Option<String>,
+    tags: Option<BTreeMap<String, String>>,
+) -> PyResult<Call> {
+    let client = client.get(py)?;
+    let mut update = RunUpdate::default();
+    if let Some(name) = name {
+        update = update.name(name);
+    }
+    if let Some(description) = description {
+        update = update.description(description);
+    }
+    if let Some(tags) = tags {
+        update = update.tags(tags);
+    }
+    Ok(Call::new(async move {
+        let run = client.tracking().update_run(&run_id, update).await?;
+        Ok(RunRecord::from(run))
+    }))
+}
+
+/// The runs that fit, as one table.
+#[pyfunction]
+fn search_runs(
+    py: Python<'_>,
+    client: &Client,
+    filter: String,
+    experiments: Vec<String>,
+    order_by: Vec<String>,
+    limit: Option<usize>,
+) -> PyResult<Call> {
+    let client = client.get(py)?;
+    let mut query = RunQuery::new().filter(filter);
+    if let Some(limit) = limit {
+        query = query.page_size(u32::try_from(limit).unwrap_or(1000).clamp(1, 1000));
+    }
+    for experiment in experiments {
+        query = query.experiment(experiment);
+    }
+    for order in order_by {
+        query = query.order_by(order);
+    }
+    Ok(Call::new(async move {
+        let runs = client.tracking().search_runs(query).collect(limit).await?;
+        Ok(Batches::from(runs_table::build(&runs)?))
+    }))
+}
+
+/// All points of a metric.
+#[pyfunction]
+fn metric_history(
+    py: Python<'_>,
+    client: &Client,
+    run_id: String,
+    key: String,
+    start_step: Option<i64>,
+    end_step: Option<i64>,
+) -> PyResult<Call> {
+    let client = client.get(py)?;
+    let range = HistoryRange::steps(start_step, end_step);
+    Ok(Call::new(async move {
+        let tracking = client.tracking();
+        let history = tracking.metric_history(&run_id, &key, range).await?;
+        Ok(Batches::from(history))
+    }))
+}
+
+/// The experiments of the project.
+#[pyfunction]
+fn list_experiments(py: Python<'_>, client: &Client) -> PyResult<Call> {
+    let client = client.get(py)?;
+    Ok(Call::new(async move {
+        let list = client.tracking().list_experiments().collect(None).await?;
+        Ok(list.into_iter().map(Experiment::from).collect::<Vec<_>>())
+    }))
+}
+
+/// One experiment by name.
+#[pyfunction]
+fn get_experiment(py: Python<'_>, client: &Client, name: String) -> PyResult<Call> {
+    let client = client.get(py)?;
+    Ok(Call::new(async move {
+        Ok(Experiment::from(
+            client.tracking().get_experiment(&name).await?,
+        ))
+    }))
+}
+
+/// Creates an experiment.
+#[pyfunction]
+fn create_experiment(
+    py: Python<'_>,
+    client: &Client,
+    name: String,
+    description: String,
+    tags: BTreeMap<String, String>,
+) -> PyResult<Call> {
+    let client = client.get(py)?;
+    Ok(Call::new(async move {
+        let tracking = client.tracking();
+        let created = tracking.create_experiment(&name, &description, tags);
+        Ok(Experiment::from(created.await?))
+    }))
+}
+
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<RunHandle>()?;
+    module.add_class::<RunRecord>()?;
+    module.add_class::<MetricSummary>()?;
+    module.add_class::<Experiment>()?;
+    module.add_function(wrap_pyfunction!(new_run_id, module)?)?;
+    module.add_function(wrap_pyfunction!(start_run, module)?)?;
+    module.add_function(wrap_pyfunction!(join_run, module)?)?;
+    module.add_function(wrap_pyfunction!(get_run, module)?)?;
+    module.add_function(wrap_pyfunction!(update_run, module)?)?;
+    module.add_function(wrap_pyfunction!(search_runs, module)?)?;
+    module.add_function(wrap_pyfunction!(metric_history, module)?)?;
+    module.add_function(wrap_pyfunction!(list_experiments, module)?)?;
+    module.add_function(wrap_pyfunction!(get_experiment, module)?)?;
+    module.add_function(wrap_pyfunction!(create_experiment, module)?)
+}

@@ -1,0 +1,135 @@
+//! Runs and experiments as records.
+
+use std::collections::BTreeMap;
+
+use mlplat::tracking;
+use pyo3::prelude::*;
+
+use crate::time::Time;
+
+/// What is known of a metric without reading its points.
+#[pyclass(frozen, get_all, module = "mlplat")]
+#[derive(Clone)]
+pub(crate) struct MetricSummary {
+    /// Value of the greatest step, then the greatest timestamp, then logged last.
+    last: f64,
+    /// Step of the last value.
+    last_step: i64,
+    /// Time of the last value.
+    last_timestamp: Time,
+    /// Smallest value; None when all are NaN.
+    min: Option<f64>,
+    /// Greatest value; None when all are NaN.
+    max: Option<f64>,
+    /// Number of points.
+    count: u64,
+}
+
+#[pymethods]
+impl MetricSummary {
+    fn __repr__(&self) -> String {
+        let number = |value: Option<f64>| value.map_or("None".to_owned(), |v| v.to_string());
+        format!(
+            "MetricSummary(last={}, last_step={}, min={}, max={}, count={})",
+            self.last,
+            self.last_step,
+            number(self.min),
+            number(self.max),
+            self.count
+        )
+    }
+}
+
+impl From<&tracking::MetricSummary> for MetricSummary {
+    fn from(summary: &tracking::MetricSummary) -> Self {
+        Self {
+            last: summary.last_value,
+            last_step: summary.last_step,
+            last_timestamp: summary.last_timestamp.into(),
+            min: summary.min,
+            max: summary.max,
+            count: summary.count,
+        }
+    }
+}
+
+/// A run as the server knows it; `Run` of the package is made of it.
+#[pyclass(frozen, get_all, module = "mlplat._native")]
+pub(crate) struct RunRecord {
+    id: String,
+    experiment: String,
+    name: String,
+    parent_run_id: Option<String>,
+    status: &'static str,
+    status_message: String,
+    description: String,
+    params: BTreeMap<String, String>,
+    tags: BTreeMap<String, String>,
+    metrics: BTreeMap<String, f64>,
+    metric_summaries: BTreeMap<String, MetricSummary>,
+    started_at: Time,
+    ended_at: Option<Time>,
+    created_by: String,
+}
+
+impl From<tracking::Run> for RunRecord {
+    fn from(run: tracking::Run) -> Self {
+        let summaries = run.metrics.iter();
+        Self {
+            metrics: summaries
+                .clone()
+                .map(|(key, m)| (key.clone(), m.last_value))
+                .collect(),
+            metric_summaries: summaries.map(|(key, m)| (key.clone(), m.into())).collect(),
+            id: run.id,
+            experiment: run.experiment,
+            name: run.name,
+            parent_run_id: run.parent_run_id,
+            status: run.status.as_str(),
+            status_message: run.status_message,
+            description: run.description,
+            params: run.params,
+            tags: run.tags,
+            started_at: run.started_at.into(),
+            ended_at: run.ended_at.map(Time),
+            created_by: run.created_by,
+        }
+    }
+}
+
+/// A named group of runs.
+#[pyclass(frozen, get_all, module = "mlplat")]
+pub(crate) struct Experiment {
+    /// UUID of the experiment.
+    id: String,
+    /// Name, unique in the project.
+    name: String,
+    /// Notes.
+    description: String,
+    /// Free labels.
+    tags: BTreeMap<String, String>,
+    /// When it was created.
+    created_at: Time,
+    /// Who created it.
+    created_by: String,
+}
+
+#[pymethods]
+impl Experiment {
+    fn __repr__(&self) -> String {
+        format!("Experiment({:?})", self.name)
+    }
+}
+
+impl From<tracking::Experiment> for Experiment {
+    fn from(experiment: tracking::Experiment) -> Self {
+        Self {
+            id: experiment.id,
+            name: experiment.name,
+            description: experiment.description,
+            tags: experiment.tags,
+            created_at: experiment.created_at.into(),
+            created_by: experiment.created_by,
+        }
+    }
+}
