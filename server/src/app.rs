@@ -48,7 +48,7 @@ impl App {
             .database_url
             .clone()
             .unwrap_or_else(|| Db::sqlite_url(&config.data_dir.join("mlplat.db")));
-        let db = Db::open(&url)
+        let db = Db::open(&url, config.limits.database_connections)
             .await
             .context("the database cannot be opened")?;
         let objects = Objects::open(&config)

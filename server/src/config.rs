@@ -100,6 +100,8 @@ pub struct LimitsConfig {
     pub max_message_bytes: usize,
     /// Largest artifact, in bytes.
     pub max_artifact_bytes: u64,
+    /// Connections to the database: to PostgreSQL in all, to SQLite for reading.
+    pub database_connections: u32,
     /// Longest time for a call to begin its answer, in milliseconds. Uploads and retrievals have limits of their own.
     pub request_timeout_ms: u64,
     /// Longest time of one query over feature sources, in milliseconds.
@@ -161,6 +163,7 @@ impl Default for Config {
             limits: LimitsConfig {
                 max_message_bytes: 64 << 20,
                 max_artifact_bytes: 50 << 30,
+                database_connections: 16,
                 request_timeout_ms: 60_000,
                 query_timeout_ms: 600_000,
                 query_memory_bytes: 1 << 30,
@@ -234,6 +237,10 @@ impl Config {
         anyhow::ensure!(
             limits.max_message_bytes >= 1 << 20,
             "limits.max_message_bytes must be at least 1 MiB"
+        );
+        anyhow::ensure!(
+            limits.database_connections >= 1,
+            "limits.database_connections must be at least 1"
         );
         anyhow::ensure!(
             limits.concurrent_queries >= 1,

@@ -17,8 +17,6 @@ use crate::error::{Error, Result};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
-const READERS: u32 = 8;
-const POSTGRES_CONNECTIONS: u32 = 20;
 /// Key of PostgreSQL's advisory lock under which one replica migrates while the others wait.
 const MIGRATION_LOCK: i64 = 0x6d6c_706c_6174;
 
@@ -31,15 +29,15 @@ pub struct Db {
 
 impl Db {
     /// Connects, and brings the schema up to date. Safe when several replicas start at once.
-    pub async fn open(url: &str) -> anyhow::Result<Self> {
+    pub async fn open(url: &str, connections: u32) -> anyhow::Result<Self> {
         if url.starts_with("sqlite:") {
             let writer = Database::connect(sqlite(url, 1)).await?;
             Migrator::up(&writer, None).await?;
-            let reader = Database::connect(sqlite(url, READERS)).await?;
+            let reader = Database::connect(sqlite(url, connections)).await?;
             Ok(Self { reader, writer })
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             migrate_postgres(url).await?;
-            let pool = Database::connect(postgres(url, POSTGRES_CONNECTIONS)).await?;
+            let pool = Database::connect(postgres(url, connections)).await?;
             Ok(Self {
                 reader: pool.clone(),
                 writer: pool,

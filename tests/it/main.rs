@@ -1,1 +1,5 @@
-//! tests
+//! Behaviour of the platform, seen through its API. One module per service or concern.
+
+mod admin;
+mod platform;
+mod rpc_walk;

@@ -1,0 +1,200 @@
+//! What belongs to no service: health, reflection, limits, errors of the transport, starting and stopping.
+
+use std::time::Duration;
+
+use mlplat_proto::admin::v1::{self as pb, admin_service_client::AdminServiceClient};
+use mlplat_tests::{TestServer, binary::ServerProcess, rpc};
+use prost::Message as _;
+use tonic::Code;
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+use tonic_types::StatusExt as _;
+
+const CREATE_PROJECT: &str = "/mlplat.admin.v1.AdminService/CreateProject";
+
+fn reason(status: &tonic::Status) -> String {
+    status
+        .get_error_details()
+        .error_info()
+        .map(|info| info.reason.clone())
+        .unwrap_or_default()
+}
+
+/// A plain HTTP/1.1 request; the status and the body.
+async fn http_get(server: &TestServer, path: &str) -> (u16, String) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let address = server.url().trim_start_matches("http://").to_owned();
+    let mut stream = tokio::net::TcpStream::connect(&address)
+        .await
+        .expect("a connection");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("read");
+    let status = answer
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .expect("a status");
+    (
+        status,
+        answer
+            .split_once("\r\n\r\n")
+            .map(|(_, body)| body.to_owned())
+            .unwrap_or_default(),
+    )
+}
+
+#[tokio::test]
+async fn health_is_told_per_service() {
+    let server = TestServer::start().await;
+    let mut health = HealthClient::new(server.channel().await);
+    for service in ["", "mlplat.admin.v1.AdminService"] {
+        let answer = health
+            .check(HealthCheckRequest {
+                service: service.to_owned(),
+            })
+            .await
+            .expect("an answer")
+            .into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving, "{service}");
+    }
+    let unknown = health
+        .check(HealthCheckRequest {
+            service: "no.such.Service".to_owned(),
+        })
+        .await
+        .expect_err("unknown");
+    assert_eq!(unknown.code(), Code::NotFound);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_pages_answer() {
+    let server = TestServer::start().await;
+    assert_eq!(http_get(&server, "/healthz").await, (200, "ok".to_owned()));
+    let (status, ready) = http_get(&server, "/readyz").await;
+    assert_eq!(
+        (status, ready.contains("\"ready\":true")),
+        (200, true),
+        "{ready}"
+    );
+    let (status, front) = http_get(&server, "/").await;
+    assert!(status == 200 && front.contains("mlplat"), "{front}");
+    let (status, metrics) = http_get(&server, "/metrics").await;
+    assert!(
+        status == 200 && metrics.contains("mlplat_requests_total"),
+        "{metrics}"
+    );
+    let (status, missing) = http_get(&server, "/nothing").await;
+    assert!(
+        status == 404 && missing.contains("PAGE_NOT_FOUND"),
+        "{missing}"
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn ready_is_false_when_objects_cannot_be_stored() {
+    let server = TestServer::start().await;
+    std::fs::remove_dir_all(server.folder().join("data/artifacts")).expect("removed");
+    let (status, ready) = http_get(&server, "/readyz").await;
+    assert!(
+        status == 503 && ready.contains("\"ready\":false"),
+        "{ready}"
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_is_refused_with_a_reason() {
+    let server = TestServer::start().await;
+    let message = pb::CreateProjectRequest {
+        description: "x".repeat(300 << 20),
+        ..Default::default()
+    };
+    let refused = rpc::call(
+        server.channel().await,
+        CREATE_PROJECT,
+        message.encode_to_vec(),
+    )
+    .await
+    .expect_err("too large");
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
+        "{refused:?}"
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn nonsense_is_refused_with_a_reason() {
+    let server = TestServer::start().await;
+    let malformed = rpc::call(server.channel().await, CREATE_PROJECT, vec![0xff; 20])
+        .await
+        .expect_err("malformed");
+    assert_eq!(
+        (malformed.code(), reason(&malformed).as_str()),
+        (Code::InvalidArgument, "MALFORMED_MESSAGE"),
+        "{malformed:?}"
+    );
+    for path in [
+        "/mlplat.admin.v1.AdminService/Nothing",
+        "/no.such.Service/Nothing",
+    ] {
+        let unknown = rpc::call(server.channel().await, path, Vec::new())
+            .await
+            .expect_err("unknown");
+        assert_eq!(
+            (unknown.code(), reason(&unknown).as_str()),
+            (Code::Unimplemented, "METHOD_NOT_FOUND"),
+            "{path}"
+        );
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_stored_survives_a_restart() {
+    let mut server = TestServer::start().await;
+    let mut admin = AdminServiceClient::new(server.channel().await);
+    let request = pb::CreateProjectRequest {
+        name: "kept".to_owned(),
+        ..Default::default()
+    };
+    admin.create_project(request).await.expect("created");
+    server.restart().await;
+    let mut admin = AdminServiceClient::new(server.channel().await);
+    admin
+        .get_project(pb::GetProjectRequest {
+            name: "kept".to_owned(),
+        })
+        .await
+        .expect("still there");
+    server.stop().await;
+}
+
+#[test]
+fn a_second_server_on_the_same_folder_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let _first = ServerProcess::start(&data, &[]);
+    let second = std::process::Command::new(mlplat_tests::binary::path())
+        .args(["--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(&data)
+        .output()
+        .expect("it runs");
+    assert!(!second.status.success());
+    let message = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(message.contains("another mlplat-server"), "{message}");
+}
+
+#[test]
+fn sigterm_ends_it_in_good_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = ServerProcess::start(&folder.path().join("data"), &[]);
+    let status = server.terminate(Duration::from_secs(10));
+    assert!(status.success(), "{status}");
+}
