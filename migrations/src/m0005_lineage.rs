@@ -8,7 +8,10 @@ use sea_orm_migration::{prelude::*, schema::*};
 pub struct Migration;
 
 fn project_of(table: &'static str) -> ForeignKeyCreateStatement {
-    ForeignKey::create().from(table, "project_id").to("projects", "id").to_owned()
+    ForeignKey::create()
+        .from(table, "project_id")
+        .to("projects", "id")
+        .to_owned()
 }
 
 #[async_trait::async_trait]
@@ -21,8 +24,16 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for table in ["lineage_edges", "lineage_symlinks", "lineage_datasets", "lineage_runs", "lineage_events"] {
-            manager.drop_table(Table::drop().table(table).to_owned()).await?;
+        for table in [
+            "lineage_edges",
+            "lineage_symlinks",
+            "lineage_datasets",
+            "lineage_runs",
+            "lineage_events",
+        ] {
+            manager
+                .drop_table(Table::drop().table(table).to_owned())
+                .await?;
         }
         Ok(())
     }
@@ -48,10 +59,38 @@ async fn events(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
-    let index = |name: &str| Index::create().name(name).table("lineage_events").col("project_id").to_owned();
-    manager.create_index(index("lineage_events_content").col("content_id").unique().to_owned()).await?;
-    manager.create_index(index("lineage_events_time").col("event_time_at").col("id").to_owned()).await?;
-    manager.create_index(index("lineage_events_run").col("run_id").col("event_time_at").col("id").to_owned()).await
+    let index = |name: &str| {
+        Index::create()
+            .name(name)
+            .table("lineage_events")
+            .col("project_id")
+            .to_owned()
+    };
+    manager
+        .create_index(
+            index("lineage_events_content")
+                .col("content_id")
+                .unique()
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_index(
+            index("lineage_events_time")
+                .col("event_time_at")
+                .col("id")
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_index(
+            index("lineage_events_run")
+                .col("run_id")
+                .col("event_time_at")
+                .col("id")
+                .to_owned(),
+        )
+        .await
 }
 
 async fn runs(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
@@ -98,7 +137,12 @@ async fn datasets(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         .await?;
     manager
         .create_index(
-            Index::create().name("lineage_datasets_name").table("lineage_datasets").col("project_id").col("name_id").to_owned(),
+            Index::create()
+                .name("lineage_datasets_name")
+                .table("lineage_datasets")
+                .col("project_id")
+                .col("name_id")
+                .to_owned(),
         )
         .await?;
     // The dataset `name_id` goes by the name `symlink_id` too.
@@ -109,7 +153,12 @@ async fn datasets(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .col(uuid("project_id"))
                 .col(uuid("symlink_id"))
                 .col(uuid("name_id"))
-                .primary_key(Index::create().col("project_id").col("symlink_id").col("name_id"))
+                .primary_key(
+                    Index::create()
+                        .col("project_id")
+                        .col("symlink_id")
+                        .col("name_id"),
+                )
                 .foreign_key(&mut project_of("lineage_symlinks"))
                 .to_owned(),
         )
@@ -127,7 +176,13 @@ async fn edges(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .col(small_integer("written"))
                 .col(uuid("dataset_id"))
                 .col(big_integer("first_seen_at"))
-                .primary_key(Index::create().col("project_id").col("run_id").col("written").col("dataset_id"))
+                .primary_key(
+                    Index::create()
+                        .col("project_id")
+                        .col("run_id")
+                        .col("written")
+                        .col("dataset_id"),
+                )
                 .foreign_key(&mut project_of("lineage_edges"))
                 .to_owned(),
         )

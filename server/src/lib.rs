@@ -13,6 +13,7 @@ pub mod features;
 mod http;
 mod idempotency;
 mod layers;
+pub mod lineage;
 pub mod objects;
 mod page;
 mod request;

@@ -17,7 +17,10 @@ use hyper_util::{
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
-use mlplat_proto::admin::v1::admin_service_server::AdminServiceServer;
+use mlplat_proto::{
+    admin::v1::admin_service_server::AdminServiceServer,
+    lineage::v1::lineage_service_server::LineageServiceServer,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tonic::{Status, codec::CompressionEncoding, service::Routes};
 use tonic_health::server::HealthReporter;
@@ -31,6 +34,7 @@ use crate::{
     error::Error,
     http::{self as plain_http, HttpState, error::HttpError},
     layers::{authenticate, status, trace},
+    lineage::Lineage,
     telemetry,
 };
 
@@ -145,6 +149,7 @@ async fn grpc_routes(app: &Arc<App>) -> anyhow::Result<(Router, HealthReporter)>
         };
     }
     add!(AdminServiceServer, Admin::new(Arc::clone(app)));
+    add!(LineageServiceServer, Lineage::new(Arc::clone(app)));
 
     routes.add_service(health_service);
     routes.add_service(reflection().build_v1()?);

@@ -1,6 +1,7 @@
 //! What is spoken over plain HTTP on the same port: health, metrics, the front page, and other people's protocols.
 
 pub mod error;
+mod openlineage;
 mod status;
 
 use std::sync::Arc;
@@ -24,5 +25,6 @@ pub(crate) fn router(state: HttpState) -> Router {
         .route("/healthz", get(status::healthz))
         .route("/readyz", get(status::readyz))
         .route("/metrics", get(status::metrics))
+        .route("/api/v1/events/lineage", get(openlineage::list_events))
         .with_state(state)
 }

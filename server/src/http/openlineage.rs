@@ -36,7 +36,11 @@ pub(super) async fn list_events(
         return Err(Error::invalid("offset", "is too large").into());
     }
     let projects = caller.readable_projects(&state.app).await?;
-    let (events, total) = store::page(state.app.db.read(), projects.as_deref(), limit, offset).await?;
-    let body = format!(r#"{{"events":[{}],"totalCount":{total}}}"#, events.join(","));
+    let (events, total) =
+        store::page(state.app.db.read(), projects.as_deref(), limit, offset).await?;
+    let body = format!(
+        r#"{{"events":[{}],"totalCount":{total}}}"#,
+        events.join(",")
+    );
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }

@@ -12,7 +12,11 @@ use crate::clock::Timestamp;
 /// The graph of a walk; where it began at all versions of a thing, the thing itself comes first.
 pub(super) fn graph(graph: Graph, start: Start, ways: &[Way]) -> pb::GetLineageResponse {
     let mut nodes: Vec<pb::Node> = graph.nodes.into_iter().map(Into::into).collect();
-    let mut edges: Vec<pb::Edge> = graph.edges.into_iter().map(|(from, to)| edge(from, to)).collect();
+    let mut edges: Vec<pb::Edge> = graph
+        .edges
+        .into_iter()
+        .map(|(from, to)| edge(from, to))
+        .collect();
     if let Some(whole) = start.whole {
         let id = NodeId::Dataset(whole.id);
         let versions = || start.nodes.iter().copied().filter(|&version| version != id);
@@ -25,14 +29,22 @@ pub(super) fn graph(graph: Graph, start: Start, ways: &[Way]) -> pb::GetLineageR
         // The version that is not known has the same id; it is this node then.
         nodes.retain(|node| node.id != text(id));
         nodes.insert(0, whole.into());
-        let kept: std::collections::HashSet<&str> = nodes.iter().map(|node| node.id.as_str()).collect();
+        let kept: std::collections::HashSet<&str> =
+            nodes.iter().map(|node| node.id.as_str()).collect();
         edges.retain(|edge| kept.contains(edge.from.as_str()) && kept.contains(edge.to.as_str()));
     }
-    pb::GetLineageResponse { nodes, edges, truncated: graph.truncated }
+    pb::GetLineageResponse {
+        nodes,
+        edges,
+        truncated: graph.truncated,
+    }
 }
 
 fn edge(from: NodeId, to: NodeId) -> pb::Edge {
-    pb::Edge { from: text(from), to: text(to) }
+    pb::Edge {
+        from: text(from),
+        to: text(to),
+    }
 }
 
 fn text(id: NodeId) -> String {

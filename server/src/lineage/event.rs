@@ -167,7 +167,10 @@ impl RunEvent {
                 "run": { "runId": run_id },
                 "job": { "namespace": job.namespace, "name": job.name },
             });
-            facets.insert("parent".to_owned(), facet("ParentRunFacet", "1-2-0", parent));
+            facets.insert(
+                "parent".to_owned(),
+                facet("ParentRunFacet", "1-2-0", parent),
+            );
         }
         if !self.parameters.is_empty() {
             let parameters: Vec<Value> = self
@@ -283,7 +286,10 @@ mod tests {
         let event: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(event["eventTime"], "2025-01-01T12:00:00.000001Z");
         assert_eq!(event["eventType"], "FAIL");
-        assert_eq!(event["run"]["runId"], "01941f29-7c00-7000-8000-0000deadbeef");
+        assert_eq!(
+            event["run"]["runId"],
+            "01941f29-7c00-7000-8000-0000deadbeef"
+        );
         assert_eq!(event["job"]["name"], "experiments/delays");
         let facets = &event["run"]["facets"];
         assert_eq!(facets["parent"]["job"]["name"], "experiments/sweep");
@@ -316,7 +322,10 @@ mod tests {
         for facet in facets {
             assert_eq!(facet["_producer"], PRODUCER);
             let schema = facet["_schemaURL"].as_str().unwrap();
-            assert!(schema.starts_with("https://openlineage.io/spec/facets/"), "{schema}");
+            assert!(
+                schema.starts_with("https://openlineage.io/spec/facets/"),
+                "{schema}"
+            );
         }
     }
 

@@ -8,7 +8,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use anyhow::anyhow;
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
 };
 use uuid::Uuid;
 
@@ -106,10 +107,18 @@ pub(super) async fn walk(
         truncated: false,
         max_nodes: limits.max_nodes,
     };
-    let frontier: Vec<NodeId> = starts.iter().copied().filter(|&start| found.take(start)).collect();
+    let frontier: Vec<NodeId> = starts
+        .iter()
+        .copied()
+        .filter(|&start| found.take(start))
+        .collect();
     let mut walks: Vec<Walk> = ways
         .iter()
-        .map(|&way| Walk { way, frontier: frontier.clone(), been: frontier.iter().copied().collect() })
+        .map(|&way| Walk {
+            way,
+            frontier: frontier.clone(),
+            been: frontier.iter().copied().collect(),
+        })
         .collect();
     for level in 0..=limits.depth {
         for walk in &mut walks {
@@ -117,7 +126,11 @@ pub(super) async fn walk(
         }
     }
     let nodes = load(conn, scope, &found.order).await?;
-    Ok(Graph { nodes, edges: found.edges, truncated: found.truncated })
+    Ok(Graph {
+        nodes,
+        edges: found.edges,
+        truncated: found.truncated,
+    })
 }
 
 /// One level on. At the end (`last`) only edges between nodes that are there are taken, to see whether there is more.
@@ -157,9 +170,10 @@ async fn edges_at(
     let written_from_datasets = i16::from(way == Way::Up);
     let mut complete = true;
     let mut edges = Vec::new();
-    for (column, written, ids) in
-        [(edge::Column::DatasetId, written_from_datasets, datasets), (edge::Column::RunId, 1 - written_from_datasets, runs)]
-    {
+    for (column, written, ids) in [
+        (edge::Column::DatasetId, written_from_datasets, datasets),
+        (edge::Column::RunId, 1 - written_from_datasets, runs),
+    ] {
         for ids in ids.chunks(CHUNK) {
             let rows = edge::Entity::find()
                 .filter(edge::Column::ProjectId.eq(scope.project_id()))
@@ -174,7 +188,11 @@ async fn edges_at(
             complete &= (rows.len() as u64) < MAX_EDGES;
             edges.extend(rows.into_iter().map(|row| {
                 let (run, dataset) = (NodeId::Run(row.run_id), NodeId::Dataset(row.dataset_id));
-                if row.written == 1 { (run, dataset) } else { (dataset, run) }
+                if row.written == 1 {
+                    (run, dataset)
+                } else {
+                    (dataset, run)
+                }
             }));
         }
     }
@@ -202,7 +220,10 @@ async fn load(conn: &impl ConnectionTrait, scope: &Scope, order: &[NodeId]) -> R
             .filter(dataset::Column::Id.is_in(ids.iter().copied()))
             .all(conn)
             .await?;
-        known.extend(rows.into_iter().map(|row| (NodeId::Dataset(row.id), Node::Dataset(row))));
+        known.extend(
+            rows.into_iter()
+                .map(|row| (NodeId::Dataset(row.id), Node::Dataset(row))),
+        );
     }
     for ids in runs.chunks(CHUNK) {
         let rows = run::Entity::find()
@@ -210,10 +231,17 @@ async fn load(conn: &impl ConnectionTrait, scope: &Scope, order: &[NodeId]) -> R
             .filter(run::Column::Id.is_in(ids.iter().copied()))
             .all(conn)
             .await?;
-        known.extend(rows.into_iter().map(|row| (NodeId::Run(row.id), Node::Run(row))));
+        known.extend(
+            rows.into_iter()
+                .map(|row| (NodeId::Run(row.id), Node::Run(row))),
+        );
     }
     order
         .iter()
-        .map(|id| known.remove(id).ok_or_else(|| Error::internal(anyhow!("the lineage has an edge to nowhere: {id:?}"))))
+        .map(|id| {
+            known.remove(id).ok_or_else(|| {
+                Error::internal(anyhow!("the lineage has an edge to nowhere: {id:?}"))
+            })
+        })
         .collect()
 }

@@ -209,7 +209,11 @@ mod tests {
         for (uri, namespace, name) in [
             ("/data/weather.parquet", "file", "/data/weather.parquet"),
             ("file:///data/w/*.parquet", "file", "/data/w/*.parquet"),
-            ("s3://lake/raw/2013/*.parquet", "s3://lake", "raw/2013/*.parquet"),
+            (
+                "s3://lake/raw/2013/*.parquet",
+                "s3://lake",
+                "raw/2013/*.parquet",
+            ),
             ("s3://lake", "s3://lake", ""),
         ] {
             assert_eq!(named(&of(uri)), (namespace, name, "d1"));

@@ -62,28 +62,55 @@ fn ways(violations: &mut Violations, direction: i32) -> &'static [Way] {
 
 #[tonic::async_trait]
 impl LineageService for Lineage {
-    async fn get_lineage(&self, request: Request<GetLineageRequest>) -> Result<Response<GetLineageResponse>, Status> {
+    async fn get_lineage(
+        &self,
+        request: Request<GetLineageRequest>,
+    ) -> Result<Response<GetLineageResponse>, Status> {
         let caller = Caller::of(&request)?;
         let message = request.into_inner();
         let project = request::project_name(&message.project);
         let mut violations = Violations::new();
         let ways = ways(&mut violations, message.direction);
-        let depth = limit(&mut violations, "depth", message.depth, DEFAULT_DEPTH, MAX_DEPTH);
-        let max_nodes = limit(&mut violations, "max_nodes", message.max_nodes, DEFAULT_NODES, MAX_NODES) as usize;
+        let depth = limit(
+            &mut violations,
+            "depth",
+            message.depth,
+            DEFAULT_DEPTH,
+            MAX_DEPTH,
+        );
+        let max_nodes = limit(
+            &mut violations,
+            "max_nodes",
+            message.max_nodes,
+            DEFAULT_NODES,
+            MAX_NODES,
+        ) as usize;
         let names = Names::new(&self.app.instance, &project);
         let wanted = Wanted::parse(&mut violations, message.node, &names);
         violations.finish()?;
-        let Some(wanted) = wanted else { return Err(Status::internal("a node was parsed without a result")) };
+        let Some(wanted) = wanted else {
+            return Err(Status::internal("a node was parsed without a result"));
+        };
         let scope = caller.authorize(&self.app, Action::Read, &project).await?;
         let conn = self.app.db.read();
         let start = start::find(conn, &scope, wanted, max_nodes).await?;
         // Leave room for the node that stands for all versions.
         let max_nodes = max_nodes - usize::from(start.whole.is_some());
-        let graph = graph::walk(conn, &scope, &start.nodes, ways, Limits { depth, max_nodes }).await?;
+        let graph = graph::walk(
+            conn,
+            &scope,
+            &start.nodes,
+            ways,
+            Limits { depth, max_nodes },
+        )
+        .await?;
         Ok(Response::new(convert::graph(graph, start, ways)))
     }
 
-    async fn list_events(&self, request: Request<ListEventsRequest>) -> Result<Response<ListEventsResponse>, Status> {
+    async fn list_events(
+        &self,
+        request: Request<ListEventsRequest>,
+    ) -> Result<Response<ListEventsResponse>, Status> {
         let caller = Caller::of(&request)?;
         let message = request.into_inner();
         let project = request::project_name(&message.project);
@@ -93,17 +120,27 @@ impl LineageService for Lineage {
             id => violations.parse("run_id", request::uuid(id)),
         };
         let fingerprint = ["ListEvents", &project, &message.run_id];
-        let page = Page::parse(&mut violations, message.page_size, &message.page_token, &fingerprint);
+        let page = Page::parse(
+            &mut violations,
+            message.page_size,
+            &message.page_token,
+            &fingerprint,
+        );
         let after = after(&mut violations, page.after());
         violations.finish()?;
         let scope = caller.authorize(&self.app, Action::Read, &project).await?;
         let conn = self.app.db.read();
         let mut events = store::list(conn, &scope, run_id, after, page.limit() + 1).await?;
         let total_size = store::count(conn, &scope, run_id).await?;
-        let next_page_token =
-            page.cut(&mut events, |last| vec![last.event_time_at.to_string(), last.id.to_string()]);
+        let next_page_token = page.cut(&mut events, |last| {
+            vec![last.event_time_at.to_string(), last.id.to_string()]
+        });
         let events = events.into_iter().map(Into::into).collect();
-        Ok(Response::new(ListEventsResponse { events, next_page_token, total_size }))
+        Ok(Response::new(ListEventsResponse {
+            events,
+            next_page_token,
+            total_size,
+        }))
     }
 }
 

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait as _, ConnectionTrait, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _,
+    ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, PaginatorTrait as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _,
     sea_query::{Expr, OnConflict},
 };
 use sha2::{Digest as _, Sha256};
@@ -51,7 +51,12 @@ pub(super) fn name_id(namespace: &str, name: &str) -> Uuid {
 ///
 /// # Errors
 /// Those of the database.
-pub async fn record(txn: &impl ConnectionTrait, scope: &Scope, event: &RunEvent, now: Timestamp) -> Result<()> {
+pub async fn record(
+    txn: &impl ConnectionTrait,
+    scope: &Scope,
+    event: &RunEvent,
+    now: Timestamp,
+) -> Result<()> {
     insert_event(txn, scope, event, now).await?;
     merge_run(txn, scope, event).await?;
     merge_datasets(txn, scope, event).await?;
@@ -59,7 +64,12 @@ pub async fn record(txn: &impl ConnectionTrait, scope: &Scope, event: &RunEvent,
     merge_edges(txn, scope, event).await
 }
 
-async fn insert_event(txn: &impl ConnectionTrait, scope: &Scope, event: &RunEvent, now: Timestamp) -> Result<()> {
+async fn insert_event(
+    txn: &impl ConnectionTrait,
+    scope: &Scope,
+    event: &RunEvent,
+    now: Timestamp,
+) -> Result<()> {
     let text = event.to_json();
     let row = event::ActiveModel {
         id: Set(Uuid::now_v7()),
@@ -73,8 +83,13 @@ async fn insert_event(txn: &impl ConnectionTrait, scope: &Scope, event: &RunEven
         job_name: Set(event.job.name.clone()),
         event: Set(text),
     };
-    let known = OnConflict::columns([event::Column::ProjectId, event::Column::ContentId]).do_nothing().to_owned();
-    event::Entity::insert(row).on_conflict(known).exec_without_returning(txn).await?;
+    let known = OnConflict::columns([event::Column::ProjectId, event::Column::ContentId])
+        .do_nothing()
+        .to_owned();
+    event::Entity::insert(row)
+        .on_conflict(known)
+        .exec_without_returning(txn)
+        .await?;
     Ok(())
 }
 
@@ -93,7 +108,9 @@ async fn merge_run(txn: &impl ConnectionTrait, scope: &Scope, event: &RunEvent) 
     };
     // The job is that of the first event; all events of a run should agree on it anyway.
     let take = |when: &str, column: &str| {
-        Expr::cust(format!("CASE WHEN {when} THEN excluded.{column} ELSE lineage_runs.{column} END"))
+        Expr::cust(format!(
+            "CASE WHEN {when} THEN excluded.{column} ELSE lineage_runs.{column} END"
+        ))
     };
     let earlier = "(excluded.first_seen_at, excluded.job_namespace, excluded.job_name, excluded.job_type) \
                    < (lineage_runs.first_seen_at, lineage_runs.job_namespace, lineage_runs.job_name, lineage_runs.job_type)";
@@ -107,10 +124,19 @@ async fn merge_run(txn: &impl ConnectionTrait, scope: &Scope, event: &RunEvent) 
         .value(run::Column::State, take(advances, "state"))
         .value(run::Column::StateOrder, take(advances, "state_order"))
         .value(run::Column::ParentRunId, take(parent, "parent_run_id"))
-        .value(run::Column::FirstSeenAt, least("lineage_runs", "first_seen_at"))
-        .value(run::Column::LastSeenAt, greatest("lineage_runs", "last_seen_at"))
+        .value(
+            run::Column::FirstSeenAt,
+            least("lineage_runs", "first_seen_at"),
+        )
+        .value(
+            run::Column::LastSeenAt,
+            greatest("lineage_runs", "last_seen_at"),
+        )
         .to_owned();
-    run::Entity::insert(row).on_conflict(merged).exec_without_returning(txn).await?;
+    run::Entity::insert(row)
+        .on_conflict(merged)
+        .exec_without_returning(txn)
+        .await?;
     Ok(())
 }
 
@@ -140,7 +166,12 @@ impl Dataset {
 async fn merge_datasets(txn: &impl ConnectionTrait, scope: &Scope, event: &RunEvent) -> Result<()> {
     // In the order of their ids, without repetition: two transactions then lock rows in the same order, and PostgreSQL
     // does not take the same row twice in one statement.
-    let all: BTreeMap<Uuid, &Dataset> = event.inputs.iter().chain(&event.outputs).map(|d| (d.id(), d)).collect();
+    let all: BTreeMap<Uuid, &Dataset> = event
+        .inputs
+        .iter()
+        .chain(&event.outputs)
+        .map(|d| (d.id(), d))
+        .collect();
     let rows: Vec<dataset::ActiveModel> = all
         .into_iter()
         .map(|(id, dataset)| dataset::ActiveModel {
@@ -156,12 +187,24 @@ async fn merge_datasets(txn: &impl ConnectionTrait, scope: &Scope, event: &RunEv
         })
         .collect();
     let merged = OnConflict::columns([dataset::Column::ProjectId, dataset::Column::Id])
-        .value(dataset::Column::DatasetType, greatest("lineage_datasets", "dataset_type"))
-        .value(dataset::Column::FirstSeenAt, least("lineage_datasets", "first_seen_at"))
-        .value(dataset::Column::LastSeenAt, greatest("lineage_datasets", "last_seen_at"))
+        .value(
+            dataset::Column::DatasetType,
+            greatest("lineage_datasets", "dataset_type"),
+        )
+        .value(
+            dataset::Column::FirstSeenAt,
+            least("lineage_datasets", "first_seen_at"),
+        )
+        .value(
+            dataset::Column::LastSeenAt,
+            greatest("lineage_datasets", "last_seen_at"),
+        )
         .to_owned();
     for rows in rows.chunks(INSERT_ROWS) {
-        dataset::Entity::insert_many(rows.to_vec()).on_conflict(merged.clone()).exec_without_returning(txn).await?;
+        dataset::Entity::insert_many(rows.to_vec())
+            .on_conflict(merged.clone())
+            .exec_without_returning(txn)
+            .await?;
     }
     Ok(())
 }
@@ -171,7 +214,11 @@ async fn merge_symlinks(txn: &impl ConnectionTrait, scope: &Scope, event: &RunEv
         .inputs
         .iter()
         .chain(&event.outputs)
-        .filter_map(|d| d.symlink.as_ref().map(|(namespace, name)| (name_id(namespace, name), d.name_id())))
+        .filter_map(|d| {
+            d.symlink
+                .as_ref()
+                .map(|(namespace, name)| (name_id(namespace, name), d.name_id()))
+        })
         .collect();
     let rows: Vec<symlink::ActiveModel> = all
         .into_iter()
@@ -181,10 +228,17 @@ async fn merge_symlinks(txn: &impl ConnectionTrait, scope: &Scope, event: &RunEv
             name_id: Set(name_id),
         })
         .collect();
-    let key = [symlink::Column::ProjectId, symlink::Column::SymlinkId, symlink::Column::NameId];
+    let key = [
+        symlink::Column::ProjectId,
+        symlink::Column::SymlinkId,
+        symlink::Column::NameId,
+    ];
     let known = OnConflict::columns(key).do_nothing().to_owned();
     for rows in rows.chunks(INSERT_ROWS) {
-        symlink::Entity::insert_many(rows.to_vec()).on_conflict(known.clone()).exec_without_returning(txn).await?;
+        symlink::Entity::insert_many(rows.to_vec())
+            .on_conflict(known.clone())
+            .exec_without_returning(txn)
+            .await?;
     }
     Ok(())
 }
@@ -203,11 +257,23 @@ async fn merge_edges(txn: &impl ConnectionTrait, scope: &Scope, event: &RunEvent
             first_seen_at: Set(event.at.micros()),
         })
         .collect();
-    let key = [edge::Column::ProjectId, edge::Column::RunId, edge::Column::Written, edge::Column::DatasetId];
-    let merged =
-        OnConflict::columns(key).value(edge::Column::FirstSeenAt, least("lineage_edges", "first_seen_at")).to_owned();
+    let key = [
+        edge::Column::ProjectId,
+        edge::Column::RunId,
+        edge::Column::Written,
+        edge::Column::DatasetId,
+    ];
+    let merged = OnConflict::columns(key)
+        .value(
+            edge::Column::FirstSeenAt,
+            least("lineage_edges", "first_seen_at"),
+        )
+        .to_owned();
     for rows in rows.chunks(INSERT_ROWS) {
-        edge::Entity::insert_many(rows.to_vec()).on_conflict(merged.clone()).exec_without_returning(txn).await?;
+        edge::Entity::insert_many(rows.to_vec())
+            .on_conflict(merged.clone())
+            .exec_without_returning(txn)
+            .await?;
     }
     Ok(())
 }
@@ -266,8 +332,14 @@ pub(super) async fn list(
 ) -> Result<Vec<event::Model>> {
     let mut events = events_of(scope, run_id);
     if let Some(after) = after {
-        let same_time = event::Column::EventTimeAt.eq(after.event_time).and(event::Column::Id.lt(after.id));
-        events = events.filter(event::Column::EventTimeAt.lt(after.event_time).or(same_time));
+        let same_time = Condition::all()
+            .add(event::Column::EventTimeAt.eq(after.event_time))
+            .add(event::Column::Id.lt(after.id));
+        events = events.filter(
+            Condition::any()
+                .add(event::Column::EventTimeAt.lt(after.event_time))
+                .add(same_time),
+        );
     }
     Ok(events
         .order_by_desc(event::Column::EventTimeAt)
@@ -278,6 +350,10 @@ pub(super) async fn list(
 }
 
 /// How many events the project (and run) has.
-pub(super) async fn count(conn: &impl ConnectionTrait, scope: &Scope, run_id: Option<Uuid>) -> Result<u64> {
+pub(super) async fn count(
+    conn: &impl ConnectionTrait,
+    scope: &Scope,
+    run_id: Option<Uuid>,
+) -> Result<u64> {
     Ok(events_of(scope, run_id).count(conn).await?)
 }
