@@ -1,6 +1,10 @@
 //! Behaviour of the platform, seen through its API. One module per service or concern.
 
 mod admin;
+mod artifacts;
+mod crash;
 mod features;
+mod lifecycle;
 mod platform;
 mod rpc_walk;
+mod tracking;

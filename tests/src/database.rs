@@ -11,19 +11,26 @@ pub(crate) const DATABASE_URL: &str = "MLPLAT_TEST_DATABASE_URL";
 
 /// A place for the tables of one server.
 #[derive(Debug, Clone)]
-pub(crate) enum TestDatabase {
+pub enum TestDatabase {
+    /// A file.
     Sqlite {
+        /// Its URL.
         url: String,
     },
+    /// A schema.
     Postgres {
+        /// URL of the database without the schema.
         admin_url: String,
+        /// Name of the schema.
         schema: String,
+        /// URL that leads into the schema.
         url: String,
     },
 }
 
 impl TestDatabase {
-    pub(crate) async fn create(folder: &Path) -> anyhow::Result<Self> {
+    /// Makes it; SQLite is a file in `folder`.
+    pub async fn create(folder: &Path) -> anyhow::Result<Self> {
         let Ok(admin_url) = std::env::var(DATABASE_URL) else {
             return Ok(Self::Sqlite {
                 url: Db::sqlite_url(&folder.join("mlplat.db")),
@@ -46,13 +53,20 @@ impl TestDatabase {
         })
     }
 
-    pub(crate) fn url(&self) -> &str {
+    /// Its URL.
+    pub fn url(&self) -> &str {
         match self {
             Self::Sqlite { url } | Self::Postgres { url, .. } => url,
         }
     }
 
-    pub(crate) async fn drop(self) -> anyhow::Result<()> {
+    /// Flags for a server process.
+    pub fn flags(&self) -> Vec<String> {
+        vec!["--database-url".to_owned(), self.url().to_owned()]
+    }
+
+    /// Removes it.
+    pub async fn drop(self) -> anyhow::Result<()> {
         if let Self::Postgres {
             admin_url, schema, ..
         } = self

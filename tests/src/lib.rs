@@ -10,4 +10,5 @@ pub mod rpc;
 pub mod s3;
 mod server;
 
+pub use database::TestDatabase;
 pub use server::{CALLER, TestServer, TestServerBuilder};
