@@ -1,0 +1,159 @@
+"""mlplat: experiment tracking, feature store, model catalogue and lineage, as one.
+
+    import mlplat
+
+    with mlplat.start_run(experiment="delays") as run:
+        run.log_params({"depth": 3})
+        run.log_metric("mae", 14.2)
+        version = run.publish_model("arrival-delay", "model.pkl")
+    mlplat.lineage.upstream(version).show()
+
+Features are in :mod:`mlplat.features`, models in :mod:`mlplat.models`, lineage in :mod:`mlplat.lineage`, and the same
+functions for asyncio in :mod:`mlplat.aio`. The server is what :func:`connect`, or `MLPLAT_URL`, says.
+"""
+
+from __future__ import annotations
+
+import os as _os
+
+from . import _native, features, lineage, models
+from ._connection import connect
+from ._errors import (
+    AbortedError,
+    AlreadyExistsError,
+    ArrowError,
+    CancelledError,
+    DataLossError,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    FieldViolation,
+    FileError,
+    InternalError,
+    InvalidArgumentError,
+    MisuseError,
+    MlplatError,
+    NoActiveRunError,
+    NotFoundError,
+    PermissionDeniedError,
+    ResourceExhaustedError,
+    UnauthenticatedError,
+    UnavailableError,
+    UnimplementedError,
+    WrongTypeError,
+)
+from ._native import (
+    Artifact,
+    Client,
+    Experiment,
+    MetricSummary,
+    ModelVersion,
+    RegisteredModel,
+    ServerInfo,
+)
+from ._native import __version__ as __version__
+from ._runs import (
+    ActiveRun,
+    Run,
+    active_run,
+    create_experiment,
+    end_run,
+    get_experiment,
+    get_run,
+    list_experiments,
+    log_artifact,
+    log_metric,
+    log_metrics,
+    log_param,
+    log_params,
+    publish_model,
+    search_runs,
+    set_tag,
+    set_tags,
+    start_run,
+    update_run,
+)
+from ._table import OnlineFeatures, Table, TrainingSet
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from . import aio as aio
+
+__all__ = [
+    "AbortedError",
+    "ActiveRun",
+    "AlreadyExistsError",
+    "ArrowError",
+    "Artifact",
+    "CancelledError",
+    "Client",
+    "DataLossError",
+    "DeadlineExceededError",
+    "Experiment",
+    "FailedPreconditionError",
+    "FieldViolation",
+    "FileError",
+    "InternalError",
+    "InvalidArgumentError",
+    "MetricSummary",
+    "MisuseError",
+    "MlplatError",
+    "ModelVersion",
+    "NoActiveRunError",
+    "NotFoundError",
+    "OnlineFeatures",
+    "PermissionDeniedError",
+    "RegisteredModel",
+    "ResourceExhaustedError",
+    "Run",
+    "ServerInfo",
+    "Table",
+    "TrainingSet",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "UnimplementedError",
+    "WrongTypeError",
+    "active_run",
+    "aio",
+    "connect",
+    "create_experiment",
+    "end_run",
+    "features",
+    "get_experiment",
+    "get_run",
+    "lineage",
+    "list_experiments",
+    "log_artifact",
+    "log_metric",
+    "log_metrics",
+    "log_param",
+    "log_params",
+    "models",
+    "publish_model",
+    "search_runs",
+    "server_info",
+    "set_tag",
+    "set_tags",
+    "start_run",
+    "update_run",
+]
+
+
+def server_info() -> ServerInfo:
+    """Version, name and limits of the server; also the quickest way to see whether it is there."""
+    from ._connection import client
+
+    return _native.server_info(client()).wait()
+
+
+def __getattr__(name: str) -> object:
+    # asyncio is imported only by who uses it.
+    if name == "aio":
+        import importlib
+
+        return importlib.import_module("mlplat.aio")
+    raise AttributeError(f"module 'mlplat' has no attribute {name!r}")
+
+
+# Threads do not survive a fork, and the connection has some: a child makes its own at the first call.
+if hasattr(_os, "register_at_fork"):
+    _os.register_at_fork(after_in_child=_native.after_fork)

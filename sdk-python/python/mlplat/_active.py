@@ -1,0 +1,205 @@
+"""Which run is active, and how runs end.
+
+A run is active in the context (thread or task) that started it. Threads that started none themselves use the run of the
+process, as long as there is exactly one, so that worker threads of a training can log.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextvars import ContextVar
+
+from . import _arguments, _native
+from ._connection import client as current_client
+from ._errors import MisuseError, NoActiveRunError, WrongTypeError
+from ._run_info import RunInfo
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from ._types import PathLike
+
+_stack: ContextVar[tuple[ActiveRunBase, ...]] = ContextVar("mlplat_runs", default=())
+_open: list[ActiveRunBase] = []
+_at_exit = False
+
+
+class ActiveRunBase(RunInfo):
+    """A run under way. What it was when it started; `refresh()` tells what it is now."""
+
+    __slots__ = ("_ended", "_handle", "_joined", "_pid")
+
+    def __init__(self, client: _native.Client, handle: _native.RunHandle, joined: bool) -> None:
+        super().__init__(client, handle.started)
+        self._handle = handle
+        self._joined = joined
+        self._pid = os.getpid()
+        self._ended = False
+
+    @property
+    def status(self) -> str:
+        """RUNNING, and after its end FINISHED, FAILED or KILLED."""
+        return self._record.status
+
+    def _activate(self) -> None:
+        global _at_exit
+        _stack.set((*_stack.get(), self))
+        _open.append(self)
+        if not _at_exit:
+            _at_exit = True
+            import atexit
+
+            atexit.register(_end_open_runs)
+
+    def _deactivate(self) -> None:
+        _stack.set(tuple(run for run in _stack.get() if run is not self))
+        if self in _open:
+            _open.remove(self)
+
+    def _is_ours(self) -> bool:
+        """Whether this process is the one to end it: not a joined run, and not a copy in a forked process."""
+        return not self._joined and not self._ended and self._pid == os.getpid()
+
+    def _note_end(self, record: _native.RunRecord) -> None:
+        self._record = record
+        self._ended = True
+
+    # What is logged, as calls; the two flavours wait for them in their ways.
+
+    def _metrics_call(self, metrics: Mapping[str, object], step: object, timestamp: object) -> _native.Call[None]:
+        return self._handle.log_metrics(_arguments.points(metrics, step, timestamp))
+
+    def _params_call(self, params: Mapping[str, object]) -> _native.Call[None]:
+        return self._handle.log_params(_arguments.labels(params, "params"))
+
+    def _tags_call(self, tags: Mapping[str, object]) -> _native.Call[None]:
+        return self._handle.set_tags(_arguments.labels(tags, "tags"))
+
+    def _artifact_call(self, path: PathLike, artifact_path: str | None, media_type: str | None) -> _native.Call[str]:
+        call = self._handle.log_artifact(
+            _arguments.path(path, "path"),
+            _arguments.optional_text(artifact_path, "artifact_path"),
+            _arguments.optional_text(media_type, "media_type"),
+        )
+        return call.then(_say_what_was_left_out)
+
+    def _publish_call(
+        self, name: str, path: PathLike, description: str, tags: Mapping[str, object] | None
+    ) -> _native.Call[_native.ModelVersion]:
+        return self._handle.publish_model(
+            _arguments.text(name, "the name of the model"),
+            _arguments.path(path, "path"),
+            description,
+            _arguments.labels(tags, "tags"),
+        )
+
+    def _end_call(self, status: str, message: str) -> _native.Call[_native.RunRecord]:
+        if self._joined:
+            raise MisuseError(f"run {self.id} was joined through MLPLAT_RUN_ID; the process that started it ends it")
+        return self._handle.end(_arguments.text(status, "status").upper(), _arguments.optional_text(message, "message"))
+
+
+def _say_what_was_left_out(uploaded: tuple[str, list[tuple[str, str]]]) -> str:
+    path, skipped = uploaded
+    for local, why in skipped:
+        print(f"mlplat: {local} was left out: {why}", file=sys.stderr)
+    return path
+
+
+def outcome(
+    kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+) -> tuple[str, str]:
+    """Status and message of a run whose block was left in this way."""
+    if kind is None or (issubclass(kind, SystemExit) and getattr(error, "code", None) in (None, 0)):
+        return "FINISHED", ""
+    text = f"{kind.__qualname__}: {error}" if str(error) else kind.__qualname__
+    killed = ("KeyboardInterrupt", "CancelledError", "GeneratorExit")
+    if issubclass(kind, KeyboardInterrupt) or kind.__name__ in killed:
+        return "KILLED", text
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is not None:
+        text += f" ({traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno})"
+    # The server takes 10,000 characters.
+    return "FAILED", text[:9000]
+
+
+def _end_open_runs() -> None:
+    """Ends what was started without `with` and never ended, at the exit of the process."""
+    error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    status, message = outcome(type(error) if error else None, error, None)
+    for run in reversed(_open[:]):
+        if run._is_ours():
+            try:
+                run._note_end(run._end_call(status, message).wait())
+            except Exception as failure:
+                print(f"mlplat: run {run.id} could not be ended: {failure}", file=sys.stderr)
+
+
+def innermost() -> ActiveRunBase | None:
+    """The active run of this context, or else the only one of the process."""
+    stack = _stack.get()
+    if stack:
+        return stack[-1]
+    tops = [run for run in _open if not any(other.parent_run_id == run.id for other in _open)]
+    return tops[0] if len(tops) == 1 else None
+
+
+def no_active_run() -> NoActiveRunError:
+    """What to raise when there is none."""
+    if len(_open) > 1:
+        return NoActiveRunError(
+            "several runs are active in other threads, so it is not clear which one is meant; use the methods of the run "
+            "object"
+        )
+    return NoActiveRunError(
+        "there is no active run; start one with `with mlplat.start_run(experiment=…):`, or set MLPLAT_RUN_ID to join one"
+    )
+
+
+def run_id_to_join() -> str | None:
+    """The run of MLPLAT_RUN_ID, unless this process has a run already."""
+    return None if _open else os.environ.get("MLPLAT_RUN_ID") or None
+
+
+def active_run_id() -> str:
+    """Id of the active run, for what becomes part of its lineage; empty where there is none."""
+    run = innermost()
+    return run.id if run else run_id_to_join() or ""
+
+
+def start_call(
+    experiment: str | None,
+    name: str | None,
+    parent: RunInfo | str | None,
+    description: str,
+    tags: Mapping[str, object] | None,
+    run_id: str | None,
+) -> tuple[_native.Client, _native.Call[_native.RunHandle], bool]:
+    """The call that starts a run, or joins the one of MLPLAT_RUN_ID: client, call, whether it joins."""
+    client = current_client()
+    joined = run_id_to_join()
+    if joined and run_id is None:
+        return client, _native.join_run(client, joined), True
+    stack = _stack.get()
+    outer = stack[-1] if stack else None
+    if parent is None:
+        parent = outer
+    if isinstance(parent, RunInfo):
+        parent = parent.id
+    elif parent is not None and not isinstance(parent, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise WrongTypeError(f"parent is a {type(parent).__name__}; give a run or its id")
+    if experiment is None:
+        experiment = outer.experiment if outer else os.environ.get("MLPLAT_EXPERIMENT") or "default"
+    start = {
+        "run_id": _native.new_run_id() if run_id is None else _arguments.text(run_id, "run_id"),
+        "experiment": _arguments.text(experiment, "experiment"),
+        "name": _arguments.optional_text(name, "name"),
+        "parent": parent,
+        "description": _arguments.optional_text(description, "description"),
+        "tags": _arguments.labels(tags, "tags"),
+    }
+    return client, _native.start_run(client, start), False

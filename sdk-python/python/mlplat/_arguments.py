@@ -1,0 +1,217 @@
+"""What callers give, checked and brought into the form that the native part takes.
+
+Every error raised here says which argument is wrong and what to give instead.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import date, datetime, timedelta, timezone
+
+from . import _native
+from ._errors import MisuseError, WrongTypeError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ._types import Point
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def text(value: object, what: str) -> str:
+    """A text that is not empty."""
+    if not isinstance(value, str):
+        raise WrongTypeError(f"{what} is a {type(value).__name__}; give a str")
+    if not value:
+        raise MisuseError(f"{what} is empty")
+    return value
+
+
+def optional_text(value: object, what: str) -> str:
+    """A text; None is the empty one."""
+    return "" if value is None or value == "" else text(value, what)
+
+
+def texts(values: object, what: str) -> list[str]:
+    """A list of texts; a single text is a list of one."""
+    if isinstance(values, str):
+        return [text(values, what)]
+    return [text(value, what) for value in items(values, what)]
+
+
+def items(values: object, what: str) -> Iterable[object]:
+    """Something that can be iterated over, but is no text."""
+    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
+        raise WrongTypeError(f"{what} is a {type(values).__name__}; give a list")
+    return iter(values)  # pyright: ignore[reportUnknownVariableType, reportCallIssue, reportArgumentType]
+
+
+def labels(values: Mapping[str, object] | None, what: str) -> dict[str, str]:
+    """A mapping of texts; values become text."""
+    if values is None:
+        return {}
+    if not hasattr(values, "items"):
+        raise WrongTypeError(f"{what} is a {type(values).__name__}; give a dict")
+    return {text(key, f"a key of {what}"): str(value) for key, value in values.items()}
+
+
+def path(value: str | os.PathLike[str], what: str) -> str:
+    """A path as text."""
+    try:
+        found = os.fspath(value)
+    except TypeError:
+        raise WrongTypeError(f"{what} is a {type(value).__name__}; give a str or pathlib.Path") from None
+    if isinstance(found, bytes):
+        found = os.fsdecode(found)
+    return text(found, what)
+
+
+def number(key: str, value: object) -> float:
+    """The value of a metric: whatever has a float value, numpy and torch scalars included."""
+    if isinstance(value, str) or not hasattr(value, "__float__"):
+        raise WrongTypeError(
+            f"metric `{key}` is a {type(value).__name__}, and metrics are numbers; log it with log_param or set_tag"
+        )
+    try:
+        return float(value)  # pyright: ignore[reportArgumentType]
+    except OverflowError:
+        raise MisuseError(f"metric `{key}` does not fit into a 64-bit float") from None
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise WrongTypeError(
+            f"metric `{key}` is a {type(value).__name__} without a single float value ({error}); "
+            "log one number per call, e.g. its mean"
+        ) from None
+
+
+def integer(value: object, what: str) -> int:
+    """A whole number, numpy's included."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise WrongTypeError(f"{what} is a {type(value).__name__}; give an int")
+    found: int = value.__index__()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]
+    if not -(2**63) <= found < 2**63:
+        raise MisuseError(f"{what} is {found}, which does not fit into 64 bits")
+    return found
+
+
+def points(metrics: Mapping[str, object], step: object = None, timestamp: object = None) -> list[Point]:
+    """Metric values of one moment."""
+    if not hasattr(metrics, "items"):
+        raise WrongTypeError(f"metrics is a {type(metrics).__name__}; give a dict")
+    at_step = None if step is None else integer(step, "step")
+    at_time = None if timestamp is None else nanos(timestamp, "timestamp")
+    return [(text(key, "a metric key"), number(key, value), at_step, at_time) for key, value in metrics.items()]
+
+
+def nanos(value: object, what: str) -> int:
+    """A time as nanoseconds since 1970 UTC; without a zone it is UTC."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value.replace("Z", "+00:00"))
+        except ValueError:
+            raise MisuseError(
+                f"{what} is {value!r}; give a datetime, or a text like 2013-07-01T12:00:00+00:00"
+            ) from None
+    if not isinstance(value, datetime) and isinstance(value, date):
+        value = datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
+    if not isinstance(value, datetime) and hasattr(value, "astype") and hasattr(value, "dtype"):
+        # numpy.datetime64, without importing numpy.
+        return int(value.astype("datetime64[ns]").astype("int64"))  # pyright: ignore
+    if not isinstance(value, datetime):
+        raise WrongTypeError(f"{what} is a {type(value).__name__}; give a datetime")
+    # pandas.Timestamp is a datetime with nanoseconds.
+    extra: int = getattr(value, "nanosecond", 0)
+    plain = datetime(
+        value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond,
+        tzinfo=timezone.utc,
+    )  # fmt: skip
+    offset = value.utcoffset()
+    since = plain - _EPOCH - (offset or timedelta())
+    return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1000 + extra
+
+
+def optional_nanos(value: object, what: str) -> int | None:
+    """As :func:`nanos`; None stays None."""
+    return None if value is None else nanos(value, what)
+
+
+def duration(value: object, what: str) -> timedelta:
+    """A length of time."""
+    if not isinstance(value, timedelta):
+        raise WrongTypeError(f"{what} is a {type(value).__name__}; give a datetime.timedelta, e.g. timedelta(hours=3)")
+    if value <= timedelta():
+        raise MisuseError(f"{what} is {value}; it must be longer than nothing")
+    return value
+
+
+def absolute(location: str | os.PathLike[str]) -> str:
+    """A path or glob that the server can find: addresses stay, local paths become absolute."""
+    found = path(location, "the path of a source")
+    if found.startswith("file://"):
+        found = found[len("file://") :]
+    elif "://" in found:
+        return found
+    return os.path.abspath(os.path.expanduser(found))
+
+
+def table(value: object, what: str) -> object:
+    """A table that speaks Arrow: as it is, or made of a pandas frame, a dict of columns, or a list of dicts."""
+    if type(value).__module__.split(".")[0] == "pandas":
+        # pandas would give its index away as a column of its own.
+        from pyarrow import Table as PyarrowTable  # a pandas frame speaks Arrow only with pyarrow
+
+        return PyarrowTable.from_pandas(value, preserve_index=False)  # pyright: ignore
+    if hasattr(value, "__arrow_c_stream__") or hasattr(value, "__arrow_c_array__"):
+        return value
+    if hasattr(value, "collect_schema"):
+        return value.collect()  # pyright: ignore  # polars.LazyFrame
+    if isinstance(value, dict):
+        return columns(value, what)  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(value, (list, tuple)):
+        names, cells = rows(value, what)  # pyright: ignore[reportUnknownArgumentType]
+        return _native.from_columns([(name, [row[at] for row in cells]) for at, name in enumerate(names)])
+    raise WrongTypeError(
+        f"{what} is a {type(value).__name__}; give a table of pyarrow, polars or pandas, a dict of columns, or a list of "
+        "dicts"
+    )
+
+
+def columns(value: Mapping[str, object], what: str) -> _native.Batches:
+    """A dict of columns as a table."""
+    pairs: list[tuple[str, object]] = []
+    for name, column in value.items():
+        module = type(column).__module__.split(".")[0]
+        if module in ("numpy", "pandas"):
+            from pyarrow import array as pyarrow_array  # these do not speak Arrow by themselves
+
+            column = pyarrow_array(column, from_pandas=True)  # pyright: ignore
+        elif isinstance(column, (str, bytes)) or not hasattr(column, "__iter__"):
+            raise WrongTypeError(f"column `{name}` of {what} is a {type(column).__name__}; give a list of values")
+        pairs.append((text(name, f"a column of {what}"), column))
+    return _native.from_columns(pairs)
+
+
+def rows(value: object, what: str) -> tuple[list[str], list[list[object]]]:
+    """Rows given as dicts: names of the columns, and one list of values per row."""
+    if hasattr(value, "__arrow_c_stream__") or hasattr(value, "__arrow_c_array__"):
+        source = table(value, what)
+        value = _native.from_arrow(source).to_dicts()
+    elif isinstance(value, dict):
+        # A dict of lists is a table, a dict of values is one row.
+        if any(isinstance(column, (list, tuple)) for column in value.values()):  # pyright: ignore
+            value = columns(value, what).to_dicts()  # pyright: ignore[reportUnknownArgumentType]
+        else:
+            value = [value]  # pyright: ignore[reportUnknownVariableType]
+    names: list[str] = []
+    found: list[dict[str, object]] = []
+    for row in items(value, what):
+        if not isinstance(row, dict):
+            raise WrongTypeError(f'a row of {what} is a {type(row).__name__}; give dicts, e.g. {{"origin": "JFK"}}')
+        found.append(row)  # pyright: ignore[reportUnknownArgumentType]
+        names.extend(text(name, f"a column of {what}") for name in row if name not in names)  # pyright: ignore
+    for at, row in enumerate(found):
+        missing = [name for name in names if name not in row]
+        if missing:
+            raise MisuseError(f"row {at} of {what} has no `{missing[0]}`, which other rows have")
+    return names, [[row[name] for name in names] for row in found]

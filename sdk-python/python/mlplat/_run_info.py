@@ -1,0 +1,123 @@
+"""What is known of a run, the same for the blocking and the async API."""
+
+from __future__ import annotations
+
+from . import _native
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+class RunInfo:
+    """A run as it was when it was read; it does not change by itself."""
+
+    __slots__ = ("_client", "_record")
+
+    _record: _native.RunRecord
+    _client: _native.Client
+
+    def __init__(self, client: _native.Client, record: _native.RunRecord) -> None:
+        self._client = client
+        self._record = record
+
+    @property
+    def id(self) -> str:
+        """UUIDv7 of the run; also the OpenLineage runId."""
+        return self._record.id
+
+    @property
+    def experiment(self) -> str:
+        """Name of its experiment."""
+        return self._record.experiment
+
+    @property
+    def name(self) -> str:
+        """Display name; not unique."""
+        return self._record.name
+
+    @property
+    def parent_run_id(self) -> str | None:
+        """The run it is nested in."""
+        return self._record.parent_run_id
+
+    @property
+    def status(self) -> str:
+        """RUNNING, FINISHED, FAILED or KILLED."""
+        return self._record.status
+
+    @property
+    def status_message(self) -> str:
+        """Why it ended as it did, e.g. the exception."""
+        return self._record.status_message
+
+    @property
+    def description(self) -> str:
+        """Notes."""
+        return self._record.description
+
+    @property
+    def params(self) -> dict[str, str]:
+        """Inputs of the run, as text."""
+        return self._record.params
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The last value of each metric: of the greatest step, then the greatest timestamp, then logged last."""
+        return self._record.metrics
+
+    @property
+    def metric_summaries(self) -> dict[str, _native.MetricSummary]:
+        """Last, min, max and count of each metric; min and max ignore NaN."""
+        return self._record.metric_summaries
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Free labels."""
+        return self._record.tags
+
+    @property
+    def started_at(self) -> datetime:
+        """When it started."""
+        return self._record.started_at
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """When it ended; None while it runs."""
+        return self._record.ended_at
+
+    @property
+    def created_by(self) -> str:
+        """Who created it."""
+        return self._record.created_by
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RunInfo) and self.id == other.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.name!r}, experiment={self.experiment!r}, status={self.status!r}, "
+            f"id={self.id!r})"
+        )
+
+    def _repr_html_(self) -> str:
+        import html
+
+        facts = {
+            "run": f"{self.name} ({self.id})",
+            "experiment": self.experiment,
+            "status": f"{self.status} {self.status_message}".strip(),
+            "started": f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC",
+            "params": ", ".join(f"{key}={value}" for key, value in sorted(self.params.items())),
+            "metrics": ", ".join(f"{key}={value:g}" for key, value in sorted(self.metrics.items())),
+            "tags": ", ".join(f"{key}={value}" for key, value in sorted(self.tags.items())),
+        }
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{name}</th><td>{html.escape(value)}</td></tr>"
+            for name, value in facts.items()
+            if value
+        )
+        return f"<table>{rows}</table>"

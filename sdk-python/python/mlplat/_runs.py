@@ -1,0 +1,325 @@
+"""Runs: the blocking API. Its async twin is `aio/_runs.py`."""
+
+from __future__ import annotations
+
+import sys
+
+from . import _active, _arguments, _native
+from ._connection import client as current_client
+from ._run_info import RunInfo
+from ._table import Table
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+    from ._types import PathLike, When
+
+
+class Run(RunInfo):
+    """A run as it was when it was read: params, tags, metrics, status; and the way to its files and histories."""
+
+    __slots__ = ()
+
+    def metric_history(self, key: str, *, start_step: int | None = None, end_step: int | None = None) -> Table:
+        """All points of a metric: columns step, timestamp, value, ordered by step, then as logged.
+
+        Both ends are inclusive. A metric that was never logged has no rows.
+        """
+        return history_call(self, key, start_step, end_step).then(Table).wait()
+
+    def artifacts(self, path: str = "") -> list[_native.Artifact]:
+        """The files of the run, or those at or below `path`."""
+        return _native.list_artifacts(self._client, self.id, path).wait()
+
+    def download_artifact(self, path: str = "", into: PathLike | None = None) -> str:
+        """Downloads a file or directory of the run and returns where it is now.
+
+        It goes into the directory `into`, by default a new temporary one. Without `path` all files are downloaded.
+        """
+        return download_call(self._client, self.id, path, into).wait()
+
+    def refresh(self) -> Run:
+        """The run as it is now."""
+        return get_run(self.id)
+
+
+class ActiveRun(_active.ActiveRunBase):
+    """A run under way. Use it in a `with` block, which ends it: FINISHED, FAILED by an exception, KILLED by Ctrl-C."""
+
+    __slots__ = ()
+
+    def log_param(self, key: str, value: object) -> None:
+        """Logs an input of the run as text; a key that is logged again holds the last value."""
+        self._params_call({key: value}).wait()
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        """Logs inputs of the run as text."""
+        self._params_call(params).wait()
+
+    def log_metric(self, key: str, value: object, step: int | None = None, *, timestamp: When | None = None) -> None:
+        """Logs a value of a metric: any number, numpy and torch scalars included.
+
+        Without `step` it is one more than the last of this key, from 0.
+        """
+        self._metrics_call({key: value}, step, timestamp).wait()
+
+    def log_metrics(
+        self,
+        metrics: Mapping[str, object],
+        step: int | None = None,
+        *,
+        timestamp: When | None = None,
+    ) -> None:
+        """Logs values of several metrics at one step."""
+        self._metrics_call(metrics, step, timestamp).wait()
+
+    def set_tag(self, key: str, value: object) -> None:
+        """Sets a label."""
+        self._tags_call({key: value}).wait()
+
+    def set_tags(self, tags: Mapping[str, object]) -> None:
+        """Sets labels."""
+        self._tags_call(tags).wait()
+
+    def log_artifact(self, path: PathLike, artifact_path: str | None = None, *, media_type: str | None = None) -> str:
+        """Uploads a file, or a directory with all below it, and returns its path in the run.
+
+        It keeps its name; `artifact_path` is the directory of the run to put it into.
+        """
+        return self._artifact_call(path, artifact_path, media_type).wait()
+
+    def publish_model(
+        self,
+        name: str,
+        path: PathLike,
+        *,
+        description: str = "",
+        tags: Mapping[str, object] | None = None,
+    ) -> _native.ModelVersion:
+        """Publishes a file or directory as the next version of a model.
+
+        `path` is local (and uploaded, unless the run has the same content already), or else an artifact of the run.
+        Metrics, params and the feature views that the run read are captured with it.
+        """
+        return self._publish_call(name, path, description, tags).wait()
+
+    def flush(self) -> None:
+        """Waits until everything that was logged is stored by the server."""
+        self._handle.flush().wait()
+
+    def refresh(self) -> Run:
+        """The run as the server knows it now."""
+        client = self._client
+        return self._handle.refresh().then(lambda record: Run(client, record)).wait()
+
+    def end(self, status: str = "FINISHED", message: str = "") -> None:
+        """Ends the run: FINISHED, FAILED or KILLED. Not needed after a `with` block."""
+        call = self._end_call(status, message)
+        self._deactivate()
+        self._note_end(call.wait())
+
+    def __enter__(self) -> ActiveRun:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._deactivate()
+        if not self._is_ours():
+            return
+        status, message = _active.outcome(kind, error, traceback)
+        try:
+            self._note_end(self._end_call(status, message).wait())
+        except Exception as failure:
+            if error is None:
+                raise
+            # The exception of the block is the one to see.
+            print(f"mlplat: run {self.id} could not be ended: {failure}", file=sys.stderr)
+
+
+def start_run(
+    experiment: str | None = None,
+    name: str | None = None,
+    *,
+    parent: RunInfo | str | None = None,
+    description: str = "",
+    tags: Mapping[str, object] | None = None,
+    run_id: str | None = None,
+) -> ActiveRun:
+    """Starts a run and makes it the active one: `with mlplat.start_run(experiment="delays") as run: …`.
+
+    The experiment is created where it does not exist; by default it is that of the run around this one, else
+    `MLPLAT_EXPERIMENT`, else `default`. A run inside another one is its child. Where `MLPLAT_RUN_ID` is set, the
+    process takes part in that run instead, and leaves it to others to end it.
+    """
+    client, call, joined = _active.start_call(experiment, name, parent, description, tags, run_id)
+    run = ActiveRun(client, call.wait(), joined)
+    run._activate()
+    return run
+
+
+def active_run() -> ActiveRun | None:
+    """The active run of this thread, else the only one of the process, else the one of `MLPLAT_RUN_ID`, else None."""
+    run = _active.innermost()
+    if run is None and _active.run_id_to_join():
+        return start_run()
+    if run is None or isinstance(run, ActiveRun):
+        return run
+    # Started by the async API: the same run, seen from here.
+    return ActiveRun(run._client, run._handle, joined=True)
+
+
+def _required() -> ActiveRun:
+    run = active_run()
+    if run is None:
+        raise _active.no_active_run()
+    return run
+
+
+def end_run(status: str = "FINISHED", message: str = "") -> None:
+    """Ends the active run; not needed after a `with` block."""
+    _required().end(status, message)
+
+
+def log_param(key: str, value: object) -> None:
+    """Logs an input of the active run as text."""
+    _required().log_param(key, value)
+
+
+def log_params(params: Mapping[str, object]) -> None:
+    """Logs inputs of the active run as text."""
+    _required().log_params(params)
+
+
+def log_metric(key: str, value: object, step: int | None = None, *, timestamp: When | None = None) -> None:
+    """Logs a value of a metric of the active run."""
+    _required().log_metric(key, value, step, timestamp=timestamp)
+
+
+def log_metrics(metrics: Mapping[str, object], step: int | None = None, *, timestamp: When | None = None) -> None:
+    """Logs values of several metrics of the active run."""
+    _required().log_metrics(metrics, step, timestamp=timestamp)
+
+
+def set_tag(key: str, value: object) -> None:
+    """Sets a label of the active run."""
+    _required().set_tag(key, value)
+
+
+def set_tags(tags: Mapping[str, object]) -> None:
+    """Sets labels of the active run."""
+    _required().set_tags(tags)
+
+
+def log_artifact(path: PathLike, artifact_path: str | None = None, *, media_type: str | None = None) -> str:
+    """Uploads a file or directory to the active run and returns its path in the run."""
+    return _required().log_artifact(path, artifact_path, media_type=media_type)
+
+
+def publish_model(
+    name: str, path: PathLike, *, description: str = "", tags: Mapping[str, object] | None = None
+) -> _native.ModelVersion:
+    """Publishes a file or directory of the active run as the next version of a model."""
+    return _required().publish_model(name, path, description=description, tags=tags)
+
+
+def get_run(run_id: str) -> Run:
+    """One run by its id, as it is now."""
+    client = current_client()
+    call = _native.get_run(client, _arguments.text(run_id, "run_id"))
+    return call.then(lambda record: Run(client, record)).wait()
+
+
+def update_run(
+    run: RunInfo | str,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    tags: Mapping[str, object] | None = None,
+) -> Run:
+    """Changes name, notes or (all) labels of a run, ended or not; what is not given stays."""
+    client = current_client()
+    return update_call(client, run, name, description, tags).then(lambda record: Run(client, record)).wait()
+
+
+def search_runs(
+    filter: str = "",
+    *,
+    experiment: str | Sequence[str] | None = None,
+    order_by: str | Sequence[str] | None = None,
+    limit: int | None = None,
+) -> Table:
+    """The runs that fit a filter like `metrics.mae < 15 AND params.depth = "3"`, as a table, newest first.
+
+    It has a column per metric, param and tag: `metrics.mae`, `params.depth`, `tags.team`. `order_by` is e.g.
+    `metrics.mae ASC`.
+    """
+    return search_call(filter, experiment, order_by, limit).then(Table).wait()
+
+
+def list_experiments() -> list[_native.Experiment]:
+    """The experiments of the project, by name."""
+    return _native.list_experiments(current_client()).wait()
+
+
+def get_experiment(name: str) -> _native.Experiment:
+    """One experiment by name."""
+    return _native.get_experiment(current_client(), _arguments.text(name, "name")).wait()
+
+
+def create_experiment(
+    name: str, *, description: str = "", tags: Mapping[str, object] | None = None
+) -> _native.Experiment:
+    """Creates an experiment. Starting a run does that too, so this is for its notes and labels."""
+    tags = _arguments.labels(tags, "tags")
+    name = _arguments.text(name, "name")
+    return _native.create_experiment(current_client(), name, description, tags).wait()
+
+
+# Calls that both flavours make.
+
+
+def history_call(run: RunInfo, key: str, start_step: int | None, end_step: int | None) -> _native.Call[_native.Batches]:
+    key = _arguments.text(key, "key")
+    return _native.metric_history(run._client, run.id, key, start_step, end_step)
+
+
+def download_call(client: _native.Client, run_id: str, path: str, into: PathLike | None) -> _native.Call[str]:
+    if into is None:
+        import tempfile
+
+        into = tempfile.mkdtemp(prefix="mlplat-")
+    path = _arguments.optional_text(path, "path")
+    return _native.download_artifact(client, run_id, path, _arguments.path(into, "into"))
+
+
+def update_call(
+    client: _native.Client,
+    run: RunInfo | str,
+    name: str | None,
+    description: str | None,
+    tags: Mapping[str, object] | None,
+) -> _native.Call[_native.RunRecord]:
+    run_id = run.id if isinstance(run, RunInfo) else _arguments.text(run, "run")
+    labels = None if tags is None else _arguments.labels(tags, "tags")
+    return _native.update_run(client, run_id, name, description, labels)
+
+
+def search_call(
+    filter: str,
+    experiment: str | Sequence[str] | None,
+    order_by: str | Sequence[str] | None,
+    limit: int | None,
+) -> _native.Call[_native.Batches]:
+    return _native.search_runs(
+        current_client(),
+        _arguments.optional_text(filter, "filter"),
+        [] if experiment is None else _arguments.texts(experiment, "experiment"),
+        [] if order_by is None else _arguments.texts(order_by, "order_by"),
+        None if limit is None else _arguments.integer(limit, "limit"),
+    )

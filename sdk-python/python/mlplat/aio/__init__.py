@@ -1,0 +1,62 @@
+"""The functions of :mod:`mlplat` for asyncio: the same names, to be awaited.
+
+    async with mlplat.aio.start_run(experiment="delays") as run:
+        await run.log_metric("mae", 14.2)
+    train = await mlplat.aio.features.historical(flights, ["weather:temp"])
+
+Connections, the active run and the errors are shared with the blocking functions.
+"""
+
+from __future__ import annotations
+
+from .._connection import connect
+from . import features, lineage, models
+from ._runs import (
+    ActiveRun,
+    Run,
+    active_run,
+    create_experiment,
+    end_run,
+    get_experiment,
+    get_run,
+    list_experiments,
+    log_artifact,
+    log_metric,
+    log_metrics,
+    log_param,
+    log_params,
+    publish_model,
+    search_runs,
+    server_info,
+    set_tag,
+    set_tags,
+    start_run,
+    update_run,
+)
+
+__all__ = [
+    "ActiveRun",
+    "Run",
+    "active_run",
+    "connect",
+    "create_experiment",
+    "end_run",
+    "features",
+    "get_experiment",
+    "get_run",
+    "lineage",
+    "list_experiments",
+    "log_artifact",
+    "log_metric",
+    "log_metrics",
+    "log_param",
+    "log_params",
+    "models",
+    "publish_model",
+    "search_runs",
+    "server_info",
+    "set_tag",
+    "set_tags",
+    "start_run",
+    "update_run",
+]

@@ -1,0 +1,293 @@
+"""Runs: the async API, the twin of `_runs.py`."""
+
+from __future__ import annotations
+
+import sys
+
+from .. import _active, _arguments, _native
+from .._connection import client as current_client
+from .._run_info import RunInfo
+from .._runs import download_call, history_call, search_call, update_call
+from .._table import Table
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+    from types import TracebackType
+    from typing import Any
+
+    from .._types import PathLike, When
+
+
+class Run(RunInfo):
+    """A run as it was when it was read; see :class:`mlplat.Run`."""
+
+    __slots__ = ()
+
+    async def metric_history(self, key: str, *, start_step: int | None = None, end_step: int | None = None) -> Table:
+        """All points of a metric; see :meth:`mlplat.Run.metric_history`."""
+        return await history_call(self, key, start_step, end_step).then(Table)
+
+    async def artifacts(self, path: str = "") -> list[_native.Artifact]:
+        """The files of the run, or those at or below `path`."""
+        return await _native.list_artifacts(self._client, self.id, path)
+
+    async def download_artifact(self, path: str = "", into: PathLike | None = None) -> str:
+        """Downloads a file or directory; see :meth:`mlplat.Run.download_artifact`."""
+        return await download_call(self._client, self.id, path, into)
+
+    async def refresh(self) -> Run:
+        """The run as it is now."""
+        return await get_run(self.id)
+
+
+class ActiveRun(_active.ActiveRunBase):
+    """A run under way; see :class:`mlplat.ActiveRun`."""
+
+    __slots__ = ()
+
+    async def log_param(self, key: str, value: object) -> None:
+        """Logs an input of the run as text."""
+        await self._params_call({key: value})
+
+    async def log_params(self, params: Mapping[str, object]) -> None:
+        """Logs inputs of the run as text."""
+        await self._params_call(params)
+
+    async def log_metric(
+        self, key: str, value: object, step: int | None = None, *, timestamp: When | None = None
+    ) -> None:
+        """Logs a value of a metric; without `step` it is one more than the last of this key, from 0."""
+        await self._metrics_call({key: value}, step, timestamp)
+
+    async def log_metrics(
+        self,
+        metrics: Mapping[str, object],
+        step: int | None = None,
+        *,
+        timestamp: When | None = None,
+    ) -> None:
+        """Logs values of several metrics at one step."""
+        await self._metrics_call(metrics, step, timestamp)
+
+    async def set_tag(self, key: str, value: object) -> None:
+        """Sets a label."""
+        await self._tags_call({key: value})
+
+    async def set_tags(self, tags: Mapping[str, object]) -> None:
+        """Sets labels."""
+        await self._tags_call(tags)
+
+    async def log_artifact(
+        self, path: PathLike, artifact_path: str | None = None, *, media_type: str | None = None
+    ) -> str:
+        """Uploads a file or directory; see :meth:`mlplat.ActiveRun.log_artifact`."""
+        return await self._artifact_call(path, artifact_path, media_type)
+
+    async def publish_model(
+        self,
+        name: str,
+        path: PathLike,
+        *,
+        description: str = "",
+        tags: Mapping[str, object] | None = None,
+    ) -> _native.ModelVersion:
+        """Publishes a file or directory as the next version of a model; see :meth:`mlplat.ActiveRun.publish_model`."""
+        return await self._publish_call(name, path, description, tags)
+
+    async def flush(self) -> None:
+        """Waits until everything that was logged is stored by the server."""
+        await self._handle.flush()
+
+    async def refresh(self) -> Run:
+        """The run as the server knows it now."""
+        return Run(self._client, await self._handle.refresh())
+
+    async def end(self, status: str = "FINISHED", message: str = "") -> None:
+        """Ends the run: FINISHED, FAILED or KILLED. Not needed after an `async with` block."""
+        call = self._end_call(status, message)
+        self._deactivate()
+        self._note_end(await call)
+
+    async def __aenter__(self) -> ActiveRun:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._deactivate()
+        if not self._is_ours():
+            return
+        status, message = _active.outcome(kind, error, traceback)
+        try:
+            self._note_end(await self._end_call(status, message))
+        except Exception as failure:
+            if error is None:
+                raise
+            # The exception of the block is the one to see.
+            print(f"mlplat: run {self.id} could not be ended: {failure}", file=sys.stderr)
+
+
+class RunStart:
+    """A run that starts when it is awaited or entered by `async with`."""
+
+    __slots__ = ("_arguments", "_run")
+
+    def __init__(self, *arguments: Any) -> None:
+        self._arguments = arguments
+        self._run: ActiveRun | None = None
+
+    def __await__(self) -> Generator[Any, None, ActiveRun]:
+        client, call, joined = _active.start_call(*self._arguments)
+        run = ActiveRun(client, (yield from call.__await__()), joined)
+        run._activate()
+        return run
+
+    async def __aenter__(self) -> ActiveRun:
+        self._run = await self
+        return self._run
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._run is not None:
+            await self._run.__aexit__(kind, error, traceback)
+
+
+def start_run(
+    experiment: str | None = None,
+    name: str | None = None,
+    *,
+    parent: RunInfo | str | None = None,
+    description: str = "",
+    tags: Mapping[str, object] | None = None,
+    run_id: str | None = None,
+) -> RunStart:
+    """Starts a run: `async with mlplat.aio.start_run(experiment="delays") as run: …`; see :func:`mlplat.start_run`."""
+    return RunStart(experiment, name, parent, description, tags, run_id)
+
+
+async def active_run() -> ActiveRun | None:
+    """The active run; see :func:`mlplat.active_run`."""
+    run = _active.innermost()
+    if run is None and _active.run_id_to_join():
+        return await start_run()
+    if run is None or isinstance(run, ActiveRun):
+        return run
+    # Started by the blocking API: the same run, seen from here.
+    return ActiveRun(run._client, run._handle, joined=True)
+
+
+async def _required() -> ActiveRun:
+    run = await active_run()
+    if run is None:
+        raise _active.no_active_run()
+    return run
+
+
+async def end_run(status: str = "FINISHED", message: str = "") -> None:
+    """Ends the active run; not needed after an `async with` block."""
+    await (await _required()).end(status, message)
+
+
+async def log_param(key: str, value: object) -> None:
+    """Logs an input of the active run as text."""
+    await (await _required()).log_param(key, value)
+
+
+async def log_params(params: Mapping[str, object]) -> None:
+    """Logs inputs of the active run as text."""
+    await (await _required()).log_params(params)
+
+
+async def log_metric(key: str, value: object, step: int | None = None, *, timestamp: When | None = None) -> None:
+    """Logs a value of a metric of the active run."""
+    await (await _required()).log_metric(key, value, step, timestamp=timestamp)
+
+
+async def log_metrics(metrics: Mapping[str, object], step: int | None = None, *, timestamp: When | None = None) -> None:
+    """Logs values of several metrics of the active run."""
+    await (await _required()).log_metrics(metrics, step, timestamp=timestamp)
+
+
+async def set_tag(key: str, value: object) -> None:
+    """Sets a label of the active run."""
+    await (await _required()).set_tag(key, value)
+
+
+async def set_tags(tags: Mapping[str, object]) -> None:
+    """Sets labels of the active run."""
+    await (await _required()).set_tags(tags)
+
+
+async def log_artifact(path: PathLike, artifact_path: str | None = None, *, media_type: str | None = None) -> str:
+    """Uploads a file or directory to the active run and returns its path in the run."""
+    run = await _required()
+    return await run.log_artifact(path, artifact_path, media_type=media_type)
+
+
+async def publish_model(
+    name: str, path: PathLike, *, description: str = "", tags: Mapping[str, object] | None = None
+) -> _native.ModelVersion:
+    """Publishes a file or directory of the active run as the next version of a model."""
+    run = await _required()
+    return await run.publish_model(name, path, description=description, tags=tags)
+
+
+async def get_run(run_id: str) -> Run:
+    """One run by its id, as it is now."""
+    client = current_client()
+    return Run(client, await _native.get_run(client, _arguments.text(run_id, "run_id")))
+
+
+async def update_run(
+    run: RunInfo | str,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    tags: Mapping[str, object] | None = None,
+) -> Run:
+    """Changes name, notes or (all) labels of a run, ended or not; what is not given stays."""
+    client = current_client()
+    return Run(client, await update_call(client, run, name, description, tags))
+
+
+async def search_runs(
+    filter: str = "",
+    *,
+    experiment: str | Sequence[str] | None = None,
+    order_by: str | Sequence[str] | None = None,
+    limit: int | None = None,
+) -> Table:
+    """The runs that fit a filter, as a table; see :func:`mlplat.search_runs`."""
+    return await search_call(filter, experiment, order_by, limit).then(Table)
+
+
+async def list_experiments() -> list[_native.Experiment]:
+    """The experiments of the project, by name."""
+    return await _native.list_experiments(current_client())
+
+
+async def get_experiment(name: str) -> _native.Experiment:
+    """One experiment by name."""
+    return await _native.get_experiment(current_client(), _arguments.text(name, "name"))
+
+
+async def create_experiment(
+    name: str, *, description: str = "", tags: Mapping[str, object] | None = None
+) -> _native.Experiment:
+    """Creates an experiment, for its notes and labels."""
+    labels = _arguments.labels(tags, "tags")
+    name = _arguments.text(name, "name")
+    return await _native.create_experiment(current_client(), name, description, labels)
+
+
+async def server_info() -> _native.ServerInfo:
+    """Version, name and limits of the server."""
+    return await _native.server_info(current_client())
