@@ -69,7 +69,9 @@ class ActiveRunBase(RunInfo):
 
     # What is logged, as calls; the two flavours wait for them in their ways.
 
-    def _metrics_call(self, metrics: Mapping[str, object], step: object, timestamp: object) -> _native.Call[None]:
+    def _metrics_call(
+        self, metrics: Mapping[str, object], step: object, timestamp: object
+    ) -> _native.Call[None]:
         return self._handle.log_metrics(_arguments.points(metrics, step, timestamp))
 
     def _params_call(self, params: Mapping[str, object]) -> _native.Call[None]:
@@ -78,7 +80,9 @@ class ActiveRunBase(RunInfo):
     def _tags_call(self, tags: Mapping[str, object]) -> _native.Call[None]:
         return self._handle.set_tags(_arguments.labels(tags, "tags"))
 
-    def _artifact_call(self, path: PathLike, artifact_path: str | None, media_type: str | None) -> _native.Call[str]:
+    def _artifact_call(
+        self, path: PathLike, artifact_path: str | None, media_type: str | None
+    ) -> _native.Call[str]:
         call = self._handle.log_artifact(
             _arguments.path(path, "path"),
             _arguments.optional_text(artifact_path, "artifact_path"),
@@ -98,8 +102,12 @@ class ActiveRunBase(RunInfo):
 
     def _end_call(self, status: str, message: str) -> _native.Call[_native.RunRecord]:
         if self._joined:
-            raise MisuseError(f"run {self.id} was joined through MLPLAT_RUN_ID; the process that started it ends it")
-        return self._handle.end(_arguments.text(status, "status").upper(), _arguments.optional_text(message, "message"))
+            raise MisuseError(
+                f"run {self.id} was joined through MLPLAT_RUN_ID; the process that started it ends it"
+            )
+        return self._handle.end(
+            _arguments.text(status, "status").upper(), _arguments.optional_text(message, "message")
+        )
 
 
 def _say_what_was_left_out(uploaded: tuple[str, list[tuple[str, str]]]) -> str:
@@ -190,7 +198,7 @@ def start_call(
         parent = outer
     if isinstance(parent, RunInfo):
         parent = parent.id
-    elif parent is not None and not isinstance(parent, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+    elif parent is not None and not isinstance(parent, str):
         raise WrongTypeError(f"parent is a {type(parent).__name__}; give a run or its id")
     if experiment is None:
         experiment = outer.experiment if outer else os.environ.get("MLPLAT_EXPERIMENT") or "default"

@@ -45,7 +45,7 @@ def items(values: object, what: str) -> Iterable[object]:
     """Something that can be iterated over, but is no text."""
     if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
         raise WrongTypeError(f"{what} is a {type(values).__name__}; give a list")
-    return iter(values)  # pyright: ignore[reportUnknownVariableType, reportCallIssue, reportArgumentType]
+    return iter(values)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def labels(values: Mapping[str, object] | None, what: str) -> dict[str, str]:
@@ -89,7 +89,7 @@ def integer(value: object, what: str) -> int:
     """A whole number, numpy's included."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise WrongTypeError(f"{what} is a {type(value).__name__}; give an int")
-    found: int = value.__index__()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]
+    found: int = value.__index__()  # pyright: ignore[reportAttributeAccessIssue]
     if not -(2**63) <= found < 2**63:
         raise MisuseError(f"{what} is {found}, which does not fit into 64 bits")
     return found
@@ -101,7 +101,9 @@ def points(metrics: Mapping[str, object], step: object = None, timestamp: object
         raise WrongTypeError(f"metrics is a {type(metrics).__name__}; give a dict")
     at_step = None if step is None else integer(step, "step")
     at_time = None if timestamp is None else nanos(timestamp, "timestamp")
-    return [(text(key, "a metric key"), number(key, value), at_step, at_time) for key, value in metrics.items()]
+    return [
+        (text(key, "a metric key"), number(key, value), at_step, at_time) for key, value in metrics.items()
+    ]
 
 
 def nanos(value: object, what: str) -> int:
@@ -139,7 +141,9 @@ def optional_nanos(value: object, what: str) -> int | None:
 def duration(value: object, what: str) -> timedelta:
     """A length of time."""
     if not isinstance(value, timedelta):
-        raise WrongTypeError(f"{what} is a {type(value).__name__}; give a datetime.timedelta, e.g. timedelta(hours=3)")
+        raise WrongTypeError(
+            f"{what} is a {type(value).__name__}; give a datetime.timedelta, e.g. timedelta(hours=3)"
+        )
     if value <= timedelta():
         raise MisuseError(f"{what} is {value}; it must be longer than nothing")
     return value
@@ -161,15 +165,15 @@ def table(value: object, what: str) -> object:
         # pandas would give its index away as a column of its own.
         from pyarrow import Table as PyarrowTable  # a pandas frame speaks Arrow only with pyarrow
 
-        return PyarrowTable.from_pandas(value, preserve_index=False)  # pyright: ignore
+        return PyarrowTable.from_pandas(value, preserve_index=False)
     if hasattr(value, "__arrow_c_stream__") or hasattr(value, "__arrow_c_array__"):
         return value
     if hasattr(value, "collect_schema"):
         return value.collect()  # pyright: ignore  # polars.LazyFrame
     if isinstance(value, dict):
-        return columns(value, what)  # pyright: ignore[reportUnknownArgumentType]
+        return columns(value, what)
     if isinstance(value, (list, tuple)):
-        names, cells = rows(value, what)  # pyright: ignore[reportUnknownArgumentType]
+        names, cells = rows(value, what)
         return _native.from_columns([(name, [row[at] for row in cells]) for at, name in enumerate(names)])
     raise WrongTypeError(
         f"{what} is a {type(value).__name__}; give a table of pyarrow, polars or pandas, a dict of columns, or a list of "
@@ -185,9 +189,11 @@ def columns(value: Mapping[str, object], what: str) -> _native.Batches:
         if module in ("numpy", "pandas"):
             from pyarrow import array as pyarrow_array  # these do not speak Arrow by themselves
 
-            column = pyarrow_array(column, from_pandas=True)  # pyright: ignore
+            column = pyarrow_array(column, from_pandas=True)
         elif isinstance(column, (str, bytes)) or not hasattr(column, "__iter__"):
-            raise WrongTypeError(f"column `{name}` of {what} is a {type(column).__name__}; give a list of values")
+            raise WrongTypeError(
+                f"column `{name}` of {what} is a {type(column).__name__}; give a list of values"
+            )
         pairs.append((text(name, f"a column of {what}"), column))
     return _native.from_columns(pairs)
 
@@ -199,17 +205,19 @@ def rows(value: object, what: str) -> tuple[list[str], list[list[object]]]:
         value = _native.from_arrow(source).to_dicts()
     elif isinstance(value, dict):
         # A dict of lists is a table, a dict of values is one row.
-        if any(isinstance(column, (list, tuple)) for column in value.values()):  # pyright: ignore
-            value = columns(value, what).to_dicts()  # pyright: ignore[reportUnknownArgumentType]
+        if any(isinstance(column, (list, tuple)) for column in value.values()):
+            value = columns(value, what).to_dicts()
         else:
-            value = [value]  # pyright: ignore[reportUnknownVariableType]
+            value = [value]
     names: list[str] = []
     found: list[dict[str, object]] = []
     for row in items(value, what):
         if not isinstance(row, dict):
-            raise WrongTypeError(f'a row of {what} is a {type(row).__name__}; give dicts, e.g. {{"origin": "JFK"}}')
-        found.append(row)  # pyright: ignore[reportUnknownArgumentType]
-        names.extend(text(name, f"a column of {what}") for name in row if name not in names)  # pyright: ignore
+            raise WrongTypeError(
+                f'a row of {what} is a {type(row).__name__}; give dicts, e.g. {{"origin": "JFK"}}'
+            )
+        found.append(row)
+        names.extend(text(name, f"a column of {what}") for name in row if name not in names)
     for at, row in enumerate(found):
         missing = [name for name in names if name not in row]
         if missing:

@@ -41,10 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--url", help="address of the server (default: MLPLAT_URL, else http://127.0.0.1:5000)")
+    common.add_argument(
+        "--url", help="address of the server (default: MLPLAT_URL, else http://127.0.0.1:5000)"
+    )
     common.add_argument("--project", help="project to look at (default: MLPLAT_PROJECT, else default)")
     common.add_argument("--json", action="store_true", help="print JSON")
-    parser = argparse.ArgumentParser(prog="mlplat", description="Experiment tracking, features, models and lineage.")
+    parser = argparse.ArgumentParser(
+        prog="mlplat", description="Experiment tracking, features, models and lineage."
+    )
     parser.add_argument("--version", action="version", version=f"mlplat {mlplat.__version__}")
     groups = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     groups.add_parser("server", help="start the server (needs the package mlplat-server)")
@@ -232,7 +236,7 @@ def _print_json(value: object) -> None:
 def _print_rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
     for row in (head, *rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _print_facts(facts: dict[str, Any]) -> None:
@@ -242,10 +246,10 @@ def _print_facts(facts: dict[str, Any]) -> None:
             continue
         if isinstance(value, dict):
             print(name)
-            for key, item in value.items():  # pyright: ignore[reportUnknownVariableType]
+            for key, item in value.items():
                 print(f"  {key}: {item}")
         else:
-            text = ", ".join(value) if isinstance(value, list) else str(value)  # pyright: ignore
+            text = ", ".join(value) if isinstance(value, list) else str(value)
             print(f"{name:{width}}  {text}")
 
 

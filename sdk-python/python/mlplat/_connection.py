@@ -24,10 +24,12 @@ def connect(
     return _current
 
 
-def make_client(url: str | None, project: str | None, timeout: float | timedelta | None = None) -> _native.Client:
+def make_client(
+    url: str | None, project: str | None, timeout: float | timedelta | None = None
+) -> _native.Client:
     if isinstance(timeout, (int, float)):
         timeout = timedelta(seconds=timeout)
-    elif timeout is not None and not isinstance(timeout, timedelta):  # pyright: ignore[reportUnnecessaryIsInstance]
+    elif timeout is not None and not isinstance(timeout, timedelta):
         raise WrongTypeError(f"timeout is a {type(timeout).__name__}; give seconds or a timedelta")
     return _native.Client(
         None if url is None else _arguments.text(url, "url"),

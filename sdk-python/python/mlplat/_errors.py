@@ -129,7 +129,9 @@ class MisuseError(MlplatError, ValueError):
         request_id: str = "",
         metadata: dict[str, str] | None = None,
     ) -> None:
-        super().__init__(message, reason=reason, violations=violations, request_id=request_id, metadata=metadata)
+        super().__init__(
+            message, reason=reason, violations=violations, request_id=request_id, metadata=metadata
+        )
 
 
 class WrongTypeError(MisuseError, TypeError):

@@ -22,7 +22,9 @@ class Run(RunInfo):
 
     __slots__ = ()
 
-    def metric_history(self, key: str, *, start_step: int | None = None, end_step: int | None = None) -> Table:
+    def metric_history(
+        self, key: str, *, start_step: int | None = None, end_step: int | None = None
+    ) -> Table:
         """All points of a metric: columns step, timestamp, value, ordered by step, then as logged.
 
         Both ends are inclusive. A metric that was never logged has no rows.
@@ -58,7 +60,9 @@ class ActiveRun(_active.ActiveRunBase):
         """Logs inputs of the run as text."""
         self._params_call(params).wait()
 
-    def log_metric(self, key: str, value: object, step: int | None = None, *, timestamp: When | None = None) -> None:
+    def log_metric(
+        self, key: str, value: object, step: int | None = None, *, timestamp: When | None = None
+    ) -> None:
         """Logs a value of a metric: any number, numpy and torch scalars included.
 
         Without `step` it is one more than the last of this key, from 0.
@@ -83,7 +87,9 @@ class ActiveRun(_active.ActiveRunBase):
         """Sets labels."""
         self._tags_call(tags).wait()
 
-    def log_artifact(self, path: PathLike, artifact_path: str | None = None, *, media_type: str | None = None) -> str:
+    def log_artifact(
+        self, path: PathLike, artifact_path: str | None = None, *, media_type: str | None = None
+    ) -> str:
         """Uploads a file, or a directory with all below it, and returns its path in the run.
 
         It keeps its name; `artifact_path` is the directory of the run to put it into.
@@ -201,7 +207,9 @@ def log_metric(key: str, value: object, step: int | None = None, *, timestamp: W
     _required().log_metric(key, value, step, timestamp=timestamp)
 
 
-def log_metrics(metrics: Mapping[str, object], step: int | None = None, *, timestamp: When | None = None) -> None:
+def log_metrics(
+    metrics: Mapping[str, object], step: int | None = None, *, timestamp: When | None = None
+) -> None:
     """Logs values of several metrics of the active run."""
     _required().log_metrics(metrics, step, timestamp=timestamp)
 
@@ -284,7 +292,9 @@ def create_experiment(
 # Calls that both flavours make.
 
 
-def history_call(run: RunInfo, key: str, start_step: int | None, end_step: int | None) -> _native.Call[_native.Batches]:
+def history_call(
+    run: RunInfo, key: str, start_step: int | None, end_step: int | None
+) -> _native.Call[_native.Batches]:
     key = _arguments.text(key, "key")
     return _native.metric_history(run._client, run.id, key, start_step, end_step)
 

@@ -110,8 +110,10 @@ class Table:
         names = self.column_names
         rows = [[_short(cell) for cell in row] for row in self._batches.to_texts(_SHOWN_ROWS)]
         widths = [max([len(name), *(len(row[at]) for row in rows)]) for at, name in enumerate(names)]
-        lines = ["  ".join(name.ljust(width) for name, width in zip(names, widths))]
-        lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)) for row in rows]
+        lines = ["  ".join(name.ljust(width) for name, width in zip(names, widths, strict=True))]
+        lines += [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows
+        ]
         body = "\n".join(line.rstrip() for line in lines)
         return f"<{self._title()}>\n{body}" + ("\n…" if len(self) > len(rows) else "")
 
@@ -121,7 +123,8 @@ class Table:
         cells = self._batches.to_texts(_SHOWN_ROWS)
         head = "".join(f"<th>{html.escape(name)}</th>" for name in self.column_names)
         body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(_short(cell))}</td>" for cell in row) + "</tr>" for row in cells
+            "<tr>" + "".join(f"<td>{html.escape(_short(cell))}</td>" for cell in row) + "</tr>"
+            for row in cells
         )
         return (
             f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -41,10 +41,14 @@ TableLike: TypeAlias = SupportsArrowStream | Mapping[str, Any] | Sequence[Mappin
 """A table: one that speaks Arrow, a dict of columns, or a list of dicts."""
 
 Source: TypeAlias = ParquetSource | SqlSource
-Definition: TypeAlias = Entity | ParquetSource | SqlSource | FeatureView | OnDemandFeatureView | FeatureService
+Definition: TypeAlias = (
+    Entity | ParquetSource | SqlSource | FeatureView | OnDemandFeatureView | FeatureService
+)
 """What `apply` takes."""
 
-Wanted: TypeAlias = str | FeatureView | FeatureViewAlias | FeatureSelection | OnDemandFeatureView | FeatureService
+Wanted: TypeAlias = (
+    str | FeatureView | FeatureViewAlias | FeatureSelection | OnDemandFeatureView | FeatureService
+)
 """What a retrieval can ask for: `"view:feature"`, a view (all its features), `view["feature"]`, a service."""
 
 LineageNode: TypeAlias = (

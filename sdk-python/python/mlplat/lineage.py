@@ -78,7 +78,7 @@ def _start(node: LineageNode) -> tuple[str, str, str]:
         return "source", _arguments.text(node.name, "the name of the source"), ""
     if isinstance(node, TrainingSet):
         return "training_set", node.name, ""
-    if not isinstance(node, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(node, str):
         raise WrongTypeError(
             f"lineage begins at a model version, run, feature view, source or training set, not at a {type(node).__name__}"
         )

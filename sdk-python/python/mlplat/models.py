@@ -102,7 +102,9 @@ def alias_call(name: str, alias: str, version: int | ModelVersion) -> _native.Ca
     return _native.set_model_alias(current_client(), _name(name), alias, _number(version))
 
 
-def transition_call(name: str, version: int | ModelVersion, stage: str, comment: str) -> _native.Call[ModelVersion]:
+def transition_call(
+    name: str, version: int | ModelVersion, stage: str, comment: str
+) -> _native.Call[ModelVersion]:
     stage = _arguments.text(stage, "stage")
     return _native.transition_model_version(current_client(), _name(name), _number(version), stage, comment)
 

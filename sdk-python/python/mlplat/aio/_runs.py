@@ -24,7 +24,9 @@ class Run(RunInfo):
 
     __slots__ = ()
 
-    async def metric_history(self, key: str, *, start_step: int | None = None, end_step: int | None = None) -> Table:
+    async def metric_history(
+        self, key: str, *, start_step: int | None = None, end_step: int | None = None
+    ) -> Table:
         """All points of a metric; see :meth:`mlplat.Run.metric_history`."""
         return await history_call(self, key, start_step, end_step).then(Table)
 
@@ -206,12 +208,16 @@ async def log_params(params: Mapping[str, object]) -> None:
     await (await _required()).log_params(params)
 
 
-async def log_metric(key: str, value: object, step: int | None = None, *, timestamp: When | None = None) -> None:
+async def log_metric(
+    key: str, value: object, step: int | None = None, *, timestamp: When | None = None
+) -> None:
     """Logs a value of a metric of the active run."""
     await (await _required()).log_metric(key, value, step, timestamp=timestamp)
 
 
-async def log_metrics(metrics: Mapping[str, object], step: int | None = None, *, timestamp: When | None = None) -> None:
+async def log_metrics(
+    metrics: Mapping[str, object], step: int | None = None, *, timestamp: When | None = None
+) -> None:
     """Logs values of several metrics of the active run."""
     await (await _required()).log_metrics(metrics, step, timestamp=timestamp)
 
@@ -226,7 +232,9 @@ async def set_tags(tags: Mapping[str, object]) -> None:
     await (await _required()).set_tags(tags)
 
 
-async def log_artifact(path: PathLike, artifact_path: str | None = None, *, media_type: str | None = None) -> str:
+async def log_artifact(
+    path: PathLike, artifact_path: str | None = None, *, media_type: str | None = None
+) -> str:
     """Uploads a file or directory to the active run and returns its path in the run."""
     run = await _required()
     return await run.log_artifact(path, artifact_path, media_type=media_type)

@@ -54,7 +54,9 @@ async def delete_alias(name: str, alias: str) -> RegisteredModel:
     return await _native.delete_model_alias(current_client(), name, alias)
 
 
-async def transition(name: str, version: int | ModelVersion, stage: str, *, comment: str = "") -> ModelVersion:
+async def transition(
+    name: str, version: int | ModelVersion, stage: str, *, comment: str = ""
+) -> ModelVersion:
     """Moves a version to another stage; see :func:`mlplat.models.transition`."""
     return await transition_call(name, version, stage, comment)
 

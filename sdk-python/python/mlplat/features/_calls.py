@@ -81,7 +81,9 @@ def apply(
 def _add(known: dict[str, Any], definition: Definition, kind: str) -> None:
     before = known.setdefault(definition.name, definition)
     if before != definition:
-        raise MisuseError(f"two different {kind} are named `{definition.name}`; give one of them another name")
+        raise MisuseError(
+            f"two different {kind} are named `{definition.name}`; give one of them another name"
+        )
 
 
 def _shown(diff: _native.Diff) -> _native.Diff:
@@ -93,9 +95,8 @@ def resolve(
     features: Sequence[Wanted] | Wanted, aliases: Sequence[FeatureViewAlias]
 ) -> tuple[list[str | tuple[str, str]], list[FeatureViewAlias]]:
     """What a retrieval asks for: names as they are, and (prefix, view) for all features of a view."""
-    if isinstance(features, (str, FeatureView, FeatureViewAlias, FeatureSelection)) or isinstance(
-        features, (OnDemandFeatureView, FeatureService)
-    ):
+    single = (str, FeatureView, FeatureViewAlias, FeatureSelection, OnDemandFeatureView, FeatureService)
+    if isinstance(features, single):
         features = [features]
     wanted: list[str | tuple[str, str]] = []
     used = {alias.name: alias for alias in aliases}
@@ -144,9 +145,13 @@ def historical(
         raise MisuseError(f'known_at is {known_at!r}; give "entity", or leave it out')
     window = start is not None or end is not None
     if entities is None and not window:
-        raise MisuseError("there are no entity rows: give a table, a SQL query, or a window of time (start=, end=)")
+        raise MisuseError(
+            "there are no entity rows: give a table, a SQL query, or a window of time (start=, end=)"
+        )
     if entities is not None and window:
-        raise MisuseError("start= and end= stand in for the entity table; give either these or a table, not both")
+        raise MisuseError(
+            "start= and end= stand in for the entity table; give either these or a table, not both"
+        )
     is_sql = isinstance(entities, str)
     query: dict[str, Any] = {
         "features": wanted,

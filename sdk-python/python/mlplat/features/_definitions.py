@@ -69,7 +69,7 @@ class _Definition:
         return (*(getattr(self, field) for field in fields), tuple(sorted(self.tags.items())))
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self._key() == other._key()  # pyright: ignore[reportAttributeAccessIssue]
+        return type(other) is type(self) and self._key() == other._key()
 
     def __hash__(self) -> int:
         return hash((type(self), self.name))
@@ -94,9 +94,9 @@ class _Definition:
 
 def _plain(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key}: {item}" for key, item in value.items())  # pyright: ignore[reportUnknownVariableType]
+        return ", ".join(f"{key}: {item}" for key, item in value.items())
     if isinstance(value, tuple):
-        return ", ".join(_plain(item) for item in value)  # pyright: ignore[reportUnknownVariableType]
+        return ", ".join(_plain(item) for item in value)
     return value.name if isinstance(value, _Definition) else str(value)
 
 
@@ -279,7 +279,7 @@ class FeatureView(_Definition):
                 raise WrongTypeError(
                     f"feature view `{name}`: an entity is a {type(entity).__name__}; give an Entity or its name"
                 )
-        if not isinstance(source, (ParquetSource, SqlSource, str)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not isinstance(source, (ParquetSource, SqlSource, str)):
             raise WrongTypeError(
                 f"feature view `{name}`: source is a {type(source).__name__}; give a ParquetSource, a SqlSource or a name"
             )
@@ -372,7 +372,9 @@ class FeatureSelection:
         known = view.feature_names
         for name in self.feature_names:
             if known and name not in known:
-                raise MisuseError(f"feature view `{view.view_name}` has no feature `{name}`; it has {', '.join(known)}")
+                raise MisuseError(
+                    f"feature view `{view.view_name}` has no feature `{name}`; it has {', '.join(known)}"
+                )
 
     def __repr__(self) -> str:
         return f"{self.view.name}[{', '.join(self.feature_names)}]"
