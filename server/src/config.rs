@@ -171,7 +171,8 @@ impl Default for Config {
                 drain_timeout_ms: 10_000,
             },
             telemetry: TelemetryConfig {
-                log: "info".to_owned(),
+                // A span per statement is for traces; in the log it would only be noise.
+                log: "info,sea_orm=warn".to_owned(),
                 log_format: LogFormat::Text,
                 otlp_endpoint: None,
                 sample_ratio: 1.0,

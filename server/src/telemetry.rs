@@ -14,8 +14,9 @@ use opentelemetry_sdk::{
     propagation::TraceContextPropagator,
     trace::{Sampler, SdkTracerProvider},
 };
+use tracing::Level;
 use tracing_subscriber::{
-    EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+    EnvFilter, Layer as _, filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
 use crate::config::{LogFormat, TelemetryConfig};
@@ -53,10 +54,11 @@ impl Telemetry {
         let traces = provider.as_ref().map(|provider| {
             tracing_opentelemetry::layer()
                 .with_tracer(provider.tracer("mlplat-server"))
-                // Our own spans; not those of the exporter's transport, which would trace itself.
+                // Our own spans and those of the database; not those of the exporter's transport, which would trace itself.
                 .with_filter(
-                    tracing_subscriber::filter::Targets::new()
-                        .with_target("mlplat_server", tracing::Level::DEBUG),
+                    Targets::new()
+                        .with_target("mlplat_server", Level::DEBUG)
+                        .with_target("sea_orm", Level::INFO),
                 )
         });
         tracing_subscriber::registry()

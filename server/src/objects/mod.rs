@@ -55,6 +55,7 @@ impl Objects {
     }
 
     /// Reads an object as a stream of chunks.
+    #[tracing::instrument(level = "debug", name = "objects.get", skip_all)]
     pub async fn get(&self, key: &str) -> Result<BoxStream<'static, Result<Bytes>>> {
         match self {
             Self::Local(objects) => objects.get(key).await,
@@ -63,6 +64,7 @@ impl Objects {
     }
 
     /// Whether there is such an object.
+    #[tracing::instrument(level = "debug", name = "objects.exists", skip_all)]
     pub async fn exists(&self, key: &str) -> Result<bool> {
         match self {
             Self::Local(objects) => objects.exists(key).await,
@@ -71,6 +73,7 @@ impl Objects {
     }
 
     /// Removes an object; one that is not there is fine.
+    #[tracing::instrument(level = "debug", name = "objects.delete", skip_all)]
     pub async fn delete(&self, key: &str) -> Result<()> {
         match self {
             Self::Local(objects) => objects.delete(key).await,
@@ -97,6 +100,7 @@ impl Upload {
     }
 
     /// Makes the object appear.
+    #[tracing::instrument(level = "debug", name = "objects.put", skip_all)]
     pub async fn finish(self) -> Result<()> {
         match self {
             Self::Local(upload) => upload.finish().await,
