@@ -8,7 +8,8 @@ help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo: build ## build, start the server on its embedded default, run the main example on real data, stop the server
-	@examples/demo.sh
+	@.ci/venv .venv requirements/runtime.txt requirements/demo.txt
+	@tests/services/server.sh run .venv/bin/python examples/flight_delays
 
 test: ## everything that CI runs: checks, Rust tests on SQLite and PostgreSQL, Python tests on the built wheels
 	@.ci/test all
