@@ -7,4 +7,5 @@ mod features;
 mod lifecycle;
 mod platform;
 mod rpc_walk;
+mod traces;
 mod tracking;

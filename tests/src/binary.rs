@@ -29,7 +29,13 @@ pub fn path() -> PathBuf {
 impl ServerProcess {
     /// Starts it on the data folder, with more flags, and waits until it is ready.
     pub fn start(data_dir: &Path, flags: &[&str]) -> Self {
+        Self::start_with(data_dir, flags, &[])
+    }
+
+    /// As [`ServerProcess::start`], with environment variables.
+    pub fn start_with(data_dir: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(path())
+            .envs(environment.iter().copied())
             .args(["--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
             .args(flags)
