@@ -1,190 +1,149 @@
 //! The feature store: versioned definitions, who read what, and how far views are in the online store.
+//!
+//! Names compare byte by byte on PostgreSQL as they do on SQLite, so that both page through them in one order.
 
-use sea_orm_migration::prelude::*;
+use sea_orm_migration::{
+    prelude::*,
+    schema::*,
+    sea_orm::{ConnectionTrait as _, DbBackend},
+};
 
-/// Adds `definitions`, `feature_uses` and `materializations`.
 #[derive(DeriveMigrationName)]
 pub struct Migration;
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.create_table(definitions()).await?;
-        manager
-            .create_index(
-                Index::create()
-                    .name("definitions_current")
-                    .table(Definitions::Table)
-                    .col(Definitions::ProjectId)
-                    .col(Definitions::Current)
-                    .col(Definitions::Kind)
-                    .col(Definitions::Name)
-                    .take(),
-            )
-            .await?;
-        manager.create_table(feature_uses()).await?;
-        for (name, column) in [
-            ("feature_uses_by_run", FeatureUses::RunId),
-            ("feature_uses_by_view", FeatureUses::FeatureView),
-        ] {
-            let index = Index::create()
-                .name(name)
-                .table(FeatureUses::Table)
-                .col(FeatureUses::ProjectId)
-                .col(column)
-                .take();
-            manager.create_index(index).await?;
-        }
-        manager.create_table(materializations()).await
+        create_definitions(manager).await?;
+        create_feature_uses(manager).await?;
+        create_materializations(manager).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .drop_table(Table::drop().table(Materializations::Table).take())
-            .await?;
-        manager
-            .drop_table(Table::drop().table(FeatureUses::Table).take())
-            .await?;
-        manager
-            .drop_table(Table::drop().table(Definitions::Table).take())
-            .await
+        for table in ["materializations", "feature_uses", "definitions"] {
+            manager
+                .drop_table(Table::drop().table(table).to_owned())
+                .await?;
+        }
+        Ok(())
     }
 }
 
-/// One row per version of an entity, source, view or service; the spec is its protobuf encoding.
-fn definitions() -> TableCreateStatement {
-    Table::create()
-        .table(Definitions::Table)
-        .col(ColumnDef::new(Definitions::ProjectId).uuid().not_null())
-        .col(ColumnDef::new(Definitions::Kind).integer().not_null())
-        .col(ColumnDef::new(Definitions::Name).string().not_null())
-        .col(ColumnDef::new(Definitions::Version).integer().not_null())
-        .col(ColumnDef::new(Definitions::Current).boolean().not_null())
-        .col(ColumnDef::new(Definitions::Spec).blob().not_null())
-        .col(
-            ColumnDef::new(Definitions::AppliedAt)
-                .big_integer()
-                .not_null(),
-        )
-        .col(ColumnDef::new(Definitions::AppliedBy).text().not_null())
-        .primary_key(
-            Index::create()
-                .col(Definitions::ProjectId)
-                .col(Definitions::Kind)
-                .col(Definitions::Name)
-                .col(Definitions::Version),
-        )
-        .foreign_key(&mut project(Definitions::Table, Definitions::ProjectId))
-        .take()
+/// A text column in the byte order that SQLite has anyway.
+fn bytewise(manager: &SchemaManager, name: &'static str) -> ColumnDef {
+    let mut column = text(name);
+    if manager.get_database_backend() == DbBackend::Postgres {
+        column.extra("COLLATE \"C\"");
+    }
+    column
 }
 
-/// One row per retrieval and view that it read.
-fn feature_uses() -> TableCreateStatement {
-    Table::create()
-        .table(FeatureUses::Table)
-        .col(ColumnDef::new(FeatureUses::ProjectId).uuid().not_null())
-        .col(ColumnDef::new(FeatureUses::RetrievalId).uuid().not_null())
-        .col(ColumnDef::new(FeatureUses::FeatureView).string().not_null())
-        .col(
-            ColumnDef::new(FeatureUses::ViewVersion)
-                .integer()
-                .not_null(),
-        )
-        .col(ColumnDef::new(FeatureUses::Features).text().not_null())
-        .col(ColumnDef::new(FeatureUses::RunId).uuid().null())
-        .col(ColumnDef::new(FeatureUses::TrainingSet).text().not_null())
-        .col(ColumnDef::new(FeatureUses::ReadAt).big_integer().not_null())
-        .primary_key(
-            Index::create()
-                .col(FeatureUses::RetrievalId)
-                .col(FeatureUses::FeatureView),
-        )
-        .foreign_key(&mut project(FeatureUses::Table, FeatureUses::ProjectId))
-        .take()
-}
-
-/// How far each view is in the online store.
-fn materializations() -> TableCreateStatement {
-    Table::create()
-        .table(Materializations::Table)
-        .col(ColumnDef::new(Materializations::ProjectId).uuid().not_null())
-        .col(
-            ColumnDef::new(Materializations::FeatureView)
-                .string()
-                .not_null(),
-        )
-        .col(ColumnDef::new(Materializations::Shape).string().not_null())
-        .col(
-            ColumnDef::new(Materializations::CoveredUntil)
-                .big_integer()
-                .not_null(),
-        )
-        .col(
-            ColumnDef::new(Materializations::FinishedAt)
-                .big_integer()
-                .not_null(),
-        )
-        .primary_key(
-            Index::create()
-                .col(Materializations::ProjectId)
-                .col(Materializations::FeatureView),
-        )
-        .foreign_key(&mut project(
-            Materializations::Table,
-            Materializations::ProjectId,
-        ))
-        .take()
-}
-
-fn project(
-    table: impl IntoTableRef,
-    column: impl IntoIden,
-) -> ForeignKeyCreateStatement {
+fn to_project(table: &'static str) -> ForeignKeyCreateStatement {
     ForeignKey::create()
-        .from(table, column)
-        .to(Projects::Table, Projects::Id)
+        .from(table, "project_id")
+        .to("projects", "id")
         .on_delete(ForeignKeyAction::Cascade)
-        .take()
+        .to_owned()
 }
 
-#[derive(DeriveIden)]
-enum Projects {
-    Table,
-    Id,
+async fn create_definitions(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    // `kind` is the number of the contract's DefinitionKind, `spec` the protobuf encoding of the definition.
+    manager
+        .create_table(
+            Table::create()
+                .table("definitions")
+                .col(uuid("project_id"))
+                .col(integer("kind"))
+                .col(bytewise(manager, "name"))
+                .col(integer("version"))
+                .col(boolean("current"))
+                .col(binary("spec"))
+                .col(big_integer("applied_at"))
+                .col(text("applied_by"))
+                .primary_key(
+                    Index::create()
+                        .col("project_id")
+                        .col("kind")
+                        .col("name")
+                        .col("version"),
+                )
+                .foreign_key(&mut to_project("definitions"))
+                .to_owned(),
+        )
+        .await?;
+    manager
+        .create_index(
+            Index::create()
+                .name("definitions_current")
+                .table("definitions")
+                .col("project_id")
+                .col("current")
+                .col("kind")
+                .col("name")
+                .to_owned(),
+        )
+        .await
 }
 
-#[derive(DeriveIden)]
-enum Definitions {
-    Table,
-    ProjectId,
-    Kind,
-    Name,
-    Version,
-    Current,
-    Spec,
-    AppliedAt,
-    AppliedBy,
+async fn create_feature_uses(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    // One row per retrieval and view that it read; `features` is a JSON list of names.
+    manager
+        .create_table(
+            Table::create()
+                .table("feature_uses")
+                .col(uuid("project_id"))
+                .col(uuid("retrieval_id"))
+                .col(bytewise(manager, "feature_view"))
+                .col(integer("view_version"))
+                .col(text("features"))
+                .col(uuid_null("run_id"))
+                .col(text("training_set"))
+                .col(big_integer("read_at"))
+                .primary_key(
+                    Index::create()
+                        .col("retrieval_id")
+                        .col("feature_view"),
+                )
+                .foreign_key(&mut to_project("feature_uses"))
+                .to_owned(),
+        )
+        .await?;
+    for (name, column) in [
+        ("feature_uses_run", "run_id"),
+        ("feature_uses_view", "feature_view"),
+    ] {
+        manager
+            .create_index(
+                Index::create()
+                    .name(name)
+                    .table("feature_uses")
+                    .col("project_id")
+                    .col(column)
+                    .to_owned(),
+            )
+            .await?;
+    }
+    Ok(())
 }
 
-#[derive(DeriveIden)]
-enum FeatureUses {
-    Table,
-    ProjectId,
-    RetrievalId,
-    FeatureView,
-    ViewVersion,
-    Features,
-    RunId,
-    TrainingSet,
-    ReadAt,
-}
-
-#[derive(DeriveIden)]
-enum Materializations {
-    Table,
-    ProjectId,
-    FeatureView,
-    Shape,
-    CoveredUntil,
-    FinishedAt,
+async fn create_materializations(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+    // `shape` says what the rows look like and where they come from; with another one it begins anew.
+    manager
+        .create_table(
+            Table::create()
+                .table("materializations")
+                .col(uuid("project_id"))
+                .col(bytewise(manager, "feature_view"))
+                .col(text("shape"))
+                .col(big_integer("covered_until_at"))
+                .col(big_integer("finished_at"))
+                .primary_key(
+                    Index::create()
+                        .col("project_id")
+                        .col("feature_view"),
+                )
+                .foreign_key(&mut to_project("materializations"))
+                .to_owned(),
+        )
+        .await
 }

@@ -5,6 +5,7 @@
 
 mod local;
 mod s3;
+pub mod sources;
 
 use bytes::Bytes;
 use futures::stream::BoxStream;

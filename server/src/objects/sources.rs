@@ -17,7 +17,10 @@ use object_store::{
 };
 use parking_lot::Mutex;
 
-use crate::error::{Error, Result};
+use crate::{
+    config::S3Config,
+    error::{Error, Result},
+};
 
 /// Most files that one address may stand for.
 const MAX_FILES: usize = 10_000;
@@ -29,24 +32,9 @@ const LOOKS: usize = 16;
 pub struct Sources {
     /// What may be read; `None`: everything.
     roots: Option<Vec<String>>,
-    s3: S3Settings,
+    s3: S3Config,
     local: Arc<dyn ObjectStore>,
     buckets: Mutex<HashMap<String, Arc<dyn ObjectStore>>>,
-}
-
-/// How to reach S3; what is not set comes from the usual `AWS_…` environment.
-#[derive(Debug, Clone, Default)]
-pub struct S3Settings {
-    /// Address of an S3-compatible server.
-    pub endpoint: Option<String>,
-    /// Region.
-    pub region: Option<String>,
-    /// Access key.
-    pub access_key_id: Option<String>,
-    /// Its secret.
-    pub secret_access_key: Option<String>,
-    /// Whether the bucket is part of the path and not of the host name.
-    pub path_style: bool,
 }
 
 /// The files of one source, sorted by address.
@@ -156,7 +144,7 @@ impl Location {
 
 impl Sources {
     /// `roots` are the folders and `s3://` prefixes that may be read; `None` when everything may.
-    pub fn new(roots: Option<Vec<String>>, s3: S3Settings) -> Self {
+    pub fn new(roots: Option<Vec<String>>, s3: S3Config) -> Self {
         Self {
             roots,
             s3,
@@ -458,7 +446,7 @@ mod tests {
     use super::*;
 
     fn all() -> Sources {
-        Sources::new(None, S3Settings::default())
+        Sources::new(None, crate::config::Config::default().s3)
     }
 
     fn reason(error: Error) -> &'static str {
@@ -506,7 +494,7 @@ mod tests {
         std::fs::write(inside.path().join("own.parquet"), "x").unwrap();
         std::os::unix::fs::symlink(&secret, inside.path().join("link.parquet")).unwrap();
         let root = inside.path().display().to_string();
-        let sources = Sources::new(Some(vec![root.clone()]), S3Settings::default());
+        let sources = Sources::new(Some(vec![root.clone()]), crate::config::Config::default().s3);
         assert!(sources.list(&format!("{root}/own.parquet")).await.is_ok());
         for bad in [
             secret.display().to_string(),

@@ -1,7 +1,5 @@
 //! Get and list, the same for every kind of definition.
 
-use mlplat_proto::features::v1 as pb;
-
 use super::{Definition, store};
 use crate::{
     app::App,
@@ -20,13 +18,13 @@ pub(in crate::features) async fn get<D: Definition>(
     version: u32,
 ) -> Result<D> {
     let mut violations = Violations::new();
-    let project = violations.parse("project", project_name(project));
     if name.is_empty() {
         violations.add("name", format!("is empty; give the name of the {}", D::RESOURCE));
     }
     violations.finish()?;
-    let project = project.unwrap_or_default();
-    let scope = caller.authorize(app, Action::Read, &project).await?;
+    let scope = caller
+        .authorize(app, Action::Read, &project_name(project))
+        .await?;
     let version = (version > 0).then(|| i32::try_from(version).unwrap_or(i32::MAX));
     store::get(app.db.read(), &scope, name, version)
         .await?
@@ -45,12 +43,10 @@ pub(in crate::features) async fn list<D: Definition>(
     page_token: &str,
 ) -> Result<(Vec<D>, String)> {
     let mut violations = Violations::new();
-    let project = violations.parse("project", project_name(project));
-    let kind = D::KIND.as_str_name();
-    let fingerprint = [kind, project.as_deref().unwrap_or_default()];
+    let project = project_name(project);
+    let fingerprint = [D::KIND.as_str_name(), &project];
     let page = Page::parse(&mut violations, page_size, page_token, &fingerprint);
     violations.finish()?;
-    let project = project.unwrap_or_default();
     let scope = caller.authorize(app, Action::Read, &project).await?;
     let after = page.after().and_then(|cursor| cursor.first());
     let mut found: Vec<D> = store::list(
@@ -62,9 +58,4 @@ pub(in crate::features) async fn list<D: Definition>(
     .await?;
     let next = page.cut(&mut found, |last| vec![last.name().to_owned()]);
     Ok((found, next))
-}
-
-/// The view as clients see it.
-pub(in crate::features) fn shown(view: super::View) -> pb::FeatureView {
-    view.definition
 }

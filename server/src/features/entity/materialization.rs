@@ -11,7 +11,7 @@ pub(in crate::features) struct Model {
     pub(in crate::features) feature_view: String,
     /// What the rows look like and where they come from; another shape starts from the beginning.
     pub(in crate::features) shape: String,
-    pub(in crate::features) covered_until: i64,
+    pub(in crate::features) covered_until_at: i64,
     pub(in crate::features) finished_at: i64,
 }
 

@@ -42,12 +42,11 @@ impl Pins {
             .collect()
     }
 
-    /// The sources by address, each with a digest of its files' identity.
-    pub(in crate::features) fn digests(&self) -> Vec<(String, String)> {
+    /// Name, address and a digest of the files' identity of each source.
+    pub(in crate::features) fn digests(&self) -> impl Iterator<Item = (&str, &str, String)> {
         self.0
-            .values()
-            .map(|pinned| (pinned.uri.clone(), digest(&pinned.files)))
-            .collect()
+            .iter()
+            .map(|(name, pinned)| (name.as_str(), pinned.uri.as_str(), digest(&pinned.files)))
     }
 
     /// Whether the sources are what an earlier query read. No expectation is met by everything.

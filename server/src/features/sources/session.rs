@@ -187,6 +187,25 @@ impl Session {
         })
     }
 
+    /// The names of the tables that a query refers to, with `sources` or `views` where it says so.
+    pub(in crate::features) fn references(
+        &self,
+        what: &str,
+        sql: &str,
+    ) -> Result<Vec<(Option<String>, String)>, PlanError> {
+        let planning = |error: DataFusionError| PlanError::planning(what, &error);
+        let state = self.context.state();
+        let dialect = state.config_options().sql_parser.dialect;
+        let statement = state.sql_to_statement(sql, &dialect).map_err(planning)?;
+        require_select(what, &statement)?;
+        let references = state.resolve_table_references(&statement).map_err(planning)?;
+        let name = |reference: TableReference| {
+            let schema = reference.schema().map(str::to_owned);
+            (schema, reference.table().to_owned())
+        };
+        Ok(references.into_iter().map(name).collect())
+    }
+
     async fn open(&mut self, source: &pb::Source) -> Result<DataFrame, PlanError> {
         let what = format!("source `{}`", source.name);
         let table = match &source.location {
