@@ -5,7 +5,7 @@
 use sea_orm_migration::{
     prelude::*,
     schema::*,
-    sea_orm::{ConnectionTrait as _, DbBackend},
+    sea_orm::DbBackend,
 };
 
 #[derive(DeriveMigrationName)]
@@ -99,11 +99,7 @@ async fn create_feature_uses(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .col(uuid_null("run_id"))
                 .col(text("training_set"))
                 .col(big_integer("read_at"))
-                .primary_key(
-                    Index::create()
-                        .col("retrieval_id")
-                        .col("feature_view"),
-                )
+                .primary_key(Index::create().col("retrieval_id").col("feature_view"))
                 .foreign_key(&mut to_project("feature_uses"))
                 .to_owned(),
         )
@@ -137,11 +133,7 @@ async fn create_materializations(manager: &SchemaManager<'_>) -> Result<(), DbEr
                 .col(text("shape"))
                 .col(big_integer("covered_until_at"))
                 .col(big_integer("finished_at"))
-                .primary_key(
-                    Index::create()
-                        .col("project_id")
-                        .col("feature_view"),
-                )
+                .primary_key(Index::create().col("project_id").col("feature_view"))
                 .foreign_key(&mut to_project("materializations"))
                 .to_owned(),
         )

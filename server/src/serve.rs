@@ -6,6 +6,7 @@
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use arrow_flight::flight_service_server::FlightServiceServer;
 use axum::{
     Router,
     extract::Request,
@@ -19,6 +20,7 @@ use hyper_util::{
 };
 use mlplat_proto::{
     admin::v1::admin_service_server::AdminServiceServer,
+    features::v1::feature_store_service_server::FeatureStoreServiceServer,
     lineage::v1::lineage_service_server::LineageServiceServer,
 };
 use tokio::net::{TcpListener, TcpStream};
@@ -34,6 +36,7 @@ use crate::{
     error::Error,
     http::{self as plain_http, HttpState, error::HttpError},
     layers::{authenticate, status, trace},
+    features::{FeatureFlight, FeatureStore, Features},
     lineage::Lineage,
     telemetry,
 };
@@ -150,6 +153,12 @@ async fn grpc_routes(app: &Arc<App>) -> anyhow::Result<(Router, HealthReporter)>
     }
     add!(AdminServiceServer, Admin::new(Arc::clone(app)));
     add!(LineageServiceServer, Lineage::new(Arc::clone(app)));
+    let features = Features::open(Arc::clone(app))?;
+    add!(
+        FeatureStoreServiceServer,
+        FeatureStore::new(Arc::clone(&features))
+    );
+    add!(FlightServiceServer, FeatureFlight::new(features));
 
     routes.add_service(health_service);
     routes.add_service(reflection().build_v1()?);

@@ -15,20 +15,28 @@
 //! cannot differ. Queries run on threads of their own, a few at a time, each with a limit of memory and time.
 
 pub mod asof;
+mod coerce;
 mod definitions;
 mod entity;
+mod instant;
+mod materialize;
 mod on_demand;
+mod online;
+mod retrieval;
 mod runtime;
+mod scan;
+mod selection;
 mod service;
 mod sources;
 pub mod store;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::{
     definitions::Catalog,
+    online::{EmbeddedStore, OnlineStore},
     runtime::QueryRuntime,
     sources::{Session, SessionOptions},
 };
@@ -39,6 +47,7 @@ use crate::{
     objects::sources::Sources,
 };
 
+pub use retrieval::FeatureFlight;
 pub use service::FeatureStore;
 
 /// What the services of the feature store share.
@@ -47,15 +56,16 @@ pub struct Features {
     app: Arc<App>,
     runtime: QueryRuntime,
     sources: Arc<Sources>,
+    online: Arc<dyn OnlineStore>,
     /// Queries that may run now.
-    slots: Arc<Semaphore>,
+    turns: Semaphore,
 }
 
 impl Features {
-    /// Starts the threads of queries.
+    /// Opens the online store and starts the threads of queries.
     ///
     /// # Errors
-    /// When the operating system gives no threads.
+    /// When the store cannot be opened, or the operating system gives no threads.
     pub fn open(app: Arc<App>) -> anyhow::Result<Arc<Self>> {
         let config = &app.config;
         let roots = match config.auth.mode {
@@ -63,10 +73,12 @@ impl Features {
             AuthMode::None => None,
         };
         let sources = Sources::new(roots, config.s3.clone());
+        let online = EmbeddedStore::open(&config.data_dir.join("online.redb"))?;
         Ok(Arc::new(Self {
             runtime: QueryRuntime::start()?,
+            online: Arc::new(online),
             sources: Arc::new(sources),
-            slots: Arc::new(Semaphore::new(config.limits.concurrent_queries.max(1))),
+            turns: Semaphore::new(config.limits.concurrent_queries.max(1)),
             app,
         }))
     }
@@ -81,21 +93,33 @@ impl Features {
 
     /// Runs a query on the query threads when it is its turn, for as long as it may take.
     async fn query<T: Send + 'static>(
-        &self,
+        self: &Arc<Self>,
         work: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
+        let features = self.clone();
+        let turn = async move { features.in_turn(work).await };
+        self.runtime.spawn(turn).await
+    }
+
+    /// Waits for a turn, then works in time.
+    async fn in_turn<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let _turn = self.turn().await?;
+        self.in_time(work).await
+    }
+
+    /// Waits until one more query may run.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>> {
+        self.turns.acquire().await.map_err(Error::internal)
+    }
+
+    /// Works for no longer than a query may.
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let limit = Duration::from_millis(self.app.config.limits.query_timeout_ms);
-        let slots = self.slots.clone();
-        let bounded = async move {
-            let _slot = slots.acquire_owned().await.map_err(Error::internal)?;
-            tokio::time::timeout(limit, work)
-                .await
-                .unwrap_or_else(|_| {
-                    Err(Error::DeadlineExceeded {
-                        message: format!("the query took longer than {limit:?}"),
-                    })
-                })
-        };
-        self.runtime.spawn(bounded).await
+        let outcome = tokio::time::timeout(limit, work).await;
+        outcome.unwrap_or_else(|_| {
+            Err(Error::DeadlineExceeded {
+                message: format!("the query took longer than {limit:?}"),
+            })
+        })
     }
 }

@@ -67,7 +67,11 @@ impl OnDemand {
         }
         for (at, ((input_view, feature), data_type)) in inputs.iter().zip(&types).enumerate() {
             // Both names are good; the short one only where it says which feature is meant.
-            fields.push(Field::new(format!("{input_view}__{feature}"), data_type.clone(), true));
+            fields.push(Field::new(
+                format!("{input_view}__{feature}"),
+                data_type.clone(),
+                true,
+            ));
             columns.push(Origin::Input(at));
             if count.get(feature.as_str()) == Some(&1) {
                 fields.push(Field::new(feature, data_type.clone(), true));
@@ -79,7 +83,8 @@ impl OnDemand {
             match column.data_type.parse::<DataType>() {
                 Ok(data_type) => {
                     if fields.iter().any(|field| field.name() == &column.name) {
-                        let text = format!("`{}` is an input as well; rename one of them", column.name);
+                        let text =
+                            format!("`{}` is an input as well; rename one of them", column.name);
                         complaints.push((format!("request_columns[{at}].name"), text));
                     }
                     fields.push(Field::new(&column.name, data_type.clone(), true));
@@ -136,7 +141,10 @@ impl OnDemand {
 
     /// Position and type of a feature.
     pub(super) fn feature(&self, name: &str) -> Option<(usize, &DataType)> {
-        let at = self.features.iter().position(|feature| feature.name == name)?;
+        let at = self
+            .features
+            .iter()
+            .position(|feature| feature.name == name)?;
         Some((at, &self.features[at].data_type))
     }
 
@@ -288,7 +296,10 @@ mod tests {
         for view in ["home", "away"] {
             let definition = pb::FeatureView {
                 name: view.to_owned(),
-                features: vec![feature("temp", "Float64"), feature(&format!("{view}_n"), "Int64")],
+                features: vec![
+                    feature("temp", "Float64"),
+                    feature(&format!("{view}_n"), "Int64"),
+                ],
                 ..Default::default()
             };
             let view_of = View {
@@ -325,7 +336,8 @@ mod tests {
         let expression = "(home__temp - away__temp) * home_n + extra";
         let compiled = OnDemand::compile(&view(&inputs, expression), &catalog()).unwrap();
         assert_eq!(compiled.feature("f"), Some((0, &DataType::Float64)));
-        let floats = |values: Vec<Option<f64>>| -> ArrayRef { Arc::new(Float64Array::from(values)) };
+        let floats =
+            |values: Vec<Option<f64>>| -> ArrayRef { Arc::new(Float64Array::from(values)) };
         let ints = |values: Vec<i64>| -> ArrayRef { Arc::new(Int64Array::from(values)) };
         let result = compiled
             .evaluate(
@@ -344,7 +356,14 @@ mod tests {
 
     #[test]
     fn what_is_not_a_function_of_a_row_is_refused() {
-        for bad in ["sum(home_n)", "now()", "random()", "nothing + 1", "1 +", "(SELECT 1)"] {
+        for bad in [
+            "sum(home_n)",
+            "now()",
+            "random()",
+            "nothing + 1",
+            "1 +",
+            "(SELECT 1)",
+        ] {
             let found = OnDemand::compile(&view(&["home:home_n"], bad), &catalog()).unwrap_err();
             assert_eq!(found[0].0, "features[0].expression", "{bad}");
         }

@@ -6,10 +6,12 @@
 use std::{
     future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
-use tokio::{runtime::Runtime, task::JoinHandle};
+use futures::Stream;
+use tokio::{runtime::Runtime, sync::mpsc, task::JoinHandle};
+use tonic::Status;
 
 use crate::error::{Error, Result};
 
@@ -81,6 +83,39 @@ impl<T> Drop for Task<T> {
         if let Some(handle) = &self.0 {
             handle.abort();
         }
+    }
+}
+
+/// What a task sends, then how it ended; dropping it cancels the task.
+#[derive(Debug)]
+pub(super) struct TaskStream<T> {
+    receiver: mpsc::Receiver<T>,
+    task: Option<Task<()>>,
+}
+
+impl<T> TaskStream<T> {
+    /// The messages of `task`, which sends them to `receiver`.
+    pub(super) fn new(receiver: mpsc::Receiver<T>, task: Task<()>) -> Self {
+        Self {
+            receiver,
+            task: Some(task),
+        }
+    }
+}
+
+impl<T> Stream for TaskStream<T> {
+    type Item = Result<T, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(message) = ready!(self.receiver.poll_recv(context)) {
+            return Poll::Ready(Some(Ok(message)));
+        }
+        let Some(task) = &mut self.task else {
+            return Poll::Ready(None);
+        };
+        let ended = ready!(Pin::new(task).poll(context));
+        self.task = None;
+        Poll::Ready(ended.err().map(|error| Err(error.into())))
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use futures::stream::BoxStream;
+use futures::{StreamExt as _, stream::BoxStream};
 use mlplat_proto::features::v1 as pb;
 use tonic::{Request, Response, Status};
 
 use super::{
     Features,
     definitions::{View, apply::apply, read},
+    materialize::materialize,
+    online,
 };
 use crate::auth::Caller;
 
@@ -105,9 +107,12 @@ impl pb::feature_store_service_server::FeatureStoreService for FeatureStore {
         &self,
         request: Request<pb::GetFeatureViewRequest>,
     ) -> Result<Response<pb::GetFeatureViewResponse>, Status> {
-        let view = get!(self, request, View, |message: &pb::GetFeatureViewRequest| {
-            message.version
-        });
+        let view = get!(
+            self,
+            request,
+            View,
+            |message: &pb::GetFeatureViewRequest| { message.version }
+        );
         Ok(Response::new(pb::GetFeatureViewResponse {
             feature_view: Some(view.definition),
         }))
@@ -165,5 +170,23 @@ impl pb::feature_store_service_server::FeatureStoreService for FeatureStore {
             feature_services,
             next_page_token,
         }))
+    }
+
+    async fn materialize(
+        &self,
+        request: Request<pb::MaterializeRequest>,
+    ) -> Result<Response<Self::MaterializeStream>, Status> {
+        let caller = Caller::of(&request)?;
+        let reports = materialize(&self.features, &caller, request.into_inner()).await?;
+        Ok(Response::new(reports.boxed()))
+    }
+
+    async fn get_online_features(
+        &self,
+        request: Request<pb::GetOnlineFeaturesRequest>,
+    ) -> Result<Response<pb::GetOnlineFeaturesResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let response = online::read(&self.features, &caller, request.into_inner()).await?;
+        Ok(Response::new(response))
     }
 }

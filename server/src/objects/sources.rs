@@ -12,8 +12,8 @@ use std::{
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::{
-    ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, RetryConfig,
-    aws::AmazonS3Builder, local::LocalFileSystem, path::Path as ObjectPath,
+    ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, RetryConfig, aws::AmazonS3Builder,
+    local::LocalFileSystem, path::Path as ObjectPath,
 };
 use parking_lot::Mutex;
 
@@ -191,7 +191,9 @@ impl Sources {
                 }
                 if path.is_dir() {
                     let shown = path.display();
-                    let text = format!("`{shown}` is a folder; to read its files, write {shown}/*.parquet");
+                    let text = format!(
+                        "`{shown}` is a folder; to read its files, write {shown}/*.parquet"
+                    );
                     return Err(Error::precondition("SOURCE_UNREADABLE", text));
                 }
             }
@@ -200,8 +202,7 @@ impl Sources {
         .await
         .map_err(Error::internal)??;
         let looks = paths.into_iter().map(|path| self.look(path));
-        let mut files: Vec<SourceFile> =
-            stream::iter(looks).buffered(LOOKS).try_collect().await?;
+        let mut files: Vec<SourceFile> = stream::iter(looks).buffered(LOOKS).try_collect().await?;
         files.sort_by(|a, b| a.uri.cmp(&b.uri));
         Ok(Listing {
             store_url: store_url("file:///")?,
@@ -212,10 +213,16 @@ impl Sources {
 
     async fn look(&self, path: PathBuf) -> Result<SourceFile> {
         let uri = path.to_str().map(str::to_owned).ok_or_else(|| {
-            Error::precondition("SOURCE_UNREADABLE", format!("`{}` is not UTF-8", path.display()))
+            Error::precondition(
+                "SOURCE_UNREADABLE",
+                format!("`{}` is not UTF-8", path.display()),
+            )
         })?;
         let location = ObjectPath::from_absolute_path(&path).map_err(|error| {
-            Error::precondition("SOURCE_UNREADABLE", format!("`{uri}` cannot be addressed: {error}"))
+            Error::precondition(
+                "SOURCE_UNREADABLE",
+                format!("`{uri}` cannot be addressed: {error}"),
+            )
         })?;
         let meta = self
             .local
@@ -333,9 +340,7 @@ impl Sources {
                 format!("bucket `{bucket}` cannot be reached: {error}"),
             )
         })?);
-        self.buckets
-            .lock()
-            .insert(bucket.to_owned(), store.clone());
+        self.buckets.lock().insert(bucket.to_owned(), store.clone());
         Ok(store)
     }
 }
@@ -348,8 +353,12 @@ const MATCHING: glob::MatchOptions = glob::MatchOptions {
 };
 
 fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
-    let entries = glob::glob_with(pattern, MATCHING)
-        .map_err(|error| Error::precondition("SOURCE_NOT_FOUND", format!("`{pattern}` is not a glob: {error}")))?;
+    let entries = glob::glob_with(pattern, MATCHING).map_err(|error| {
+        Error::precondition(
+            "SOURCE_NOT_FOUND",
+            format!("`{pattern}` is not a glob: {error}"),
+        )
+    })?;
     let mut paths = Vec::new();
     for entry in entries {
         let path = entry.map_err(|error| io_error(&error.path().to_owned(), error.error()))?;
@@ -413,10 +422,9 @@ pub fn store_error(address: &str, error: &object_store::Error) -> Error {
         );
     }
     match error {
-        Store::NotFound { .. } => Error::precondition(
-            "SOURCE_NOT_FOUND",
-            format!("there is no file `{address}`"),
-        ),
+        Store::NotFound { .. } => {
+            Error::precondition("SOURCE_NOT_FOUND", format!("there is no file `{address}`"))
+        }
         Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => Error::precondition(
             "SOURCE_UNREADABLE",
             format!("the server may not read `{address}`"),
@@ -437,7 +445,10 @@ pub fn store_error(address: &str, error: &object_store::Error) -> Error {
 
 fn store_url(text: &str) -> Result<url::Url> {
     url::Url::parse(text).map_err(|error| {
-        Error::precondition("SOURCE_NOT_FOUND", format!("`{text}` is not an address: {error}"))
+        Error::precondition(
+            "SOURCE_NOT_FOUND",
+            format!("`{text}` is not an address: {error}"),
+        )
     })
 }
 
@@ -459,9 +470,23 @@ mod tests {
     #[test]
     fn addresses_are_absolute_and_without_dots() {
         let local = |path: &str| Ok(Location::Local(path.to_owned()));
-        assert_eq!(Location::parse("/a//b/./c.parquet"), local("/a/b/c.parquet"));
-        assert_eq!(Location::parse("file:///a/*.parquet"), local("/a/*.parquet"));
-        for bad in ["", "a.parquet", "/a/../b", "s3://", "s3://bucket", "s3://b/x/../y", "/a\0b"] {
+        assert_eq!(
+            Location::parse("/a//b/./c.parquet"),
+            local("/a/b/c.parquet")
+        );
+        assert_eq!(
+            Location::parse("file:///a/*.parquet"),
+            local("/a/*.parquet")
+        );
+        for bad in [
+            "",
+            "a.parquet",
+            "/a/../b",
+            "s3://",
+            "s3://bucket",
+            "s3://b/x/../y",
+            "/a\0b",
+        ] {
             assert!(Location::parse(bad).is_err(), "{bad}");
         }
     }
@@ -474,15 +499,28 @@ mod tests {
         }
         let glob = format!("{}/*.parquet", folder.path().display());
         let listing = all().list(&glob).await.unwrap();
-        let names: Vec<_> = listing.files.iter().map(|f| f.uri.rsplit('/').next().unwrap()).collect();
+        let names: Vec<_> = listing
+            .files
+            .iter()
+            .map(|f| f.uri.rsplit('/').next().unwrap())
+            .collect();
         assert_eq!(names, ["a.parquet", "b.parquet"]);
         assert_eq!(listing.files[0].meta.size, 9);
         let missing = format!("{}/none-*.parquet", folder.path().display());
-        assert_eq!(reason(all().list(&missing).await.unwrap_err()), "SOURCE_NOT_FOUND");
+        assert_eq!(
+            reason(all().list(&missing).await.unwrap_err()),
+            "SOURCE_NOT_FOUND"
+        );
         let missing = format!("{}/none.parquet", folder.path().display());
-        assert_eq!(reason(all().list(&missing).await.unwrap_err()), "SOURCE_NOT_FOUND");
+        assert_eq!(
+            reason(all().list(&missing).await.unwrap_err()),
+            "SOURCE_NOT_FOUND"
+        );
         let itself = folder.path().display().to_string();
-        assert_eq!(reason(all().list(&itself).await.unwrap_err()), "SOURCE_UNREADABLE");
+        assert_eq!(
+            reason(all().list(&itself).await.unwrap_err()),
+            "SOURCE_UNREADABLE"
+        );
     }
 
     #[cfg(unix)]
@@ -494,7 +532,10 @@ mod tests {
         std::fs::write(inside.path().join("own.parquet"), "x").unwrap();
         std::os::unix::fs::symlink(&secret, inside.path().join("link.parquet")).unwrap();
         let root = inside.path().display().to_string();
-        let sources = Sources::new(Some(vec![root.clone()]), crate::config::Config::default().s3);
+        let sources = Sources::new(
+            Some(vec![root.clone()]),
+            crate::config::Config::default().s3,
+        );
         assert!(sources.list(&format!("{root}/own.parquet")).await.is_ok());
         for bad in [
             secret.display().to_string(),
@@ -504,7 +545,11 @@ mod tests {
             "/**/*.parquet".to_owned(),
             "s3://bucket/key.parquet".to_owned(),
         ] {
-            assert_eq!(reason(sources.list(&bad).await.unwrap_err()), "PATH_NOT_ALLOWED", "{bad}");
+            assert_eq!(
+                reason(sources.list(&bad).await.unwrap_err()),
+                "PATH_NOT_ALLOWED",
+                "{bad}"
+            );
         }
     }
 }

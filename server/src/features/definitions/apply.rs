@@ -156,7 +156,9 @@ fn changes_of<D: Definition + Flatten>(plan: &Plan) -> Vec<pb::Change> {
 
 fn removals_of<D: Definition>(plan: &Plan) -> Vec<(pb::DefinitionKind, String)> {
     let after: BTreeSet<&String> = D::of(&plan.desired).keys().collect();
-    let gone = D::of(&plan.current).keys().filter(|name| !after.contains(name));
+    let gone = D::of(&plan.current)
+        .keys()
+        .filter(|name| !after.contains(name));
     gone.map(|name| (D::KIND, name.clone())).collect()
 }
 

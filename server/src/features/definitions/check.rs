@@ -49,7 +49,9 @@ pub(super) fn check(request: &pb::ApplyRequest, violations: &mut Violations) -> 
     if count > MAX_DEFINITIONS {
         violations.add(
             "feature_views",
-            format!("a request may have at most {MAX_DEFINITIONS} definitions, this one has {count}"),
+            format!(
+                "a request may have at most {MAX_DEFINITIONS} definitions, this one has {count}"
+            ),
         );
         return Requested::default();
     }
@@ -71,7 +73,11 @@ pub(super) fn check(request: &pb::ApplyRequest, violations: &mut Violations) -> 
         if entity.join_keys.is_empty() {
             violations.add(format!("{path}.join_keys"), "must name at least one column");
         }
-        columns(violations, &format!("{path}.join_keys"), entity.join_keys.iter());
+        columns(
+            violations,
+            &format!("{path}.join_keys"),
+            entity.join_keys.iter(),
+        );
     }
     names.next_kind();
     for (at, source) in requested.sources.iter().enumerate() {
@@ -96,7 +102,10 @@ pub(super) fn check(request: &pb::ApplyRequest, violations: &mut Violations) -> 
         let path = path(SERVICES, at);
         names.check(violations, &path, &service.name, &service.info);
         if service.name.contains(':') {
-            violations.add(format!("{path}.name"), "must not hold a colon, which features have");
+            violations.add(
+                format!("{path}.name"),
+                "must not hold a colon, which features have",
+            );
         }
         references(violations, &format!("{path}.features"), &service.features);
     }
@@ -162,7 +171,10 @@ fn column(violations: &mut Violations, path: &str, name: &str) {
     if name.is_empty() {
         violations.add(path, "must not be empty");
     } else if name.chars().count() > MAX_NAME || name.contains('\0') {
-        violations.add(path, format!("must have at most {MAX_NAME} characters and no NUL"));
+        violations.add(
+            path,
+            format!("must have at most {MAX_NAME} characters and no NUL"),
+        );
     }
 }
 
@@ -175,19 +187,31 @@ fn references(violations: &mut Violations, path: &str, features: &[String]) {
         if split(reference).is_none() {
             violations.add(
                 format!("{path}[{at}]"),
-                format!("{} is not of the form `view:feature`", request::quoted(reference)),
+                format!(
+                    "{} is not of the form `view:feature`",
+                    request::quoted(reference)
+                ),
             );
         } else if !seen.insert(reference) {
-            violations.add(format!("{path}[{at}]"), format!("`{reference}` is there twice"));
+            violations.add(
+                format!("{path}[{at}]"),
+                format!("`{reference}` is there twice"),
+            );
         }
     }
 }
 
 fn check_source(violations: &mut Violations, path: &str, source: &pb::Source) {
     match &source.location {
-        None => violations.add(format!("{path}.location"), "needs Parquet files or a SQL query"),
+        None => violations.add(
+            format!("{path}.location"),
+            "needs Parquet files or a SQL query",
+        ),
         Some(Location::Parquet(files)) => {
-            violations.parse(format!("{path}.parquet.uri"), FileLocation::parse(&files.uri));
+            violations.parse(
+                format!("{path}.parquet.uri"),
+                FileLocation::parse(&files.uri),
+            );
         }
         Some(Location::Sql(sql)) => {
             let field = format!("{path}.sql.query");
@@ -224,7 +248,10 @@ fn check_view(violations: &mut Violations, path: &str, view: &pb::FeatureView) {
     let mut seen = HashSet::new();
     for (at, entity) in view.entities.iter().enumerate() {
         if !seen.insert(entity) {
-            violations.add(format!("{path}.entities[{at}]"), format!("`{entity}` is there twice"));
+            violations.add(
+                format!("{path}.entities[{at}]"),
+                format!("`{entity}` is there twice"),
+            );
         }
     }
     if let Some(ttl) = &view.ttl {
@@ -234,7 +261,10 @@ fn check_view(violations: &mut Violations, path: &str, view: &pb::FeatureView) {
                 "must be longer than nothing; leave it out for features that never expire",
             ),
             Ok(_) => {}
-            Err(_) => violations.add(format!("{path}.ttl"), "must be a duration that is not negative"),
+            Err(_) => violations.add(
+                format!("{path}.ttl"),
+                "must be a duration that is not negative",
+            ),
         }
     }
     let names: Vec<&String> = view.features.iter().map(|feature| &feature.name).collect();
@@ -255,10 +285,21 @@ fn check_on_demand(violations: &mut Violations, path: &str, view: &pb::OnDemandF
     if !view.inputs.is_empty() {
         references(violations, &format!("{path}.inputs"), &view.inputs);
     }
-    let names: Vec<&String> = view.request_columns.iter().map(|column| &column.name).collect();
-    columns(violations, &format!("{path}.request_columns"), names.into_iter());
+    let names: Vec<&String> = view
+        .request_columns
+        .iter()
+        .map(|column| &column.name)
+        .collect();
+    columns(
+        violations,
+        &format!("{path}.request_columns"),
+        names.into_iter(),
+    );
     if view.features.is_empty() {
-        violations.add(format!("{path}.features"), "must define at least one feature");
+        violations.add(
+            format!("{path}.features"),
+            "must define at least one feature",
+        );
     }
     let names: Vec<&String> = view.features.iter().map(|feature| &feature.name).collect();
     columns(violations, &format!("{path}.features"), names.into_iter());

@@ -35,7 +35,11 @@ pub(super) async fn check(
     let mut texts = Vec::new();
     for broken in &breaks {
         if let Some(user) = user(broken, desired, &used) {
-            let Break { view, feature, what } = broken;
+            let Break {
+                view,
+                feature,
+                what,
+            } = broken;
             texts.push(format!("`{view}:{feature}` {what}, but {user}"));
         }
     }
@@ -79,27 +83,39 @@ fn breaks(current: &Catalog, desired: &Catalog) -> Vec<Break> {
     };
     let features = |view: &View| -> BTreeMap<String, String> {
         let features = view.definition.features.iter();
-        features.map(|f| (f.name.clone(), f.data_type.clone())).collect()
+        features
+            .map(|f| (f.name.clone(), f.data_type.clone()))
+            .collect()
     };
-    let mut compare = |view: &str, before: BTreeMap<String, String>, after: BTreeMap<String, String>| {
-        for (feature, was) in before {
-            match after.get(&feature) {
-                None => note(view, &feature, "is removed".to_owned()),
-                Some(is) if *is != was => note(view, &feature, format!("changes from {was} to {is}")),
-                Some(_) => {}
+    let mut compare =
+        |view: &str, before: BTreeMap<String, String>, after: BTreeMap<String, String>| {
+            for (feature, was) in before {
+                match after.get(&feature) {
+                    None => note(view, &feature, "is removed".to_owned()),
+                    Some(is) if *is != was => {
+                        note(view, &feature, format!("changes from {was} to {is}"))
+                    }
+                    Some(_) => {}
+                }
             }
-        }
-    };
+        };
     for (name, before) in &current.views {
         let after = desired.views.get(name).map(features).unwrap_or_default();
         compare(name, features(before), after);
     }
     for (name, before) in &current.on_demand_views {
-        let of = |view: &mlplat_proto::features::v1::OnDemandFeatureView| -> BTreeMap<String, String> {
-            let features = view.features.iter();
-            features.map(|f| (f.name.clone(), f.data_type.clone())).collect()
-        };
-        let after = desired.on_demand_views.get(name).map(of).unwrap_or_default();
+        let of =
+            |view: &mlplat_proto::features::v1::OnDemandFeatureView| -> BTreeMap<String, String> {
+                let features = view.features.iter();
+                features
+                    .map(|f| (f.name.clone(), f.data_type.clone()))
+                    .collect()
+            };
+        let after = desired
+            .on_demand_views
+            .get(name)
+            .map(of)
+            .unwrap_or_default();
         compare(name, of(before), after);
     }
     breaks

@@ -88,7 +88,11 @@ impl Flatten for View {
             add(&mut fields, "ttl", duration_text(ttl));
         }
         for feature in &view.features {
-            add(&mut fields, format!("features.{}", feature.name), &feature.data_type);
+            add(
+                &mut fields,
+                format!("features.{}", feature.name),
+                &feature.data_type,
+            );
             let path = format!("features.{}.description", feature.name);
             add(&mut fields, path, &feature.description);
         }
@@ -96,7 +100,11 @@ impl Flatten for View {
             add(&mut fields, format!("join_keys.{key}"), data_type);
         }
         // Told only in so far as it differs; what it is says the source.
-        add(&mut fields, "rows_from", self.origin.chars().take(12).collect::<String>());
+        add(
+            &mut fields,
+            "rows_from",
+            self.origin.chars().take(12).collect::<String>(),
+        );
         fields
     }
 }
@@ -112,7 +120,11 @@ impl Flatten for pb::OnDemandFeatureView {
             add(&mut fields, path, &column.description);
         }
         for feature in &self.features {
-            add(&mut fields, format!("features.{}", feature.name), &feature.data_type);
+            add(
+                &mut fields,
+                format!("features.{}", feature.name),
+                &feature.data_type,
+            );
             let path = format!("features.{}.expression", feature.name);
             add(&mut fields, path, &feature.expression);
         }

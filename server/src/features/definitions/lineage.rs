@@ -13,11 +13,17 @@ use crate::{
 };
 
 /// The dataset of a source as it is defined, whatever its files hold.
-pub(in crate::features) fn source_dataset(names: &Names, catalog: &Catalog, source: &str) -> Dataset {
+pub(in crate::features) fn source_dataset(
+    names: &Names,
+    catalog: &Catalog,
+    source: &str,
+) -> Dataset {
     let defined = catalog.sources.get(source);
     let by_name = names.sql_source(source, None);
     match defined.and_then(|source| source.location.as_ref()) {
-        Some(Location::Parquet(files)) => names.file_source(&files.uri, None).also_known_as(&by_name),
+        Some(Location::Parquet(files)) => {
+            names.file_source(&files.uri, None).also_known_as(&by_name)
+        }
         Some(Location::Sql(_)) | None => {
             let version = defined
                 .and_then(|source| source.info.as_ref())

@@ -63,15 +63,20 @@ impl Plan {
         }
         for view in &requested.on_demand_views {
             name(pb::DefinitionKind::OnDemandFeatureView, &view.name);
-            desired.on_demand_views.insert(view.name.clone(), view.clone());
+            desired
+                .on_demand_views
+                .insert(view.name.clone(), view.clone());
         }
         for service in &requested.services {
             name(pb::DefinitionKind::FeatureService, &service.name);
-            desired.services.insert(service.name.clone(), service.clone());
+            desired
+                .services
+                .insert(service.name.clone(), service.clone());
         }
         let paths = |list: &str, names: Vec<&String>| -> BTreeMap<String, String> {
             let each = names.into_iter().enumerate();
-            each.map(|(at, name)| (name.clone(), path(list, at))).collect()
+            each.map(|(at, name)| (name.clone(), path(list, at)))
+                .collect()
         };
         let plan = Self {
             source_paths: paths(SOURCES, requested.sources.iter().map(|s| &s.name).collect()),
@@ -93,17 +98,29 @@ impl Plan {
             let path = path(VIEWS, at);
             for (entity_at, entity) in view.entities.iter().enumerate() {
                 if !self.desired.entities.contains_key(entity) {
-                    let text = missing("entity", entity, &self.current.entities, &self.desired.entities);
+                    let text = missing(
+                        "entity",
+                        entity,
+                        &self.current.entities,
+                        &self.desired.entities,
+                    );
                     violations.add(format!("{path}.entities[{entity_at}]"), text);
                 }
             }
             if !view.source.is_empty() && !self.desired.sources.contains_key(&view.source) {
-                let text =
-                    missing("source", &view.source, &self.current.sources, &self.desired.sources);
+                let text = missing(
+                    "source",
+                    &view.source,
+                    &self.current.sources,
+                    &self.desired.sources,
+                );
                 violations.add(format!("{path}.source"), text);
             }
             if self.desired.on_demand_views.contains_key(&view.name)
-                && !requested.on_demand_views.iter().any(|other| other.name == view.name)
+                && !requested
+                    .on_demand_views
+                    .iter()
+                    .any(|other| other.name == view.name)
             {
                 let text = format!("`{}` is an on-demand feature view already", view.name);
                 violations.add(format!("{path}.name"), text);
@@ -121,8 +138,12 @@ impl Plan {
                 if let Some((name, _)) = split(input)
                     && !self.desired.views.contains_key(name)
                 {
-                    let text =
-                        missing("feature view", name, &self.current.views, &self.desired.views);
+                    let text = missing(
+                        "feature view",
+                        name,
+                        &self.current.views,
+                        &self.desired.views,
+                    );
                     violations.add(format!("{path}.inputs[{input_at}]"), text);
                 }
             }
@@ -142,7 +163,11 @@ impl Plan {
     }
 
     /// The views that must be looked at again: those of the request, and those that rest on something in it.
-    pub(super) fn affected_views(&self, requested: &Requested, references: &References) -> BTreeSet<String> {
+    pub(super) fn affected_views(
+        &self,
+        requested: &Requested,
+        references: &References,
+    ) -> BTreeSet<String> {
         let mut affected: BTreeSet<String> = self.view_paths.keys().cloned().collect();
         for (name, view) in &self.desired.views {
             let entity_named = view
@@ -231,13 +256,17 @@ pub(in crate::features) fn find_feature(catalog: &Catalog, reference: &str) -> R
     } else {
         let views = catalog.views.keys().chain(catalog.on_demand_views.keys());
         let views = listed(views.map(String::as_str));
-        return Err(format!("there is no feature view `{view}`; the views are {views}"));
+        return Err(format!(
+            "there is no feature view `{view}`; the views are {views}"
+        ));
     };
     if features.contains(&feature) {
         return Ok(());
     }
     let features = listed(features);
-    Err(format!("feature view `{view}` has no feature `{feature}`; its features are {features}"))
+    Err(format!(
+        "feature view `{view}` has no feature `{feature}`; its features are {features}"
+    ))
 }
 
 fn missing<T>(
@@ -247,7 +276,9 @@ fn missing<T>(
     desired: &BTreeMap<String, T>,
 ) -> String {
     if current.contains_key(name) {
-        return format!("{what} `{name}` is needed, but not in the request, so prune would remove it; add it");
+        return format!(
+            "{what} `{name}` is needed, but not in the request, so prune would remove it; add it"
+        );
     }
     let known = listed(desired.keys().map(String::as_str));
     format!("there is no {what} `{name}`; known are {known}")
@@ -276,7 +307,9 @@ mod tests {
     #[test]
     fn prune_does_not_take_what_stays_needs() {
         let mut current = Catalog::default();
-        current.entities.insert("origin".to_owned(), pb::Entity::default());
+        current
+            .entities
+            .insert("origin".to_owned(), pb::Entity::default());
         let requested = Requested {
             views: vec![pb::FeatureView {
                 name: "weather".to_owned(),
@@ -287,7 +320,12 @@ mod tests {
         };
         for (prune, fine) in [(true, false), (false, true)] {
             let mut violations = Violations::new();
-            Plan::make(Arc::new(current.clone()), &requested, prune, &mut violations);
+            Plan::make(
+                Arc::new(current.clone()),
+                &requested,
+                prune,
+                &mut violations,
+            );
             assert_eq!(violations.is_empty(), fine);
         }
     }

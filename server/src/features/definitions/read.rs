@@ -19,7 +19,10 @@ pub(in crate::features) async fn get<D: Definition>(
 ) -> Result<D> {
     let mut violations = Violations::new();
     if name.is_empty() {
-        violations.add("name", format!("is empty; give the name of the {}", D::RESOURCE));
+        violations.add(
+            "name",
+            format!("is empty; give the name of the {}", D::RESOURCE),
+        );
     }
     violations.finish()?;
     let scope = caller

@@ -51,7 +51,10 @@ pub(super) async fn resolve(
         match session.source(&name).await {
             Ok(table) => {
                 let schema = table.schema().as_arrow().clone();
-                let path = plan.source_paths.get(&name).map_or("sources", String::as_str);
+                let path = plan
+                    .source_paths
+                    .get(&name)
+                    .map_or("sources", String::as_str);
                 check_times(&plan.desired.sources[&name], &schema, path, &mut violations);
                 schemas.insert(name, schema);
             }
@@ -65,9 +68,17 @@ pub(super) async fn resolve(
             continue; // told already
         };
         let path = plan.view_paths.get(&name).cloned();
-        let path = path.unwrap_or_else(|| format!("feature view `{name}`, which is not in this request"));
+        let path =
+            path.unwrap_or_else(|| format!("feature view `{name}`, which is not in this request"));
         let is_named = plan.view_paths.contains_key(&name);
-        if let Some(mut view) = resolve_view(&plan.desired, view, schema, &path, is_named, &mut violations) {
+        if let Some(mut view) = resolve_view(
+            &plan.desired,
+            view,
+            schema,
+            &path,
+            is_named,
+            &mut violations,
+        ) {
             view.origin = origin(&plan.desired, &view, &references);
             plan.desired.views.insert(name, view);
         }
@@ -173,7 +184,9 @@ fn resolve_view(
     if view.features.is_empty() {
         let others = schema.fields().iter().filter(|field| {
             let name = field.name();
-            !keys.contains(name) && name != &source.timestamp_column && name != &source.created_column
+            !keys.contains(name)
+                && name != &source.timestamp_column
+                && name != &source.created_column
         });
         view.features = others
             .map(|field| pb::Feature {
@@ -182,14 +195,23 @@ fn resolve_view(
             })
             .collect();
         if view.features.is_empty() {
-            let text = format!("source `{}` has no columns but keys and timestamps", view.source);
+            let text = format!(
+                "source `{}` has no columns but keys and timestamps",
+                view.source
+            );
             complain(format!("{path}.features"), text);
         }
     }
     for (at, feature) in view.features.iter_mut().enumerate() {
         let field = format!("{path}.features[{at}]");
         if keys.contains(&feature.name) {
-            complain(field, format!("`{}` is a join key, which entity rows have anyway", feature.name));
+            complain(
+                field,
+                format!(
+                    "`{}` is a join key, which entity rows have anyway",
+                    feature.name
+                ),
+            );
             continue;
         }
         let Ok(column) = schema.field_with_name(&feature.name) else {
@@ -198,7 +220,10 @@ fn resolve_view(
         };
         let actual = column.data_type().to_string();
         if actual.parse::<DataType>().ok().as_ref() != Some(column.data_type()) {
-            let text = format!("column `{}` is of type {actual}, which features cannot have", feature.name);
+            let text = format!(
+                "column `{}` is of type {actual}, which features cannot have",
+                feature.name
+            );
             complain(field, text);
             continue;
         }
@@ -218,7 +243,9 @@ fn resolve_view(
         return None;
     }
     check_joinable(&view, source, &keys, schema, path, violations)?;
-    let types = keys.iter().filter_map(|key| schema.field_with_name(key).ok());
+    let types = keys
+        .iter()
+        .filter_map(|key| schema.field_with_name(key).ok());
     Some(View {
         key_types: types.map(|field| field.data_type().to_string()).collect(),
         definition: pb::FeatureView {
@@ -242,7 +269,11 @@ fn check_joinable(
     if [&source.timestamp_column, &source.created_column]
         .into_iter()
         .filter(|name| !name.is_empty())
-        .any(|name| schema.field_with_name(name).map_or(true, |f| !is_timestamp(f.data_type())))
+        .any(|name| {
+            schema
+                .field_with_name(name)
+                .map_or(true, |f| !is_timestamp(f.data_type()))
+        })
     {
         return None; // told already
     }
@@ -252,7 +283,11 @@ fn check_joinable(
         keys: keys.to_vec(),
         event_timestamp: column(&source.timestamp_column),
         created_timestamp: column(&source.created_column),
-        features: view.features.iter().map(|feature| feature.name.clone()).collect(),
+        features: view
+            .features
+            .iter()
+            .map(|feature| feature.name.clone())
+            .collect(),
     };
     let everything = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
     match Latest::new(&side, everything, usize::MAX) {
@@ -280,8 +315,9 @@ fn resolve_on_demand(plan: &mut Plan, violations: &mut Violations) {
             continue; // told already
         }
         let path = plan.on_demand_paths.get(name).cloned();
-        let path = path
-            .unwrap_or_else(|| format!("on-demand feature view `{name}`, which is not in this request"));
+        let path = path.unwrap_or_else(|| {
+            format!("on-demand feature view `{name}`, which is not in this request")
+        });
         match OnDemand::compile(view, &plan.desired) {
             Ok(compiled) => {
                 let mut view = view.clone();
@@ -319,7 +355,8 @@ fn origin(catalog: &Catalog, view: &View, references: &References) -> String {
                 add(&name);
                 let fields = catalog.sources.get(&name).map(|source| source.flatten());
                 for (field, value) in fields.unwrap_or_default() {
-                    let describes = field == "description" || field == "owner" || field.starts_with("tags.");
+                    let describes =
+                        field == "description" || field == "owner" || field.starts_with("tags.");
                     if !describes {
                         add(&field);
                         add(&value);
@@ -329,7 +366,12 @@ fn origin(catalog: &Catalog, view: &View, references: &References) -> String {
             Dependency::View(name) => {
                 add("view");
                 add(&name);
-                for feature in catalog.views.get(&name).into_iter().flat_map(|v| &v.definition.features) {
+                for feature in catalog
+                    .views
+                    .get(&name)
+                    .into_iter()
+                    .flat_map(|v| &v.definition.features)
+                {
                     add(&feature.name);
                 }
             }

@@ -59,21 +59,25 @@ pub(in crate::features) fn run_error(what: &str, error: &DataFusionError) -> Err
     match root {
         DataFusionError::ResourcesExhausted(_) => Error::exhausted(
             "QUERY_MEMORY",
-            format!("{what} needs more memory than a query may have; ask for fewer rows or columns"),
+            format!(
+                "{what} needs more memory than a query may have; ask for fewer rows or columns"
+            ),
         ),
         DataFusionError::ObjectStore(error) => store_error(what, error),
-        DataFusionError::ParquetError(_) => {
-            Error::precondition("SOURCE_UNREADABLE", format!("{what} cannot be read: {text}"))
-        }
+        DataFusionError::ParquetError(_) => Error::precondition(
+            "SOURCE_UNREADABLE",
+            format!("{what} cannot be read: {text}"),
+        ),
         DataFusionError::Internal(_) | DataFusionError::ExecutionJoin(_) => {
             Error::internal(anyhow::anyhow!("{what}: {error}"))
         }
         DataFusionError::IoError(io) if io.kind() == std::io::ErrorKind::StorageFull => {
             Error::exhausted("STORAGE_FULL", format!("{what}: no space left to spill to"))
         }
-        DataFusionError::IoError(_) => {
-            Error::precondition("SOURCE_UNREADABLE", format!("{what} cannot be read: {text}"))
-        }
+        DataFusionError::IoError(_) => Error::precondition(
+            "SOURCE_UNREADABLE",
+            format!("{what} cannot be read: {text}"),
+        ),
         _ => Error::precondition("QUERY_FAILED", format!("{what}: {text}")),
     }
 }
@@ -96,8 +100,5 @@ pub(in crate::features) fn asof_error(error: &AsOfError) -> Error {
 
 fn first_line(text: &str) -> String {
     let text = text.trim();
-    text.lines()
-        .take(3)
-        .collect::<Vec<_>>()
-        .join(" ")
+    text.lines().take(3).collect::<Vec<_>>().join(" ")
 }

@@ -45,8 +45,10 @@ impl ParquetTable {
             let schema = footer(state, listing, file).await?;
             Ok::<_, Error>((file, schema))
         });
-        let schemas: Vec<(&SourceFile, SchemaRef)> =
-            stream::iter(footers).buffered(FOOTERS).try_collect().await?;
+        let schemas: Vec<(&SourceFile, SchemaRef)> = stream::iter(footers)
+            .buffered(FOOTERS)
+            .try_collect()
+            .await?;
         let store_url =
             ObjectStoreUrl::parse(listing.store_url.as_str()).map_err(Error::internal)?;
         let files = listing.files.iter();

@@ -192,7 +192,10 @@ mod tests {
         let before = [file("a", 1, 7_000), file("b", 2, 0)];
         let same = |now: &[pb::FileSnapshot]| check_same("s", &before, now);
         assert!(same(&[file("b", 2, 0), file("a", 1, 7_000)]).is_ok());
-        assert!(same(&[file("a", 1, 7_999), file("b", 2, 0)]).is_ok(), "microseconds count");
+        assert!(
+            same(&[file("a", 1, 7_999), file("b", 2, 0)]).is_ok(),
+            "microseconds count"
+        );
         assert!(same(&[file("a", 1, 7_000)]).is_err());
         assert!(same(&[file("a", 1, 7_000), file("b", 3, 0)]).is_err());
         assert!(same(&[file("a", 1, 7_000), file("b", 2, 0), file("c", 1, 0)]).is_err());

@@ -20,7 +20,7 @@ use datafusion::{
 use futures::future::BoxFuture;
 use mlplat_proto::features::v1::{self as pb, source::Location};
 
-use super::{PlanError, Pins, parquet::ParquetTable};
+use super::{Pins, PlanError, parquet::ParquetTable};
 use crate::{
     error::{Error, Result},
     features::definitions::{Catalog, names::listed},
@@ -112,12 +112,17 @@ impl Session {
         }
         let catalog = self.catalog.clone();
         let Some(source) = catalog.sources.get(name) else {
-            return Err(PlanError::Definition(format!("there is no source `{name}`")));
+            return Err(PlanError::Definition(format!(
+                "there is no source `{name}`"
+            )));
         };
         if let Some(at) = self.opening.iter().position(|open| open == name) {
             let mut chain = self.opening[at..].to_vec();
             chain.push(name.to_owned());
-            let text = format!("sources refer to each other in a circle: {}", chain.join(" -> "));
+            let text = format!(
+                "sources refer to each other in a circle: {}",
+                chain.join(" -> ")
+            );
             return Err(PlanError::Definition(text));
         }
         self.opening.push(name.to_owned());
@@ -132,7 +137,9 @@ impl Session {
     async fn view(&mut self, name: &str) -> Result<DataFrame, PlanError> {
         let catalog = self.catalog.clone();
         let Some(view) = catalog.views.get(name) else {
-            return Err(PlanError::Definition(format!("there is no feature view `{name}`")));
+            return Err(PlanError::Definition(format!(
+                "there is no feature view `{name}`"
+            )));
         };
         let view = &view.definition;
         let table = self.source(&view.source).await?;
@@ -142,11 +149,20 @@ impl Session {
         let source = catalog.sources.get(&view.source);
         let times = source
             .into_iter()
-            .flat_map(|source| [source.timestamp_column.clone(), source.created_column.clone()])
+            .flat_map(|source| {
+                [
+                    source.timestamp_column.clone(),
+                    source.created_column.clone(),
+                ]
+            })
             .filter(|column| !column.is_empty());
         let features = view.features.iter().map(|feature| feature.name.clone());
         let mut columns: Vec<String> = Vec::new();
-        for column in join_keys(&catalog, view).into_iter().chain(times).chain(features) {
+        for column in join_keys(&catalog, view)
+            .into_iter()
+            .chain(times)
+            .chain(features)
+        {
             if !columns.contains(&column) {
                 columns.push(column);
             }
@@ -169,7 +185,10 @@ impl Session {
             let dialect = state.config_options().sql_parser.dialect;
             let statement = state.sql_to_statement(sql, &dialect).map_err(planning)?;
             require_select(what, &statement)?;
-            for reference in state.resolve_table_references(&statement).map_err(planning)? {
+            for reference in state
+                .resolve_table_references(&statement)
+                .map_err(planning)?
+            {
                 self.register(what, &reference).await?;
             }
             let state = self.context.state();
@@ -198,7 +217,9 @@ impl Session {
         let dialect = state.config_options().sql_parser.dialect;
         let statement = state.sql_to_statement(sql, &dialect).map_err(planning)?;
         require_select(what, &statement)?;
-        let references = state.resolve_table_references(&statement).map_err(planning)?;
+        let references = state
+            .resolve_table_references(&statement)
+            .map_err(planning)?;
         let name = |reference: TableReference| {
             let schema = reference.schema().map(str::to_owned);
             (schema, reference.table().to_owned())
@@ -292,7 +313,8 @@ fn require_select(what: &str, statement: &Statement) -> Result<(), PlanError> {
     {
         return Ok(());
     }
-    let text = format!("{what}: only one SELECT statement is allowed, which reads and changes nothing");
+    let text =
+        format!("{what}: only one SELECT statement is allowed, which reads and changes nothing");
     Err(PlanError::Definition(text))
 }
 
@@ -301,7 +323,8 @@ fn distinct_columns(what: &str, table: &DataFrame) -> Result<(), PlanError> {
     for field in table.schema().fields() {
         if !seen.insert(field.name()) {
             let name = field.name();
-            let text = format!("{what} has more than one column `{name}`; rename all but one with AS");
+            let text =
+                format!("{what} has more than one column `{name}`; rename all but one with AS");
             return Err(PlanError::Definition(text));
         }
     }
@@ -322,7 +345,8 @@ fn rename(what: &str, source: &pb::Source, table: DataFrame) -> Result<DataFrame
     for from in source.field_mapping.keys() {
         if !names.contains(from) {
             let columns = listed(names.iter().map(String::as_str));
-            let text = format!("{what} has no column `{from}` to rename; its columns are {columns}");
+            let text =
+                format!("{what} has no column `{from}` to rename; its columns are {columns}");
             return Err(PlanError::Definition(text));
         }
     }
