@@ -2,11 +2,7 @@
 //!
 //! Names compare byte by byte on PostgreSQL as they do on SQLite, so that both page through them in one order.
 
-use sea_orm_migration::{
-    prelude::*,
-    schema::*,
-    sea_orm::DbBackend,
-};
+use sea_orm_migration::{prelude::*, schema::*, sea_orm::DbBackend};
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;

@@ -34,9 +34,9 @@ use crate::{
     app::App,
     auth::Authenticator,
     error::Error,
+    features::{FeatureFlight, FeatureStore, Features},
     http::{self as plain_http, HttpState, error::HttpError},
     layers::{authenticate, status, trace},
-    features::{FeatureFlight, FeatureStore, Features},
     lineage::Lineage,
     telemetry,
 };

@@ -26,7 +26,9 @@ pub(super) fn lossless(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, Stri
     if back.to_data() == array.to_data() || *from == DataType::Null {
         return Ok(there);
     }
-    Err(format!("is {from} and holds values that {to} cannot hold exactly"))
+    Err(format!(
+        "is {from} and holds values that {to} cannot hold exactly"
+    ))
 }
 
 /// Types whose values can be the same thing.

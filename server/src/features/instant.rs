@@ -38,7 +38,9 @@ pub(super) fn of_array(array: &ArrayRef) -> Vec<Option<i128>> {
         T::Native: Into<i128>,
     {
         let values = array.as_primitive::<T>().iter();
-        values.map(|value| value.map(|value| value.into() * factor)).collect()
+        values
+            .map(|value| value.map(|value| value.into() * factor))
+            .collect()
     }
     match array.data_type() {
         DataType::Timestamp(TimeUnit::Second, _) => scaled::<TimestampSecondType>(array, SECOND),

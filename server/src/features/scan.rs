@@ -222,7 +222,10 @@ mod tests {
         assert_eq!(at_most(&seconds, 1_999_999_999), second(1));
         assert_eq!(at_most(&seconds, -1), second(-1));
         assert_eq!(at_least(&seconds, -1), second(0));
-        assert_eq!(at_most(&DataType::Date32, DAY - 1), Some(ScalarValue::Date32(Some(0))));
+        assert_eq!(
+            at_most(&DataType::Date32, DAY - 1),
+            Some(ScalarValue::Date32(Some(0)))
+        );
         let nanos = DataType::Timestamp(TimeUnit::Nanosecond, None);
         assert_eq!(at_most(&nanos, i128::MAX), None);
     }

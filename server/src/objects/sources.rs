@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use object_store::{
     ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, RetryConfig, aws::AmazonS3Builder,
     local::LocalFileSystem, path::Path as ObjectPath,
@@ -201,7 +201,11 @@ impl Sources {
         })
         .await
         .map_err(Error::internal)??;
-        let looks = paths.into_iter().map(|path| self.look(path));
+        // Boxed, for the compiler does not see through borrowed futures in a stream.
+        let looks: Vec<_> = paths
+            .into_iter()
+            .map(|path| self.look(path).boxed())
+            .collect();
         let mut files: Vec<SourceFile> = stream::iter(looks).buffered(LOOKS).try_collect().await?;
         files.sort_by(|a, b| a.uri.cmp(&b.uri));
         Ok(Listing {

@@ -59,8 +59,6 @@ pub(in crate::features) trait Definition:
     /// Its name.
     fn name(&self) -> &str;
     /// Description, tags, owner, version.
-    fn info(&self) -> &Option<pb::DefinitionInfo>;
-    /// The same, to be filled.
     fn info_mut(&mut self) -> &mut Option<pb::DefinitionInfo>;
     /// All of its kind.
     fn of(catalog: &Catalog) -> &BTreeMap<String, Self>;
@@ -89,10 +87,6 @@ macro_rules! definition {
 
             fn name(&self) -> &str {
                 &self$(.$inner)?.name
-            }
-
-            fn info(&self) -> &Option<pb::DefinitionInfo> {
-                &self$(.$inner)?.info
             }
 
             fn info_mut(&mut self) -> &mut Option<pb::DefinitionInfo> {

@@ -91,7 +91,8 @@ fn views(catalog: &Catalog, names: &[String]) -> Result<Vec<View>> {
     for (at, name) in names.iter().enumerate() {
         let Some(view) = catalog.views.get(name) else {
             if catalog.on_demand_views.contains_key(name) {
-                let text = format!("`{name}` is computed on demand; materialize the views that it reads");
+                let text =
+                    format!("`{name}` is computed on demand; materialize the views that it reads");
                 return Err(Error::invalid(format!("feature_views[{at}]"), text));
             }
             return Err(Error::not_found("feature view", name));

@@ -46,7 +46,12 @@ pub(super) async fn materialize(
     let covered = store::covered_until(app.db.read(), &work.scope, name, &shape).await?;
     let plan = Plan::of(work.window, covered, started_at);
     let mut session = work.features.session(work.catalog.clone())?;
-    let features: Vec<String> = view.definition.features.iter().map(|f| f.name.clone()).collect();
+    let features: Vec<String> = view
+        .definition
+        .features
+        .iter()
+        .map(|f| f.name.clone())
+        .collect();
     let scan = scan::open(&mut session, view, &features).await?;
     let scan = scan.within(plan.window)?;
     let mut copy = Copy::begin(work, view, scan.side.clone(), &plan, sender).await?;
@@ -241,14 +246,20 @@ mod tests {
         assert_eq!(first.window, (Bound::Unbounded, Bound::Included(10_000)));
         assert_eq!(first.covers_until, Some(Timestamp(10)));
         let next = Plan::of(UNBOUNDED, Some(Timestamp(10)), Timestamp(20));
-        assert_eq!(next.window, (Bound::Included(10_000), Bound::Included(20_000)));
+        assert_eq!(
+            next.window,
+            (Bound::Included(10_000), Bound::Included(20_000))
+        );
         assert_eq!(next.covers_until, Some(Timestamp(20)));
     }
 
     #[test]
     fn a_window_with_a_gap_before_it_does_not_move_the_watermark() {
         let asked = (Bound::Included(15_000), Bound::Included(30_000));
-        assert_eq!(Plan::of(asked, Some(Timestamp(10)), Timestamp(99)).covers_until, None);
+        assert_eq!(
+            Plan::of(asked, Some(Timestamp(10)), Timestamp(99)).covers_until,
+            None
+        );
         assert_eq!(Plan::of(asked, None, Timestamp(99)).covers_until, None);
         let touching = Plan::of(asked, Some(Timestamp(15)), Timestamp(99));
         assert_eq!(touching.covers_until, Some(Timestamp(30)));

@@ -56,7 +56,9 @@ impl OnlineStore for EmbeddedStore {
             let rows = transaction.open_table(ROWS).map_err(failure)?;
             let mut found = Vec::with_capacity(keys.len());
             for key in keys {
-                let stored = rows.get(address(&prefix, &key).as_slice()).map_err(failure)?;
+                let stored = rows
+                    .get(address(&prefix, &key).as_slice())
+                    .map_err(failure)?;
                 let row = stored.map(|bytes| Row::decode(bytes.value())).transpose()?;
                 found.push(row.filter(|row| row.origin == origin));
             }
@@ -179,19 +181,32 @@ mod tests {
             let store = EmbeddedStore::open(&path).unwrap();
             let weather = table("weather", 1);
             for (event, value) in [(5, 1), (9, 2), (7, 3), (9, 4)] {
-                store.write(&weather, vec![(key(), row(event, 1, value))]).await.unwrap();
+                store
+                    .write(&weather, vec![(key(), row(event, 1, value))])
+                    .await
+                    .unwrap();
             }
             let other = vec![(key(), row(1, 1, 9))];
             store.write(&table("weather2", 1), other).await.unwrap();
-            store.put_layout(&weather, Layout(vec![("f".into(), "Int64".into())])).await.unwrap();
+            store
+                .put_layout(&weather, Layout(vec![("f".into(), "Int64".into())]))
+                .await
+                .unwrap();
         }
         let store = EmbeddedStore::open(&path).unwrap();
         let read = |table| store.read(&table, vec![key(), b"none".to_vec()]);
         let found = read(table("weather", 1)).await.unwrap();
         assert_eq!(found, [Some(row(9, 1, 4)), None]);
-        assert_eq!(read(table("weather", 2)).await.unwrap(), [None, None], "another origin");
+        assert_eq!(
+            read(table("weather", 2)).await.unwrap(),
+            [None, None],
+            "another origin"
+        );
         let layout = Layout(vec![("f".into(), "Int64".into())]);
-        let stored = store.layout(&table("weather", 1), layout.id()).await.unwrap();
+        let stored = store
+            .layout(&table("weather", 1), layout.id())
+            .await
+            .unwrap();
         assert_eq!(stored, Some(layout));
     }
 

@@ -96,17 +96,29 @@ fn append(
         Form::Boolean => {
             let values = cast(column, &DataType::Boolean)?;
             let values = values.as_boolean();
-            fill(keys, |row| values.is_valid(row).then(|| vec![u8::from(values.value(row))]));
+            fill(keys, |row| {
+                values
+                    .is_valid(row)
+                    .then(|| vec![u8::from(values.value(row))])
+            });
         }
         Form::Signed => {
             let values = cast(column, &DataType::Int64)?;
             let values = values.as_primitive::<Int64Type>();
-            fill(keys, |row| values.is_valid(row).then(|| integer(i128::from(values.value(row)))));
+            fill(keys, |row| {
+                values
+                    .is_valid(row)
+                    .then(|| integer(i128::from(values.value(row))))
+            });
         }
         Form::Unsigned => {
             let values = cast(column, &DataType::UInt64)?;
             let values = values.as_primitive::<UInt64Type>();
-            fill(keys, |row| values.is_valid(row).then(|| integer(i128::from(values.value(row)))));
+            fill(keys, |row| {
+                values
+                    .is_valid(row)
+                    .then(|| integer(i128::from(values.value(row))))
+            });
         }
         Form::Float => {
             let values = cast(column, &DataType::Float64)?;
@@ -120,12 +132,18 @@ fn append(
         Form::Text => {
             let values = cast(column, &DataType::LargeUtf8)?;
             let values = values.as_string::<i64>();
-            fill(keys, |row| values.is_valid(row).then(|| values.value(row).as_bytes().to_vec()));
+            fill(keys, |row| {
+                values
+                    .is_valid(row)
+                    .then(|| values.value(row).as_bytes().to_vec())
+            });
         }
         Form::Bytes => {
             let values = cast(column, &DataType::LargeBinary)?;
             let values = values.as_binary::<i64>();
-            fill(keys, |row| values.is_valid(row).then(|| values.value(row).to_vec()));
+            fill(keys, |row| {
+                values.is_valid(row).then(|| values.value(row).to_vec())
+            });
         }
         // In nanoseconds, so that units do not matter.
         Form::Instant => {
@@ -141,7 +159,9 @@ fn append(
                 _ => column.clone(),
             };
             let values = values.as_primitive::<Decimal128Type>();
-            fill(keys, |row| values.is_valid(row).then(|| integer(values.value(row))));
+            fill(keys, |row| {
+                values.is_valid(row).then(|| integer(values.value(row)))
+            });
         }
     }
     Ok(())
@@ -200,7 +220,8 @@ mod tests {
         assert_eq!(narrow, wide);
         assert_eq!(narrow[1], None);
         let seconds = encode(vec![Arc::new(TimestampSecondArray::from(vec![5]))]);
-        let micros: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![5_000_000]).with_timezone("UTC"));
+        let micros: ArrayRef =
+            Arc::new(TimestampMicrosecondArray::from(vec![5_000_000]).with_timezone("UTC"));
         assert_eq!(seconds, encode(vec![micros]));
         let unsupported = DataType::Time64(TimeUnit::Nanosecond);
         assert!(KeyEncoder::new("v", vec![unsupported]).is_err());

@@ -26,7 +26,11 @@ pub(super) use row::{Row, encode_rows};
 /// A place for online rows. Calls may come from any number of tasks at once.
 pub(super) trait OnlineStore: Send + Sync + fmt::Debug {
     /// The rows of these keys, in their order.
-    fn read(&self, table: &TableId, keys: Vec<Vec<u8>>) -> BoxFuture<'static, Result<Vec<Option<Row>>>>;
+    fn read(
+        &self,
+        table: &TableId,
+        keys: Vec<Vec<u8>>,
+    ) -> BoxFuture<'static, Result<Vec<Option<Row>>>>;
 
     /// Stores each row that is not older than what is there for its key. All or nothing.
     fn write(&self, table: &TableId, rows: Vec<(Vec<u8>, Row)>) -> BoxFuture<'static, Result<()>>;
@@ -68,7 +72,11 @@ impl Layout {
     /// All features of a view.
     pub(super) fn of(view: &View) -> Self {
         let features = view.definition.features.iter();
-        Self(features.map(|f| (f.name.clone(), f.data_type.clone())).collect())
+        Self(
+            features
+                .map(|f| (f.name.clone(), f.data_type.clone()))
+                .collect(),
+        )
     }
 
     /// Identifies the layout.
@@ -95,5 +103,7 @@ fn digest(parts: &[&str]) -> u64 {
         hash.update(part);
     }
     let bytes = hash.finalize();
-    bytes[..8].iter().fold(0, |number, byte| (number << 8) | u64::from(*byte))
+    bytes[..8]
+        .iter()
+        .fold(0, |number, byte| (number << 8) | u64::from(*byte))
 }

@@ -61,7 +61,9 @@ pub(in crate::features) async fn read(
     check(&request)?;
     let app = &features.app;
     let project = project_name(&request.project);
-    let scope = caller.authorize(app, Action::ReadFeatures, &project).await?;
+    let scope = caller
+        .authorize(app, Action::ReadFeatures, &project)
+        .await?;
     let catalog = store::load(app.db.read(), &scope).await?;
     let selection = Selection::of(
         &catalog,
@@ -106,12 +108,18 @@ pub(in crate::features) async fn read(
 fn check(request: &pb::GetOnlineFeaturesRequest) -> Result<()> {
     let mut violations = Violations::new();
     if request.rows.len() > MAX_ROWS {
-        let text = format!("must be at most {MAX_ROWS}, are {}; ask in parts", request.rows.len());
+        let text = format!(
+            "must be at most {MAX_ROWS}, are {}; ask in parts",
+            request.rows.len()
+        );
         violations.add("rows", text);
     }
     for (at, column) in request.columns.iter().enumerate() {
         if request.columns[..at].contains(column) {
-            violations.add(format!("columns[{at}]"), format!("`{column}` is there twice"));
+            violations.add(
+                format!("columns[{at}]"),
+                format!("`{column}` is there twice"),
+            );
         }
     }
     let wanted = request.columns.len();
@@ -138,7 +146,10 @@ struct RequestRows<'a> {
 impl<'a> RequestRows<'a> {
     fn of(request: &'a pb::GetOnlineFeaturesRequest) -> Self {
         let columns = request.columns.iter().enumerate().map(|(at, name)| {
-            let values = request.rows.iter().filter_map(move |row| row.values.get(at));
+            let values = request
+                .rows
+                .iter()
+                .filter_map(move |row| row.values.get(at));
             (name.as_str(), values.collect())
         });
         Self {
@@ -160,13 +171,19 @@ impl<'a> RequestRows<'a> {
         };
         for join in &selection.joins {
             for key in &join.keys {
-                need(key, format!("feature view `{}` needs the key column", join.name));
+                need(
+                    key,
+                    format!("feature view `{}` needs the key column", join.name),
+                );
             }
         }
         for computation in &selection.computed {
             for (column, _) in computation.on_demand.request_columns() {
                 let who = &computation.name;
-                need(column, format!("on-demand feature view `{who}` needs the request column"));
+                need(
+                    column,
+                    format!("on-demand feature view `{who}` needs the request column"),
+                );
             }
         }
         violations.finish()
@@ -174,7 +191,11 @@ impl<'a> RequestRows<'a> {
 
     /// A column in the type that is wanted.
     fn column(&self, name: &str, data_type: &DataType) -> Result<ArrayRef> {
-        let values = self.columns.get(name).map(Vec::as_slice).unwrap_or_default();
+        let values = self
+            .columns
+            .get(name)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let array = value::to_natural_array(values)
             .and_then(|array| lossless(&array, data_type))
             .map_err(|text| Error::invalid("rows", format!("column `{name}` {text}")))?;
@@ -205,7 +226,9 @@ async fn look_up(
     let asked: Vec<Vec<u8>> = keys.iter().flatten().cloned().collect();
     let mut found = features.online.read(&table, asked).await?.into_iter();
     let ttl = view.definition.ttl.map(Duration::try_from).transpose();
-    let ttl = ttl.map_err(Error::internal)?.map(|ttl| ttl.as_nanos() as i128);
+    let ttl = ttl
+        .map_err(Error::internal)?
+        .map(|ttl| ttl.as_nanos() as i128);
     let mut answers = vec![Answers::default(); join.features.len()];
     let mut layouts: HashMap<u64, Vec<Option<usize>>> = HashMap::new();
     for key in &keys {
@@ -218,7 +241,9 @@ async fn look_up(
         let row = match row {
             Ok(row) => row,
             Err(status) => {
-                answers.iter_mut().for_each(|answer| answer.push_nothing(status));
+                answers
+                    .iter_mut()
+                    .for_each(|answer| answer.push_nothing(status));
                 continue;
             }
         };
@@ -247,7 +272,9 @@ async fn look_up(
 /// The encoder for the keys of a view.
 pub(in crate::features) fn key_encoder(view: &str, types: &[String]) -> Result<KeyEncoder> {
     let types = types.iter().map(|text| text.parse::<DataType>());
-    let types = types.collect::<Result<Vec<_>, _>>().map_err(Error::internal)?;
+    let types = types
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(Error::internal)?;
     KeyEncoder::new(view, types)
 }
 
@@ -296,7 +323,8 @@ fn compute(
             .unwrap_or(DataType::Null);
         let values: Vec<&Value> = joined[join][feature].values.iter().collect();
         let array = value::to_array(&values, &data_type);
-        inputs.push(array.map_err(|text| Error::internal(anyhow::anyhow!("stored values: {text}")))?);
+        inputs
+            .push(array.map_err(|text| Error::internal(anyhow::anyhow!("stored values: {text}")))?);
     }
     let mut request = Vec::new();
     for (name, data_type) in computation.on_demand.request_columns() {
@@ -336,7 +364,13 @@ mod tests {
         let late = valid_at(row(Some(5)), 9, Some(3));
         assert_eq!(late.unwrap_err(), FeatureStatus::OutsideMaxAge);
         assert!(valid_at(row(Some(5)), 9, None).is_ok());
-        assert_eq!(valid_at(row(Some(5)), 4, None).unwrap_err(), FeatureStatus::NotFound);
-        assert!(valid_at(row(None), 4, Some(1)).is_ok(), "static rows are valid always");
+        assert_eq!(
+            valid_at(row(Some(5)), 4, None).unwrap_err(),
+            FeatureStatus::NotFound
+        );
+        assert!(
+            valid_at(row(None), 4, Some(1)).is_ok(),
+            "static rows are valid always"
+        );
     }
 }

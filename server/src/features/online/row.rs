@@ -109,7 +109,10 @@ pub(in crate::features) fn encode_rows(
     };
     let keys: Vec<ArrayRef> = side.keys.iter().map(column).collect::<Result<_>>()?;
     let keys = encoder.encode(&keys, batch.num_rows())?;
-    let (events, created) = (times(&side.event_timestamp)?, times(&side.created_timestamp)?);
+    let (events, created) = (
+        times(&side.event_timestamp)?,
+        times(&side.created_timestamp)?,
+    );
     let mut features = Vec::with_capacity(side.features.len());
     for name in &side.features {
         let values = value::of_array(&column(name)?).map_err(Error::internal)?;
@@ -147,7 +150,11 @@ mod tests {
 
     #[test]
     fn rows_survive_and_broken_ones_are_noticed() {
-        for row in [row(Some(-5), Some(i128::MAX)), row(Some(1), None), row(None, None)] {
+        for row in [
+            row(Some(-5), Some(i128::MAX)),
+            row(Some(1), None),
+            row(None, None),
+        ] {
             assert_eq!(Row::decode(&row.encode()).unwrap(), row);
         }
         for broken in [&[][..], &[1; 5], &[9; 40], &[1, 3, 0, 0]] {
@@ -166,6 +173,9 @@ mod tests {
             origin: 8,
             ..row(Some(1), None)
         };
-        assert!(elsewhere.replaces(&stored), "rows of an old origin do not count");
+        assert!(
+            elsewhere.replaces(&stored),
+            "rows of an old origin do not count"
+        );
     }
 }

@@ -11,9 +11,7 @@ use arrow::{
         new_null_array,
     },
     compute::{cast, concat},
-    datatypes::{
-        DataType, Field, Float32Type, Float64Type, Int64Type, Schema, UInt64Type,
-    },
+    datatypes::{DataType, Field, Float32Type, Float64Type, Int64Type, Schema, UInt64Type},
     error::ArrowError,
     ipc::{reader::StreamReader, writer::StreamWriter},
 };
@@ -25,7 +23,9 @@ use crate::features::{coerce::lossless, instant};
 pub(super) fn of_array(array: &ArrayRef) -> Result<Vec<Value>, ArrowError> {
     let rows = 0..array.len();
     let each = |kind: &dyn Fn(usize) -> Kind, array: &ArrayRef| -> Vec<Value> {
-        let kinds = rows.clone().map(|row| array.is_valid(row).then(|| kind(row)));
+        let kinds = rows
+            .clone()
+            .map(|row| array.is_valid(row).then(|| kind(row)));
         kinds.map(|kind| Value { kind }).collect()
     };
     Ok(match array.data_type() {
@@ -57,9 +57,15 @@ pub(super) fn of_array(array: &ArrayRef) -> Result<Vec<Value>, ArrowError> {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
             let plain = cast(array, &DataType::LargeUtf8)?;
             let values = plain.as_string::<i64>();
-            each(&|row| Kind::StringValue(values.value(row).to_owned()), &plain)
+            each(
+                &|row| Kind::StringValue(values.value(row).to_owned()),
+                &plain,
+            )
         }
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+        DataType::Binary
+        | DataType::LargeBinary
+        | DataType::BinaryView
+        | DataType::FixedSizeBinary(_) => {
             let plain = cast(array, &DataType::LargeBinary)?;
             let values = plain.as_binary::<i64>();
             each(&|row| Kind::BytesValue(values.value(row).to_vec()), &plain)
@@ -145,7 +151,9 @@ fn natural(kind: &Kind) -> Result<ArrayRef, String> {
         Kind::TimestampValue(at) => {
             let total = i64::try_from(instant::nanos(at));
             match total {
-                Ok(total) => Arc::new(TimestampNanosecondArray::from(vec![total]).with_timezone("UTC")),
+                Ok(total) => {
+                    Arc::new(TimestampNanosecondArray::from(vec![total]).with_timezone("UTC"))
+                }
                 // Beyond 2262, where nanoseconds do not reach.
                 Err(_) => {
                     let micros = at.seconds * 1_000_000 + i64::from(at.nanos / 1_000);
@@ -215,7 +223,10 @@ mod tests {
         let mixed = [value(Kind::Int64Value(1)), value(Kind::DoubleValue(2.5))];
         let array = to_natural_array(&mixed.iter().collect::<Vec<_>>()).unwrap();
         assert_eq!(array.data_type(), &DataType::Float64);
-        let bad = [value(Kind::Int64Value(1)), value(Kind::StringValue("x".into()))];
+        let bad = [
+            value(Kind::Int64Value(1)),
+            value(Kind::StringValue("x".into())),
+        ];
         assert!(to_natural_array(&bad.iter().collect::<Vec<_>>()).is_err());
         let broken = [value(Kind::ArrowValue(vec![1, 2, 3]))];
         assert!(to_natural_array(&broken.iter().collect::<Vec<_>>()).is_err());

@@ -107,9 +107,8 @@ fn size_of(array: &ArrayRef) -> usize {
 
 /// Copies what views point at, for a slice of views would otherwise carry the text of the whole table.
 fn compact(batch: &RecordBatch) -> Result<RecordBatch> {
-    let has_views = |array: &ArrayRef| {
-        matches!(array.data_type(), DataType::Utf8View | DataType::BinaryView)
-    };
+    let has_views =
+        |array: &ArrayRef| matches!(array.data_type(), DataType::Utf8View | DataType::BinaryView);
     if !batch.columns().iter().any(has_views) {
         return Ok(batch.clone());
     }
@@ -146,7 +145,8 @@ mod tests {
         let (sender, mut receiver) = mpsc::channel(1);
         let sent = batch.clone();
         let sending = tokio::spawn(async move {
-            let batches = stream::iter([Ok(sent.slice(0, 150_000)), Ok(sent.slice(150_000, 50_000))]);
+            let batches =
+                stream::iter([Ok(sent.slice(0, 150_000)), Ok(sent.slice(150_000, 50_000))]);
             send(sent.schema(), batches, &sender).await.unwrap()
         });
         let mut messages = Vec::new();

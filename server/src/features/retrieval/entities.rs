@@ -54,7 +54,10 @@ impl Entities {
             match message.payload {
                 DecodedPayload::Schema(schema) => {
                     if has_schema {
-                        return Err(Error::invalid("entities", "there is a second table in the stream"));
+                        return Err(Error::invalid(
+                            "entities",
+                            "there is a second table in the stream",
+                        ));
                     }
                     has_schema = true;
                     table.schema = schema;
@@ -101,7 +104,11 @@ impl Entities {
     pub(super) fn check_timestamp(&self, column: &str) -> Result<()> {
         match self.schema.field_with_name(column) {
             Err(_) => {
-                let columns = self.schema.fields().iter().map(|field| field.name().as_str());
+                let columns = self
+                    .schema
+                    .fields()
+                    .iter()
+                    .map(|field| field.name().as_str());
                 let text = format!(
                     "the entity table has no column `{column}`; its columns are {}",
                     listed(columns)
@@ -132,7 +139,9 @@ fn check_size(bytes: usize, limit: usize) -> Result<()> {
     if bytes <= limit {
         return Ok(());
     }
-    let text = format!("the entity table has more than {limit} bytes; ask for fewer rows or columns at a time");
+    let text = format!(
+        "the entity table has more than {limit} bytes; ask for fewer rows or columns at a time"
+    );
     Err(Error::exhausted("QUERY_MEMORY", text))
 }
 
@@ -148,6 +157,9 @@ fn receive_error(error: FlightError) -> Error {
         }
         // The client broke off; nobody reads this.
         FlightError::Tonic(status) => Error::invalid("entities", status.message()),
-        other => Error::invalid("entities", format!("the entity table cannot be read: {other}")),
+        other => Error::invalid(
+            "entities",
+            format!("the entity table cannot be read: {other}"),
+        ),
     }
 }

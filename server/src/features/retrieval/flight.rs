@@ -113,10 +113,7 @@ struct Work {
 }
 
 impl Work {
-    async fn run(
-        self,
-        messages: BoxStream<'static, Result<FlightData, Status>>,
-    ) -> Result<()> {
+    async fn run(self, messages: BoxStream<'static, Result<FlightData, Status>>) -> Result<()> {
         let limit = self.features.app.config.limits.query_memory_bytes;
         let entities = match self.query.rows {
             // Received before it is our turn: a slow client must not keep others waiting.
@@ -137,7 +134,11 @@ impl Work {
         let id = Uuid::now_v7();
         let retrieval = Retrieval {
             id,
-            training_set: self.query.name.clone().unwrap_or_else(|| format!("retrieval-{id}")),
+            training_set: self
+                .query
+                .name
+                .clone()
+                .unwrap_or_else(|| format!("retrieval-{id}")),
             run_id: self.query.run_id,
             started_at,
         };
@@ -208,7 +209,9 @@ impl Work {
 type Answers<T> = BoxStream<'static, Result<T, Status>>;
 
 fn not_offered<T>() -> Result<T, Status> {
-    Err(Status::unimplemented("of Arrow Flight, this server offers DoExchange only"))
+    Err(Status::unimplemented(
+        "of Arrow Flight, this server offers DoExchange only",
+    ))
 }
 
 #[tonic::async_trait]

@@ -63,7 +63,10 @@ impl Record {
             ((name, join.view.version()), &join.features)
         });
         let computed = selection.computed.iter().map(|computed| {
-            ((computed.name.clone(), computed.version), &computed.features)
+            (
+                (computed.name.clone(), computed.version),
+                &computed.features,
+            )
         });
         for (view, features) in joins.chain(computed) {
             let known = read.entry(view).or_default();
@@ -77,14 +80,16 @@ impl Record {
             .keys()
             .map(|(view, version)| names.feature_view(view, *version));
         let inputs = views.chain(source_datasets(names, session)).collect();
-        let uses = read.into_iter().map(|((view, version), features)| FeatureUse {
-            retrieval_id: retrieval.id,
-            feature_view: view,
-            view_version: version,
-            features,
-            training_set: retrieval.training_set.clone(),
-            read_at: retrieval.started_at,
-        });
+        let uses = read
+            .into_iter()
+            .map(|((view, version), features)| FeatureUse {
+                retrieval_id: retrieval.id,
+                feature_view: view,
+                view_version: version,
+                features,
+                training_set: retrieval.training_set.clone(),
+                read_at: retrieval.started_at,
+            });
         Self {
             uses: uses.collect(),
             inputs,
@@ -116,9 +121,10 @@ impl Record {
             (EventType::Start, retrieval.started_at),
             (EventType::Complete, now),
         ] {
-            let mut event = RunEvent::new(event_type, retrieval.id, names.historical_features(), at)
-                .inputs(self.inputs.clone())
-                .outputs(vec![training_set.clone()]);
+            let mut event =
+                RunEvent::new(event_type, retrieval.id, names.historical_features(), at)
+                    .inputs(self.inputs.clone())
+                    .outputs(vec![training_set.clone()]);
             if let Some((run_id, job)) = &parent {
                 event = event.parent(*run_id, job);
             }

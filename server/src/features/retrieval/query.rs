@@ -46,7 +46,10 @@ impl Query {
         let mut violations = Violations::new();
         let rows = entity_rows(&message, &mut violations);
         if message.features.len() > MAX_FEATURES {
-            violations.add("features", format!("must name at most {MAX_FEATURES} features"));
+            violations.add(
+                "features",
+                format!("must name at most {MAX_FEATURES} features"),
+            );
         }
         let is_window = matches!(rows, EntityRows::Window(_));
         if message.timestamp_column.is_empty() && !is_window {
@@ -64,7 +67,10 @@ impl Query {
             }
         };
         if known_at_entity && is_window {
-            violations.add("known_at", "has no meaning with a window, which has no entity rows");
+            violations.add(
+                "known_at",
+                "has no meaning with a window, which has no entity rows",
+            );
         }
         let run_id = (!message.run_id.is_empty())
             .then(|| violations.parse("run_id", request::uuid(&message.run_id)))
@@ -97,7 +103,10 @@ fn entity_rows(message: &pb::HistoricalFeaturesQuery, violations: &mut Violation
         }
         (Some(window), sql) => {
             if !sql.is_empty() {
-                violations.add("entity_sql", "is not possible together with a window; give one of them");
+                violations.add(
+                    "entity_sql",
+                    "is not possible together with a window; give one of them",
+                );
             }
             if window.start.is_none() && window.end.is_none() {
                 violations.add("window", "must have a start or an end");

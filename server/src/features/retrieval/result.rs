@@ -136,10 +136,17 @@ fn compute(
     let mut request = Vec::new();
     for (name, data_type) in computation.on_demand.request_columns() {
         let Some(column) = entities.column_by_name(name) else {
-            return Err(missing_request_column(computation, name, entities.schema_ref()));
+            return Err(missing_request_column(
+                computation,
+                name,
+                entities.schema_ref(),
+            ));
         };
         let column = lossless(column, data_type).map_err(|text| {
-            let text = format!("column `{name}` {text} by on-demand feature view `{}`", computation.name);
+            let text = format!(
+                "column `{name}` {text} by on-demand feature view `{}`",
+                computation.name
+            );
             Error::invalid("entities", text)
         })?;
         request.push(column);

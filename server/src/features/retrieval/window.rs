@@ -49,7 +49,10 @@ pub(super) async fn open(
             continue; // there are none
         };
         if columns.iter().any(|(_, name)| name == &column.name) {
-            let text = format!("`{}` is a key or the timestamp of `{view}` too; ask for full names", column.name);
+            let text = format!(
+                "`{}` is a key or the timestamp of `{view}` too; ask for full names",
+                column.name
+            );
             return Err(Error::invalid("features", text));
         }
         columns.push((join.features[feature].clone(), column.name.clone()));

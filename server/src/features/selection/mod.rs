@@ -194,7 +194,12 @@ impl Selection {
         };
         let found = &mut self.joins[join];
         if found.view.feature(feature).is_none() {
-            let known = found.view.definition.features.iter().map(|f| f.name.as_str());
+            let known = found
+                .view
+                .definition
+                .features
+                .iter()
+                .map(|f| f.name.as_str());
             return Err(no_feature(name, feature, &listed(known)));
         }
         let at = found.features.iter().position(|known| known == feature);
@@ -216,7 +221,9 @@ impl Selection {
             return Ok(at);
         }
         let on_demand = OnDemand::compile(view, catalog).map_err(|complaints| {
-            let text = complaints.iter().map(|(field, text)| format!("{field}: {text}"));
+            let text = complaints
+                .iter()
+                .map(|(field, text)| format!("{field}: {text}"));
             let text = text.collect::<Vec<_>>().join("; ");
             let name = &view.name;
             Error::precondition(
@@ -240,7 +247,10 @@ impl Selection {
 }
 
 fn no_feature(view: &str, feature: &str, known: &str) -> Error {
-    Error::not_found("feature", format!("{view}:{feature} (the view has {known})"))
+    Error::not_found(
+        "feature",
+        format!("{view}:{feature} (the view has {known})"),
+    )
 }
 
 fn new_join(
@@ -317,7 +327,10 @@ fn checked_aliases<'a>(
         for key in alias.join_keys.keys() {
             if !view.definition.join_keys.contains(key) {
                 let keys = listed(view.definition.join_keys.iter().map(String::as_str));
-                let text = format!("`{key}` is no key of `{}`; its keys are {keys}", alias.feature_view);
+                let text = format!(
+                    "`{key}` is no key of `{}`; its keys are {keys}",
+                    alias.feature_view
+                );
                 violations.add(format!("{path}.join_keys"), text);
             }
         }
@@ -360,7 +373,9 @@ mod tests {
             }],
             ..Default::default()
         };
-        catalog.on_demand_views.insert("derived".to_owned(), derived);
+        catalog
+            .on_demand_views
+            .insert("derived".to_owned(), derived);
         let service = pb::FeatureService {
             name: "model".to_owned(),
             features: vec!["weather:temp".to_owned(), "derived:double".to_owned()],
@@ -382,7 +397,11 @@ mod tests {
         assert_eq!(names, ["temp", "double"]);
         assert_eq!(selection.joins.len(), 1);
         let alone = select(&["derived:double"], &[], false).unwrap();
-        assert_eq!(alone.joins[0].features, ["temp"], "inputs are joined, though not asked for");
+        assert_eq!(
+            alone.joins[0].features,
+            ["temp"],
+            "inputs are joined, though not asked for"
+        );
         assert_eq!(alone.columns.len(), 1);
     }
 
@@ -390,7 +409,10 @@ mod tests {
     fn a_collision_names_both_views() {
         let error = select(&["weather:temp", "planes:temp"], &[], false).unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("`weather`") && text.contains("`planes`"), "{text}");
+        assert!(
+            text.contains("`weather`") && text.contains("`planes`"),
+            "{text}"
+        );
         let full = select(&["weather:temp", "planes:temp"], &[], true).unwrap();
         assert_eq!(full.columns[1].name, "planes__temp");
     }
@@ -417,7 +439,9 @@ mod tests {
             ("nothing", "feature service"),
         ] {
             match select(&[reference], &[], false) {
-                Err(Error::NotFound { resource: found, .. }) => assert_eq!(found, resource),
+                Err(Error::NotFound {
+                    resource: found, ..
+                }) => assert_eq!(found, resource),
                 other => panic!("{other:?}"),
             }
         }

@@ -20,7 +20,7 @@ use datafusion::{
     logical_expr::{Expr, TableProviderFilterPushDown},
     physical_plan::ExecutionPlan,
 };
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 
 use crate::{
     error::{Error, Result},
@@ -41,14 +41,16 @@ pub(super) struct ParquetTable {
 impl ParquetTable {
     /// Reads the footers and finds the columns that the files have together.
     pub(super) async fn open(state: &dyn Session, listing: &Listing) -> Result<Self> {
-        let footers = listing.files.iter().map(|file| async move {
-            let schema = footer(state, listing, file).await?;
-            Ok::<_, Error>((file, schema))
-        });
-        let schemas: Vec<(&SourceFile, SchemaRef)> = stream::iter(footers)
+        // Boxed, for the compiler does not see through borrowed futures in a stream.
+        let mut footers = Vec::with_capacity(listing.files.len());
+        for file in &listing.files {
+            footers.push(footer(state, listing, file).boxed());
+        }
+        let schemas: Vec<SchemaRef> = stream::iter(footers)
             .buffered(FOOTERS)
             .try_collect()
             .await?;
+        let schemas: Vec<(&SourceFile, SchemaRef)> = listing.files.iter().zip(schemas).collect();
         let store_url =
             ObjectStoreUrl::parse(listing.store_url.as_str()).map_err(Error::internal)?;
         let files = listing.files.iter();
