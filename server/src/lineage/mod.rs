@@ -12,6 +12,8 @@ mod naming;
 mod service;
 mod start;
 pub mod store;
+#[cfg(test)]
+mod tests;
 
 pub use event::{EventType, RunEvent};
 pub use naming::{Dataset, Job, Names};
