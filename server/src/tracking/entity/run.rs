@@ -1,0 +1,44 @@
+//! Table `runs`: executions that are tracked.
+#![allow(missing_docs, reason = "the columns are described in the contract and in the migration")]
+
+use sea_orm::entity::prelude::*;
+
+/// Where a run is in its life, under the names that filters use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "String(StringLen::N(16))")]
+pub enum Status {
+    #[sea_orm(string_value = "RUNNING")]
+    Running,
+    #[sea_orm(string_value = "FINISHED")]
+    Finished,
+    #[sea_orm(string_value = "FAILED")]
+    Failed,
+    #[sea_orm(string_value = "KILLED")]
+    Killed,
+}
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "runs")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub project_id: Uuid,
+    pub experiment_id: Uuid,
+    /// Name of the experiment when the run was created: part of the name of its lineage job.
+    pub experiment_at_creation: String,
+    pub name: String,
+    pub parent_run_id: Option<Uuid>,
+    pub status: Status,
+    pub status_message: String,
+    pub description: String,
+    pub started_at: i64,
+    pub ended_at: Option<i64>,
+    pub created_at: i64,
+    pub updated_at: i64,
+    pub created_by: String,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

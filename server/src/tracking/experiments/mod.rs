@@ -1,0 +1,8 @@
+//! Experiments: named groups of runs.
+
+mod convert;
+mod service;
+pub(super) mod store;
+
+pub(super) use convert::{DEFAULT_EXPERIMENT, MAX_NAME};
+pub(super) use service::{create_experiment, get_experiment, list_experiments, update_experiment};

@@ -1,0 +1,13 @@
+//! Runs: executions that are tracked, with their params and tags, and the search over them.
+//!
+//! Invariant: the start and the end of a run are in the lineage, written in the transaction of the change itself.
+
+mod assemble;
+mod convert;
+mod name;
+mod search;
+mod service;
+pub(super) mod store;
+
+pub(super) use search::search_runs;
+pub(super) use service::{create_run, end_run, get_run, update_run};

@@ -1,0 +1,272 @@
+//! The order of found runs, and where in it a page begins.
+//!
+//! Invariant: the order is total (the id of the run decides last) and what a run lacks comes last, so a page begins exactly
+//! behind the last run of the one before, whatever was inserted meanwhile.
+
+use sea_orm::{
+    Condition, QueryResult,
+    sea_query::{
+        Alias, Expr, ExprTrait as _, Func, JoinType, NullOrdering, Order, SelectStatement,
+    },
+};
+use uuid::Uuid;
+
+use super::{
+    ast::{Attribute, Field, OrderBy},
+    sql::attribute_column,
+};
+use crate::{
+    error::Result,
+    tracking::entity::{metric_series, run, run_param, run_tag},
+};
+
+/// Params and tags are ordered by so many of their characters; the rest would blow up page tokens.
+const SORTED_CHARACTERS: &str = "250";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Type {
+    Number,
+    Text,
+    Integer,
+    Id,
+}
+
+/// One value that runs are ordered by.
+#[derive(Debug)]
+pub(super) struct SortKey {
+    expr: Expr,
+    value_type: Type,
+    descending: bool,
+    nullable: bool,
+}
+
+/// The value of a run for a [`SortKey`].
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum SortValue {
+    Number(f64),
+    Text(String),
+    Integer(i64),
+    Id(Uuid),
+}
+
+/// What runs are ordered by: what was asked for, else newest first; then by id, newest first.
+pub(super) fn sort_keys(select: &mut SelectStatement, order: &[OrderBy]) -> Vec<SortKey> {
+    let mut keys = Vec::new();
+    for (index, order) in order.iter().enumerate() {
+        keys.extend(keys_of(select, index, order));
+    }
+    if order.is_empty() {
+        keys.push(attribute_key(Attribute::StartedAt, true));
+    }
+    keys.push(attribute_key(Attribute::RunId, true));
+    keys
+}
+
+fn keys_of(select: &mut SelectStatement, index: usize, order: &OrderBy) -> Vec<SortKey> {
+    let alias = Alias::new(format!("order_{index}"));
+    let descending = order.descending;
+    let number = |column: Expr| SortKey { expr: column, value_type: Type::Number, descending, nullable: true };
+    // Numbers among them come first and as numbers.
+    let texts = |number_column: Expr, value: Expr| {
+        let start = Func::cust("substr").args([value, Expr::cust("1"), Expr::cust(SORTED_CHARACTERS)]);
+        let text = SortKey { expr: start.into(), value_type: Type::Text, descending, nullable: true };
+        vec![number(number_column), text]
+    };
+    match &order.field {
+        Field::Attribute(attribute) => vec![attribute_key(*attribute, descending)],
+        Field::Metric(key) => {
+            use metric_series::{Column, Entity};
+            let of_run = Condition::all()
+                .add(Expr::col((alias.clone(), Column::RunId)).equals((run::Entity, run::Column::Id)))
+                .add(Expr::col((alias.clone(), Column::Key)).eq(key.as_str()));
+            select.join_as(JoinType::LeftJoin, Entity, alias.clone(), of_run);
+            vec![number(Expr::col((alias, Column::LastValue)))]
+        }
+        Field::Param(key) => {
+            use run_param::{Column, Entity};
+            let of_run = Condition::all()
+                .add(Expr::col((alias.clone(), Column::RunId)).equals((run::Entity, run::Column::Id)))
+                .add(Expr::col((alias.clone(), Column::Key)).eq(key.as_str()));
+            select.join_as(JoinType::LeftJoin, Entity, alias.clone(), of_run);
+            texts(Expr::col((alias.clone(), Column::Number)), Expr::col((alias, Column::Value)))
+        }
+        Field::Tag(key) => {
+            use run_tag::{Column, Entity};
+            let of_run = Condition::all()
+                .add(Expr::col((alias.clone(), Column::RunId)).equals((run::Entity, run::Column::Id)))
+                .add(Expr::col((alias.clone(), Column::Key)).eq(key.as_str()));
+            select.join_as(JoinType::LeftJoin, Entity, alias.clone(), of_run);
+            texts(Expr::col((alias.clone(), Column::Number)), Expr::col((alias, Column::Value)))
+        }
+    }
+}
+
+fn attribute_key(attribute: Attribute, descending: bool) -> SortKey {
+    use Attribute::{CreatedBy, EndedAt, Experiment, Name, ParentRunId, RunId, StartedAt, Status};
+    let value_type = match attribute {
+        RunId | ParentRunId => Type::Id,
+        StartedAt | EndedAt => Type::Integer,
+        Name | Status | Experiment | CreatedBy => Type::Text,
+    };
+    let nullable = matches!(attribute, ParentRunId | EndedAt);
+    SortKey { expr: attribute_column(attribute), value_type, descending, nullable }
+}
+
+/// Orders the query, lets it give the sort values, and begins behind `after`.
+pub(super) fn apply(select: &mut SelectStatement, keys: &[SortKey], after: Option<&[Option<SortValue>]>) {
+    for (index, key) in keys.iter().enumerate() {
+        let order = if key.descending { Order::Desc } else { Order::Asc };
+        select.expr_as(key.expr.clone(), Alias::new(sort_column(index)));
+        // Where there are no nulls nothing is said of them: PostgreSQL would not use an index otherwise.
+        if key.nullable {
+            select.order_by_expr_with_nulls(key.expr.clone(), order, NullOrdering::Last);
+        } else {
+            select.order_by_expr(key.expr.clone(), order);
+        }
+    }
+    if let Some(after) = after {
+        select.cond_where(behind(keys, after));
+    }
+}
+
+/// Greater in the first key, or equal there and greater in the second, and so on.
+fn behind(keys: &[SortKey], after: &[Option<SortValue>]) -> Condition {
+    let mut behind = Condition::any();
+    let mut equal_before = Condition::all();
+    for (key, value) in keys.iter().zip(after) {
+        let Some(value) = value else {
+            // Nothing comes behind what is not there.
+            equal_before = equal_before.add(key.expr.clone().is_null());
+            continue;
+        };
+        let value: Expr = value.clone().into();
+        let mut greater = Condition::any().add(if key.descending {
+            key.expr.clone().lt(value.clone())
+        } else {
+            key.expr.clone().gt(value.clone())
+        });
+        if key.nullable {
+            greater = greater.add(key.expr.clone().is_null());
+        }
+        behind = behind.add(equal_before.clone().add(greater));
+        equal_before = equal_before.add(key.expr.clone().eq(value));
+    }
+    behind
+}
+
+fn sort_column(index: usize) -> String {
+    format!("sort_{index}")
+}
+
+/// The sort values of a found row.
+pub(super) fn read(row: &QueryResult, keys: &[SortKey]) -> Result<Vec<Option<SortValue>>> {
+    let mut values = Vec::with_capacity(keys.len());
+    for (index, key) in keys.iter().enumerate() {
+        let column = sort_column(index);
+        values.push(match key.value_type {
+            Type::Number => row.try_get::<Option<f64>>("", &column)?.map(SortValue::Number),
+            Type::Text => row.try_get::<Option<String>>("", &column)?.map(SortValue::Text),
+            Type::Integer => row.try_get::<Option<i64>>("", &column)?.map(SortValue::Integer),
+            Type::Id => row.try_get::<Option<Uuid>>("", &column)?.map(SortValue::Id),
+        });
+    }
+    Ok(values)
+}
+
+/// For a page token.
+pub(super) fn encode(value: &Option<SortValue>) -> String {
+    match value {
+        None => String::new(),
+        Some(SortValue::Number(number)) => format!("={:x}", number.to_bits()),
+        Some(SortValue::Text(text)) => format!("={text}"),
+        Some(SortValue::Integer(integer)) => format!("={integer}"),
+        Some(SortValue::Id(id)) => format!("={id}"),
+    }
+}
+
+/// From a page token; `None` when it does not fit the order.
+pub(super) fn decode(keys: &[SortKey], token: &[String]) -> Option<Vec<Option<SortValue>>> {
+    if token.len() != keys.len() {
+        return None;
+    }
+    keys.iter().zip(token).map(|(key, text)| decode_one(key.value_type, text)).collect()
+}
+
+#[expect(clippy::option_option, reason = "outside: does the token fit; inside: is there a value")]
+fn decode_one(value_type: Type, text: &str) -> Option<Option<SortValue>> {
+    let Some(text) = text.strip_prefix('=') else {
+        return text.is_empty().then_some(None);
+    };
+    let value = match value_type {
+        Type::Number => SortValue::Number(f64::from_bits(u64::from_str_radix(text, 16).ok()?)),
+        Type::Text => SortValue::Text(text.to_owned()),
+        Type::Integer => SortValue::Integer(text.parse().ok()?),
+        Type::Id => SortValue::Id(Uuid::try_parse(text).ok()?),
+    };
+    Some(Some(value))
+}
+
+impl From<SortValue> for Expr {
+    fn from(value: SortValue) -> Self {
+        match value {
+            SortValue::Number(number) => number.into(),
+            SortValue::Text(text) => text.into(),
+            SortValue::Integer(integer) => integer.into(),
+            SortValue::Id(id) => id.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::sea_query::{Query, SqliteQueryBuilder};
+
+    use super::*;
+
+    fn keys(order: &[OrderBy]) -> (SelectStatement, Vec<SortKey>) {
+        let mut select = Query::select();
+        select.from(run::Entity);
+        let keys = sort_keys(&mut select, order);
+        (select, keys)
+    }
+
+    #[test]
+    fn tokens_lead_back() {
+        let order = [
+            OrderBy { field: Field::Metric("m".to_owned()), descending: true },
+            OrderBy { field: Field::Param("p".to_owned()), descending: false },
+            OrderBy { field: Field::Attribute(Attribute::EndedAt), descending: false },
+        ];
+        let (_, keys) = keys(&order);
+        let values = vec![
+            Some(SortValue::Number(-0.1)),
+            None,
+            Some(SortValue::Text("=a".to_owned())),
+            Some(SortValue::Integer(-5)),
+            Some(SortValue::Id(Uuid::max())),
+        ];
+        let token: Vec<String> = values.iter().map(encode).collect();
+        assert_eq!(decode(&keys, &token), Some(values));
+        assert_eq!(decode(&keys, &token[1..]), None);
+        assert_eq!(decode(&keys, &["x", "", "", "", ""].map(str::to_owned)), None);
+    }
+
+    #[test]
+    fn a_page_begins_behind_the_last_run() {
+        let (mut select, keys) = keys(&[OrderBy { field: Field::Attribute(Attribute::EndedAt), descending: false }]);
+        let id = Uuid::nil();
+        apply(&mut select, &keys, Some(&[Some(SortValue::Integer(7)), Some(SortValue::Id(id))]));
+        let sql = select.to_string(SqliteQueryBuilder);
+        assert!(sql.contains(r#""runs"."ended_at" > 7 OR "runs"."ended_at" IS NULL"#), "{sql}");
+        assert!(sql.contains(r#""runs"."ended_at" = 7 AND "runs"."id" < "#), "{sql}");
+        assert!(sql.contains(r#"ORDER BY "runs"."ended_at" ASC NULLS LAST, "runs"."id" DESC"#), "{sql}");
+    }
+
+    #[test]
+    fn behind_a_missing_value_only_the_rest_decides() {
+        let (mut select, keys) = keys(&[OrderBy { field: Field::Attribute(Attribute::EndedAt), descending: true }]);
+        apply(&mut select, &keys, Some(&[None, Some(SortValue::Id(Uuid::nil()))]));
+        let sql = select.to_string(SqliteQueryBuilder);
+        assert!(sql.contains(r#""runs"."ended_at" IS NULL AND "runs"."id" < "#), "{sql}");
+    }
+}

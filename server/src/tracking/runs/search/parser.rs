@@ -1,0 +1,361 @@
+//! From the words of a filter to its meaning: a recursive descent, `OR` below `AND` below comparisons. Pure.
+//!
+//! Invariant: what it returns is bounded in depth and size, and every comparison fits the type of its field.
+
+use uuid::Uuid;
+
+use super::{
+    ast::{Attribute, Field, Filter, Op, OrderBy, Test, Values},
+    lexer::{self, FilterError, Kind, Token},
+    pattern::Pattern,
+};
+use crate::{clock::Timestamp, request::quoted};
+
+/// Longest filter, in bytes.
+const MAX_LENGTH: usize = 20_000;
+/// Most comparisons.
+const MAX_COMPARISONS: usize = 100;
+/// Most values in all lists.
+const MAX_VALUES: usize = 1000;
+/// Deepest nesting of parentheses.
+const MAX_DEPTH: usize = 30;
+
+const STATUSES: [&str; 4] = ["RUNNING", "FINISHED", "FAILED", "KILLED"];
+const KEYWORDS: [&str; 9] = ["AND", "OR", "NOT", "IN", "IS", "NULL", "LIKE", "ILIKE", "BETWEEN"];
+
+type Parsed<T> = Result<T, FilterError>;
+
+/// Reads a filter; an empty one fits every run.
+pub(super) fn parse(filter: &str) -> Parsed<Filter> {
+    let mut parser = Parser::new(filter)?;
+    if parser.peek().kind == Kind::End {
+        return Ok(Filter::All(Vec::new()));
+    }
+    let parsed = parser.any()?;
+    match &parser.peek().kind {
+        Kind::End => Ok(parsed),
+        Kind::Close => Err(parser.complain("this `)` closes nothing")),
+        other => Err(parser.complain(format!("{other} is unexpected; join comparisons with AND or OR"))),
+    }
+}
+
+/// Reads one order, such as `metrics.mae ASC`.
+pub(super) fn parse_order(order: &str) -> Parsed<OrderBy> {
+    let mut parser = Parser::new(order)?;
+    let field = parser.field()?;
+    let descending = match parser.next() {
+        Token { kind: Kind::End, .. } => return Ok(OrderBy { field, descending: false }),
+        Token { kind: Kind::Word(word), .. } if word.eq_ignore_ascii_case("asc") => false,
+        Token { kind: Kind::Word(word), .. } if word.eq_ignore_ascii_case("desc") => true,
+        token => return Err(at(&token, format!("{} is unexpected; an order ends in ASC or DESC", token.kind))),
+    };
+    match parser.next() {
+        Token { kind: Kind::End, .. } => Ok(OrderBy { field, descending }),
+        token => Err(at(&token, format!("{} is unexpected; give one field an entry", token.kind))),
+    }
+}
+
+fn at(token: &Token, message: impl Into<String>) -> FilterError {
+    FilterError { position: token.position, message: message.into() }
+}
+
+struct Parser {
+    tokens: Vec<Token>,
+    next: usize,
+    depth: usize,
+    comparisons: usize,
+    values: usize,
+}
+
+impl Parser {
+    fn new(text: &str) -> Parsed<Self> {
+        if text.len() > MAX_LENGTH {
+            let message = format!("longer than {MAX_LENGTH} bytes");
+            return Err(FilterError { position: MAX_LENGTH, message });
+        }
+        Ok(Self { tokens: lexer::tokens(text)?, next: 0, depth: 0, comparisons: 0, values: 0 })
+    }
+
+    /// The next word; the last one, which is the end, again and again.
+    fn peek(&self) -> &Token {
+        &self.tokens[self.next.min(self.tokens.len() - 1)]
+    }
+
+    fn next(&mut self) -> Token {
+        let token = self.peek().clone();
+        self.next += 1;
+        token
+    }
+
+    fn complain(&self, message: impl Into<String>) -> FilterError {
+        at(self.peek(), message)
+    }
+
+    fn take_keyword(&mut self, keyword: &str) -> bool {
+        let found = matches!(&self.peek().kind, Kind::Word(word) if word.eq_ignore_ascii_case(keyword));
+        self.next += usize::from(found);
+        found
+    }
+
+    fn any(&mut self) -> Parsed<Filter> {
+        let mut parts = vec![self.all()?];
+        while self.take_keyword("OR") {
+            parts.push(self.all()?);
+        }
+        Ok(if parts.len() == 1 { parts.swap_remove(0) } else { Filter::Any(parts) })
+    }
+
+    fn all(&mut self) -> Parsed<Filter> {
+        let mut parts = vec![self.one()?];
+        while self.take_keyword("AND") {
+            parts.push(self.one()?);
+        }
+        Ok(if parts.len() == 1 { parts.swap_remove(0) } else { Filter::All(parts) })
+    }
+
+    /// A comparison, or a filter in parentheses.
+    fn one(&mut self) -> Parsed<Filter> {
+        if self.peek().kind != Kind::Open {
+            return self.comparison();
+        }
+        if self.depth == MAX_DEPTH {
+            return Err(self.complain(format!("parentheses are nested deeper than {MAX_DEPTH}")));
+        }
+        let open = self.next();
+        self.depth += 1;
+        let inner = self.any()?;
+        self.depth -= 1;
+        match &self.peek().kind {
+            Kind::Close => {
+                self.next += 1;
+                Ok(inner)
+            }
+            Kind::End => Err(at(&open, "this `(` is not closed")),
+            other => Err(self.complain(format!("{other} is unexpected; join comparisons with AND or OR"))),
+        }
+    }
+
+    fn comparison(&mut self) -> Parsed<Filter> {
+        self.comparisons += 1;
+        if self.comparisons > MAX_COMPARISONS {
+            return Err(self.complain(format!("more than {MAX_COMPARISONS} comparisons")));
+        }
+        let field = self.field()?;
+        let token = self.next();
+        let test = match &token.kind {
+            Kind::Op(op) => self.compared(&field, *op, &token)?,
+            Kind::Word(word) => match word.to_ascii_uppercase().as_str() {
+                "LIKE" => self.like(&field, &token, false)?,
+                "ILIKE" => self.like(&field, &token, true)?,
+                "IN" => self.list(&field, false)?,
+                "IS" => self.null()?,
+                "NOT" if self.take_keyword("IN") => self.list(&field, true)?,
+                "BETWEEN" => return Err(at(&token, "BETWEEN has no meaning here; use `>=` and `<=` joined with AND")),
+                "NOT" => return Err(at(&token, "NOT stands before IN only")),
+                _ => return Err(at(&token, format!("{} is not a comparison; {COMPARISONS}", token.kind))),
+            },
+            other => return Err(at(&token, format!("{other} is not a comparison; {COMPARISONS}"))),
+        };
+        Ok(Filter::Compare(field, test))
+    }
+
+    fn field(&mut self) -> Parsed<Field> {
+        let token = self.next();
+        match &token.kind {
+            Kind::Dotted(group, key) => match group.to_ascii_lowercase().as_str() {
+                "metrics" | "metric" => Ok(Field::Metric(key.clone())),
+                "params" | "param" | "parameters" | "parameter" => Ok(Field::Param(key.clone())),
+                "tags" | "tag" => Ok(Field::Tag(key.clone())),
+                "attributes" | "attribute" | "attr" | "run" => attribute(key).ok_or_else(|| unknown(&token, key)),
+                _ => Err(at(&token, format!("`{group}` is unknown; fields begin with metrics, params, tags or attributes"))),
+            },
+            Kind::Word(word) if word.eq_ignore_ascii_case("NOT") => {
+                Err(at(&token, "NOT stands before IN only; turn the comparison round instead"))
+            }
+            Kind::Word(word) if KEYWORDS.iter().any(|keyword| word.eq_ignore_ascii_case(keyword)) => {
+                Err(at(&token, format!("a field is missing before {}", token.kind)))
+            }
+            Kind::Word(word) => attribute(word).map(Ok).unwrap_or_else(|| Err(unknown(&token, word))),
+            Kind::End => Err(at(&token, "a field is missing at the end")),
+            other => Err(at(&token, format!("{other} is not a field; write it as metrics.<key>, params.<key>, tags.<key> or attributes.<name>"))),
+        }
+    }
+
+    fn compared(&mut self, field: &Field, op: Op, token: &Token) -> Parsed<Test> {
+        let value = self.next();
+        let equality = matches!(op, Op::Eq | Op::Ne);
+        if let Field::Attribute(attribute @ (Attribute::RunId | Attribute::ParentRunId | Attribute::Status)) = field
+            && !equality
+        {
+            return Err(at(token, format!("`{}` compares with `=`, `!=` and IN only", attribute.name())));
+        }
+        Ok(match literal(field, &value)? {
+            Literal::Number(number) => Test::Number(op, number),
+            Literal::Text(text) => Test::Text(op, text),
+            Literal::Time(micros) => Test::Time(op, micros),
+            Literal::Id(id) => Test::Id(op, id),
+        })
+    }
+
+    fn like(&mut self, field: &Field, token: &Token, ignore_case: bool) -> Parsed<Test> {
+        use Attribute::{CreatedBy, Experiment, Name};
+        if !matches!(field, Field::Param(_) | Field::Tag(_) | Field::Attribute(Name | Experiment | CreatedBy)) {
+            return Err(at(token, "patterns are for params, tags, name, experiment and created_by only"));
+        }
+        let value = self.next();
+        match &value.kind {
+            Kind::Text(text) => {
+                let pattern = Pattern::parse(text).map_err(|message| at(&value, message))?;
+                Ok(Test::Like { pattern, ignore_case })
+            }
+            other => Err(at(&value, format!("{other} is not a pattern; write it in quotes, as in LIKE 'resnet%'"))),
+        }
+    }
+
+    fn list(&mut self, field: &Field, negated: bool) -> Parsed<Test> {
+        let open = self.next();
+        if open.kind != Kind::Open {
+            return Err(at(&open, "IN needs a list in parentheses, as in IN ('a', 'b')"));
+        }
+        let mut literals = Vec::new();
+        loop {
+            let value = self.next();
+            self.values += 1;
+            if self.values > MAX_VALUES {
+                return Err(at(&value, format!("more than {MAX_VALUES} values in lists")));
+            }
+            let found = literal(field, &value)?;
+            if literals.first().is_some_and(|first| std::mem::discriminant(first) != std::mem::discriminant(&found)) {
+                return Err(at(&value, "a list holds texts or numbers, not both"));
+            }
+            literals.push(found);
+            match self.next() {
+                Token { kind: Kind::Comma, .. } => {}
+                Token { kind: Kind::Close, .. } => break,
+                Token { kind: Kind::End, .. } => return Err(at(&open, "this `(` is not closed")),
+                token => return Err(at(&token, format!("{} is unexpected; values of a list are parted by commas", token.kind))),
+            }
+        }
+        Ok(Test::In { values: values(literals), negated })
+    }
+
+    fn null(&mut self) -> Parsed<Test> {
+        let negated = self.take_keyword("NOT");
+        if self.take_keyword("NULL") {
+            Ok(Test::Null { negated })
+        } else {
+            Err(self.complain("IS stands before NULL or NOT NULL only"))
+        }
+    }
+}
+
+const COMPARISONS: &str = "possible are = != < <= > >= LIKE ILIKE IN, NOT IN, IS NULL, IS NOT NULL";
+
+enum Literal {
+    Number(f64),
+    Text(String),
+    Time(i64),
+    Id(Uuid),
+}
+
+/// A value as the type of its field wants it.
+fn literal(field: &Field, token: &Token) -> Parsed<Literal> {
+    use Attribute::{CreatedBy, EndedAt, Experiment, Name, ParentRunId, RunId, StartedAt, Status};
+    match (field, &token.kind) {
+        (Field::Metric(_) | Field::Param(_) | Field::Tag(_), Kind::Number(number, _)) => Ok(Literal::Number(*number)),
+        (Field::Metric(key), Kind::Text(_)) => {
+            Err(at(token, format!("the metric {} compares with a number, without quotes", quoted(key))))
+        }
+        (Field::Attribute(Status), Kind::Text(text)) => status(text).map_err(|message| at(token, message)),
+        (Field::Attribute(RunId | ParentRunId), Kind::Text(text)) => {
+            Uuid::try_parse(text).map(Literal::Id).map_err(|_| at(token, format!("{} is not a UUID", quoted(text))))
+        }
+        (Field::Attribute(StartedAt | EndedAt), Kind::Text(text)) => Timestamp::parse(text)
+            .map(|time| Literal::Time(time.micros()))
+            .ok_or_else(|| at(token, format!("{} is not a time such as '2026-01-02T03:04:05Z'", quoted(text)))),
+        (Field::Attribute(StartedAt | EndedAt), Kind::Number(_, Some(millis))) => millis
+            .checked_mul(1000)
+            .map(Literal::Time)
+            .ok_or_else(|| at(token, "is beyond the times that there are; give milliseconds since 1970")),
+        (Field::Attribute(StartedAt | EndedAt), _) => {
+            Err(at(token, format!("{} is not a time; give milliseconds since 1970, or a text such as '2026-01-02T03:04:05Z'", token.kind)))
+        }
+        (Field::Param(_) | Field::Tag(_) | Field::Attribute(Name | Experiment | CreatedBy), Kind::Text(text)) => {
+            Ok(Literal::Text(text.clone()))
+        }
+        (_, Kind::End) => Err(at(token, "a value is missing at the end")),
+        (Field::Metric(_), other) => Err(at(token, format!("{other} is not a number"))),
+        (_, Kind::Word(word)) => Err(at(token, format!("`{word}` is not a value; texts stand in quotes: '{word}'"))),
+        (_, other) => Err(at(token, format!("{other} is not a text; texts stand in quotes"))),
+    }
+}
+
+fn status(text: &str) -> Result<Literal, String> {
+    let upper = text.to_ascii_uppercase();
+    if STATUSES.contains(&upper.as_str()) {
+        Ok(Literal::Text(upper))
+    } else {
+        Err(format!("{} is not a status; possible are {}", quoted(text), STATUSES.join(", ")))
+    }
+}
+
+/// A list whose literals are all of one type.
+fn values(literals: Vec<Literal>) -> Values {
+    let (mut numbers, mut texts, mut times, mut ids) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for literal in literals {
+        match literal {
+            Literal::Number(number) => numbers.push(number),
+            Literal::Text(text) => texts.push(text),
+            Literal::Time(micros) => times.push(micros),
+            Literal::Id(id) => ids.push(id),
+        }
+    }
+    if !numbers.is_empty() {
+        Values::Numbers(numbers)
+    } else if !times.is_empty() {
+        Values::Times(times)
+    } else if !ids.is_empty() {
+        Values::Ids(ids)
+    } else {
+        Values::Texts(texts)
+    }
+}
+
+impl Attribute {
+    const ALL: [(Self, &'static str); 8] = [
+        (Self::RunId, "run_id"),
+        (Self::Name, "name"),
+        (Self::Status, "status"),
+        (Self::Experiment, "experiment"),
+        (Self::ParentRunId, "parent_run_id"),
+        (Self::StartedAt, "started_at"),
+        (Self::EndedAt, "ended_at"),
+        (Self::CreatedBy, "created_by"),
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(attribute, _)| *attribute == self).map_or("", |(_, name)| name)
+    }
+}
+
+/// By our name, or by that of MLflow.
+fn attribute(name: &str) -> Option<Field> {
+    let name = match name {
+        "run_name" => "name",
+        "start_time" => "started_at",
+        "end_time" => "ended_at",
+        "user_id" => "created_by",
+        "experiment_name" => "experiment",
+        other => other,
+    };
+    Attribute::ALL.iter().find(|(_, known)| *known == name).map(|(attribute, _)| Field::Attribute(*attribute))
+}
+
+fn unknown(token: &Token, name: &str) -> FilterError {
+    let known: Vec<&str> = Attribute::ALL.iter().map(|(_, name)| *name).collect();
+    at(token, format!("{} is no attribute of runs ({}); others are written as params.<key>, metrics.<key> or tags.<key>", quoted(name), known.join(", ")))
+}
+
+#[cfg(test)]
+#[path = "parser_tests.rs"]
+mod tests;

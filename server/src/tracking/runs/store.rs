@@ -1,0 +1,240 @@
+//! SQL of runs, their params and tags.
+//!
+//! Invariant: everything below a run (params, tags, metrics, artifacts) is written only while its row is locked, so writers
+//! of one run queue and those of others do not meet.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sea_orm::{
+    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _,
+    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, sea_query::OnConflict,
+};
+use uuid::Uuid;
+
+use super::convert::{self, NewRun, RunChange, RunEnd};
+use crate::{
+    auth::Scope,
+    clock::Timestamp,
+    error::{Error, Result},
+    tracking::entity::{
+        experiment,
+        run::{self, Status},
+        run_param, run_tag,
+    },
+};
+
+/// Rows a statement, so that its parameters stay below what SQLite takes (32,766).
+const ROWS: usize = 1000;
+/// Most params, and most tags, of one run.
+const MAX_TEXTS: u64 = 10_000;
+
+/// The run of this id in the project of the scope.
+pub(crate) async fn load_run(conn: &impl ConnectionTrait, scope: &Scope, run_id: Uuid) -> Result<run::Model> {
+    run::Entity::find_by_id(run_id)
+        .filter(run::Column::ProjectId.eq(scope.project_id()))
+        .one(conn)
+        .await?
+        .ok_or_else(|| Error::not_found("run", run_id))
+}
+
+/// Like [`load_run`], and holds the run until the transaction ends: others that write to it wait. (On SQLite there is one
+/// writer anyway.)
+pub(crate) async fn lock_run(txn: &impl ConnectionTrait, scope: &Scope, run_id: Uuid) -> Result<run::Model> {
+    run::Entity::find_by_id(run_id)
+        .filter(run::Column::ProjectId.eq(scope.project_id()))
+        .lock_exclusive()
+        .one(txn)
+        .await?
+        .ok_or_else(|| Error::not_found("run", run_id))
+}
+
+/// The run of this id, if it was created before. An id is good for one run of the whole installation.
+pub(super) async fn find_created(
+    txn: &impl ConnectionTrait,
+    scope: &Scope,
+    run_id: Uuid,
+) -> Result<Option<run::Model>> {
+    match run::Entity::find_by_id(run_id).one(txn).await? {
+        Some(run) if run.project_id != scope.project_id() => Err(Error::already_exists("run", run_id)),
+        found => Ok(found),
+    }
+}
+
+/// Creates a run; `None` when somebody else has created one of this id meanwhile.
+pub(super) async fn create_run(
+    txn: &impl ConnectionTrait,
+    scope: &Scope,
+    new: &NewRun,
+    experiment: &experiment::Model,
+    now: Timestamp,
+) -> Result<Option<run::Model>> {
+    let row = run::Model {
+        id: new.id,
+        project_id: scope.project_id(),
+        experiment_id: experiment.id,
+        experiment_at_creation: experiment.name.clone(),
+        name: new.name.clone(),
+        parent_run_id: new.parent_run_id,
+        status: Status::Running,
+        status_message: String::new(),
+        description: new.description.clone(),
+        started_at: new.started_at.unwrap_or(now).micros(),
+        ended_at: None,
+        created_at: now.micros(),
+        updated_at: now.micros(),
+        created_by: scope.subject().to_owned(),
+    };
+    let taken = OnConflict::column(run::Column::Id).do_nothing().to_owned();
+    let inserted = run::Entity::insert(row.clone().into_active_model())
+        .on_conflict(taken)
+        .exec_without_returning(txn)
+        .await?;
+    if inserted == 0 {
+        return Ok(None);
+    }
+    set_tags(txn, scope, row.id, &new.tags).await?;
+    Ok(Some(row))
+}
+
+/// Changes a run that is locked.
+pub(super) async fn update_run(
+    txn: &impl ConnectionTrait,
+    scope: &Scope,
+    run: run::Model,
+    change: RunChange,
+    now: Timestamp,
+) -> Result<run::Model> {
+    let run_id = run.id;
+    let mut row = run.into_active_model();
+    if let Some(name) = change.name {
+        row.name = Set(name);
+    }
+    if let Some(description) = change.description {
+        row.description = Set(description);
+    }
+    if let Some(tags) = change.tags {
+        run_tag::Entity::delete_many().filter(run_tag::Column::RunId.eq(run_id)).exec(txn).await?;
+        set_tags(txn, scope, run_id, &tags).await?;
+    }
+    row.updated_at = Set(now.micros());
+    Ok(row.update(txn).await?)
+}
+
+/// Ends a run that is locked and running.
+pub(super) async fn end_run(
+    txn: &impl ConnectionTrait,
+    _scope: &Scope,
+    run: run::Model,
+    end: RunEnd,
+    ended_at: Timestamp,
+    now: Timestamp,
+) -> Result<run::Model> {
+    let mut row = run.into_active_model();
+    row.status = Set(end.status);
+    row.status_message = Set(end.message);
+    row.ended_at = Set(Some(ended_at.micros()));
+    row.updated_at = Set(now.micros());
+    Ok(row.update(txn).await?)
+}
+
+/// Notes that something of a locked run has changed.
+pub(crate) async fn touch(txn: &impl ConnectionTrait, scope: &Scope, run_id: Uuid, now: Timestamp) -> Result<()> {
+    run::Entity::update_many()
+        .col_expr(run::Column::UpdatedAt, now.micros().into())
+        .filter(run::Column::Id.eq(run_id))
+        .filter(run::Column::ProjectId.eq(scope.project_id()))
+        .exec(txn)
+        .await?;
+    Ok(())
+}
+
+/// The params of a run.
+pub(crate) async fn load_params(
+    conn: &impl ConnectionTrait,
+    scope: &Scope,
+    run_id: Uuid,
+) -> Result<BTreeMap<String, String>> {
+    let rows = load_params_of(conn, scope, &[run_id]).await?;
+    Ok(rows.into_iter().map(|row| (row.key, row.value)).collect())
+}
+
+/// The params of several runs of the project.
+pub(super) async fn load_params_of(
+    conn: &impl ConnectionTrait,
+    _scope: &Scope,
+    run_ids: &[Uuid],
+) -> Result<Vec<run_param::Model>> {
+    let of_runs = run_param::Column::RunId.is_in(run_ids.iter().copied());
+    Ok(run_param::Entity::find().filter(of_runs).order_by_asc(run_param::Column::Key).all(conn).await?)
+}
+
+/// The tags of several runs of the project.
+pub(super) async fn load_tags_of(
+    conn: &impl ConnectionTrait,
+    _scope: &Scope,
+    run_ids: &[Uuid],
+) -> Result<Vec<run_tag::Model>> {
+    let of_runs = run_tag::Column::RunId.is_in(run_ids.iter().copied());
+    Ok(run_tag::Entity::find().filter(of_runs).order_by_asc(run_tag::Column::Key).all(conn).await?)
+}
+
+/// Sets params of a locked run; others stay.
+pub(crate) async fn set_params(
+    txn: &impl ConnectionTrait,
+    _scope: &Scope,
+    run_id: Uuid,
+    params: &HashMap<String, String>,
+) -> Result<()> {
+    use run_param::Column as C;
+    if params.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<run_param::ActiveModel> = params
+        .iter()
+        .map(|(key, value)| run_param::ActiveModel {
+            run_id: Set(run_id),
+            key: Set(key.clone()),
+            value: Set(value.clone()),
+            number: Set(convert::number(value)),
+        })
+        .collect();
+    for part in rows.chunks(ROWS) {
+        let upsert = OnConflict::columns([C::RunId, C::Key]).update_columns([C::Value, C::Number]).to_owned();
+        run_param::Entity::insert_many(part.to_vec()).on_conflict(upsert).exec_without_returning(txn).await?;
+    }
+    at_most("params", run_param::Entity::find().filter(C::RunId.eq(run_id)).count(txn).await?)
+}
+
+/// Sets tags of a locked run; others stay.
+pub(crate) async fn set_tags(
+    txn: &impl ConnectionTrait,
+    _scope: &Scope,
+    run_id: Uuid,
+    tags: &HashMap<String, String>,
+) -> Result<()> {
+    use run_tag::Column as C;
+    if tags.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<run_tag::ActiveModel> = tags
+        .iter()
+        .map(|(key, value)| run_tag::ActiveModel {
+            run_id: Set(run_id),
+            key: Set(key.clone()),
+            value: Set(value.clone()),
+            number: Set(convert::number(value)),
+        })
+        .collect();
+    for part in rows.chunks(ROWS) {
+        let upsert = OnConflict::columns([C::RunId, C::Key]).update_columns([C::Value, C::Number]).to_owned();
+        run_tag::Entity::insert_many(part.to_vec()).on_conflict(upsert).exec_without_returning(txn).await?;
+    }
+    at_most("tags", run_tag::Entity::find().filter(C::RunId.eq(run_id)).count(txn).await?)
+}
+
+fn at_most(what: &'static str, count: u64) -> Result<()> {
+    if count <= MAX_TEXTS {
+        return Ok(());
+    }
+    Err(Error::invalid(what, format!("the run would have {count} {what}; at most {MAX_TEXTS} are possible")))
+}

@@ -1,0 +1,98 @@
+//! TrackingService over gRPC: each call goes to the module of its resource.
+
+use std::sync::Arc;
+
+use mlplat_proto::tracking::v1 as pb;
+use tonic::{Request, Response, Status};
+
+use super::{experiments, metrics, runs};
+use crate::app::App;
+
+/// The service.
+#[derive(Debug, Clone)]
+pub struct Tracking {
+    app: Arc<App>,
+}
+
+impl Tracking {
+    /// The service over `app`.
+    pub fn new(app: Arc<App>) -> Self {
+        Self { app }
+    }
+}
+
+#[tonic::async_trait]
+impl pb::tracking_service_server::TrackingService for Tracking {
+    type ReadMetricHistoryStream = metrics::HistoryStream;
+
+    async fn create_experiment(
+        &self,
+        request: Request<pb::CreateExperimentRequest>,
+    ) -> Result<Response<pb::CreateExperimentResponse>, Status> {
+        Ok(Response::new(experiments::create_experiment(&self.app, request).await?))
+    }
+
+    async fn get_experiment(
+        &self,
+        request: Request<pb::GetExperimentRequest>,
+    ) -> Result<Response<pb::GetExperimentResponse>, Status> {
+        Ok(Response::new(experiments::get_experiment(&self.app, request).await?))
+    }
+
+    async fn list_experiments(
+        &self,
+        request: Request<pb::ListExperimentsRequest>,
+    ) -> Result<Response<pb::ListExperimentsResponse>, Status> {
+        Ok(Response::new(experiments::list_experiments(&self.app, request).await?))
+    }
+
+    async fn update_experiment(
+        &self,
+        request: Request<pb::UpdateExperimentRequest>,
+    ) -> Result<Response<pb::UpdateExperimentResponse>, Status> {
+        Ok(Response::new(experiments::update_experiment(&self.app, request).await?))
+    }
+
+    async fn create_run(
+        &self,
+        request: Request<pb::CreateRunRequest>,
+    ) -> Result<Response<pb::CreateRunResponse>, Status> {
+        Ok(Response::new(runs::create_run(&self.app, request).await?))
+    }
+
+    async fn get_run(&self, request: Request<pb::GetRunRequest>) -> Result<Response<pb::GetRunResponse>, Status> {
+        Ok(Response::new(runs::get_run(&self.app, request).await?))
+    }
+
+    async fn update_run(
+        &self,
+        request: Request<pb::UpdateRunRequest>,
+    ) -> Result<Response<pb::UpdateRunResponse>, Status> {
+        Ok(Response::new(runs::update_run(&self.app, request).await?))
+    }
+
+    async fn end_run(&self, request: Request<pb::EndRunRequest>) -> Result<Response<pb::EndRunResponse>, Status> {
+        Ok(Response::new(runs::end_run(&self.app, request).await?))
+    }
+
+    async fn search_runs(
+        &self,
+        request: Request<pb::SearchRunsRequest>,
+    ) -> Result<Response<pb::SearchRunsResponse>, Status> {
+        Ok(Response::new(runs::search_runs(&self.app, request).await?))
+    }
+
+    async fn log_batch(
+        &self,
+        request: Request<pb::LogBatchRequest>,
+    ) -> Result<Response<pb::LogBatchResponse>, Status> {
+        Ok(Response::new(metrics::log_batch(&self.app, request).await?))
+    }
+
+    async fn read_metric_history(
+        &self,
+        request: Request<pb::ReadMetricHistoryRequest>,
+    ) -> Result<Response<metrics::HistoryStream>, Status> {
+        Ok(Response::new(metrics::read_metric_history(&self.app, request).await?))
+    }
+}
