@@ -6,6 +6,7 @@
 use sea_orm_migration::prelude::*;
 
 mod m0001_core;
+mod m0002_tracking;
 mod m0003_features;
 mod m0005_lineage;
 
@@ -18,6 +19,7 @@ impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         vec![
             Box::new(m0001_core::Migration),
+            Box::new(m0002_tracking::Migration),
             Box::new(m0003_features::Migration),
             Box::new(m0005_lineage::Migration),
         ]

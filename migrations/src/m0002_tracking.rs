@@ -3,11 +3,7 @@
 //! Text that is a key, searched or ordered compares byte by byte on PostgreSQL as it does on SQLite, so that both give one
 //! order and the paths below a directory are one range.
 
-use sea_orm_migration::{
-    prelude::*,
-    schema::*,
-    sea_orm::{ConnectionTrait as _, DbBackend},
-};
+use sea_orm_migration::{prelude::*, schema::*, sea_orm::DbBackend};
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
@@ -21,7 +17,11 @@ fn bytewise(manager: &SchemaManager, mut column: ColumnDef) -> ColumnDef {
 }
 
 fn to_run(table: &'static str) -> ForeignKeyCreateStatement {
-    ForeignKey::create().from(table, "run_id").to("runs", "id").on_delete(ForeignKeyAction::Cascade).to_owned()
+    ForeignKey::create()
+        .from(table, "run_id")
+        .to("runs", "id")
+        .on_delete(ForeignKeyAction::Cascade)
+        .to_owned()
 }
 
 #[async_trait::async_trait]
@@ -47,7 +47,9 @@ impl MigrationTrait for Migration {
             "experiments",
         ];
         for table in tables {
-            manager.drop_table(Table::drop().table(table).to_owned()).await?;
+            manager
+                .drop_table(Table::drop().table(table).to_owned())
+                .await?;
         }
         Ok(())
     }
@@ -131,7 +133,10 @@ async fn create_runs(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         .await?;
     let indexes: [(&str, &[&str]); 3] = [
         ("runs_project_started", &["project_id", "started_at", "id"]),
-        ("runs_experiment_started", &["experiment_id", "started_at", "id"]),
+        (
+            "runs_experiment_started",
+            &["experiment_id", "started_at", "id"],
+        ),
         ("runs_parent", &["parent_run_id"]),
     ];
     for (name, columns) in indexes {
@@ -252,6 +257,12 @@ async fn create_artifacts(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         )
         .await?;
     manager
-        .create_index(Index::create().name("artifacts_sha256").table("artifacts").col("sha256").to_owned())
+        .create_index(
+            Index::create()
+                .name("artifacts_sha256")
+                .table("artifacts")
+                .col("sha256")
+                .to_owned(),
+        )
         .await
 }

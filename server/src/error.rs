@@ -43,6 +43,14 @@ pub enum Error {
     /// The request itself is wrong: all bad fields at once.
     #[error("{}", summary(.0))]
     Invalid(Vec<FieldViolation>),
+    /// The request is wrong in one way that clients tell from the others.
+    #[error("{}", summary(std::slice::from_ref(violation)))]
+    Rejected {
+        /// Machine-readable reason.
+        reason: &'static str,
+        /// The bad field.
+        violation: FieldViolation,
+    },
     /// The request is fine, but the state of things does not allow it.
     #[error("{message}")]
     FailedPrecondition {
@@ -123,6 +131,19 @@ impl Error {
         }])
     }
 
+    /// One bad field, with a reason of its own.
+    pub fn rejected(
+        reason: &'static str,
+        field: impl Into<String>,
+        description: impl Into<String>,
+    ) -> Self {
+        let violation = FieldViolation {
+            field: field.into(),
+            description: description.into(),
+        };
+        Self::Rejected { reason, violation }
+    }
+
     /// A state that does not allow it.
     pub fn precondition(reason: &'static str, message: impl Into<String>) -> Self {
         Self::FailedPrecondition {
@@ -152,12 +173,21 @@ impl Error {
         Self::Internal(cause.into())
     }
 
+    /// The bad fields of the request.
+    pub fn violations(&self) -> &[FieldViolation] {
+        match self {
+            Self::Invalid(violations) => violations,
+            Self::Rejected { violation, .. } => std::slice::from_ref(violation),
+            _ => &[],
+        }
+    }
+
     /// The gRPC code.
     pub fn code(&self) -> Code {
         match self {
             Self::NotFound { .. } => Code::NotFound,
             Self::AlreadyExists { .. } => Code::AlreadyExists,
-            Self::Invalid(_) => Code::InvalidArgument,
+            Self::Invalid(_) | Self::Rejected { .. } => Code::InvalidArgument,
             Self::FailedPrecondition { .. } => Code::FailedPrecondition,
             Self::PermissionDenied { .. } => Code::PermissionDenied,
             Self::Unauthenticated { .. } => Code::Unauthenticated,
@@ -176,7 +206,8 @@ impl Error {
             Self::NotFound { resource, .. } => format!("{}_NOT_FOUND", upper(resource)),
             Self::AlreadyExists { resource, .. } => format!("{}_ALREADY_EXISTS", upper(resource)),
             Self::Invalid(_) => "INVALID_ARGUMENT".to_owned(),
-            Self::FailedPrecondition { reason, .. }
+            Self::Rejected { reason, .. }
+            | Self::FailedPrecondition { reason, .. }
             | Self::ResourceExhausted { reason, .. }
             | Self::Aborted { reason, .. }
             | Self::Unavailable { reason, .. } => (*reason).to_owned(),
@@ -209,10 +240,8 @@ impl From<Error> for Status {
         }
         let mut details =
             ErrorDetails::with_error_info(error.reason(), ERROR_DOMAIN, error_metadata(&error));
-        if let Error::Invalid(violations) = &error {
-            for violation in violations {
-                details.add_bad_request_violation(&violation.field, &violation.description);
-            }
+        for violation in error.violations() {
+            details.add_bad_request_violation(&violation.field, &violation.description);
         }
         if matches!(error, Error::Unavailable { .. } | Error::Aborted { .. }) {
             details.set_retry_info(Some(Duration::from_millis(100)));

@@ -20,5 +20,6 @@ mod request;
 pub mod serve;
 mod tags;
 pub mod telemetry;
+pub mod tracking;
 
 pub use error::{Error, Result};

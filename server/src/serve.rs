@@ -22,6 +22,10 @@ use mlplat_proto::{
     admin::v1::admin_service_server::AdminServiceServer,
     features::v1::feature_store_service_server::FeatureStoreServiceServer,
     lineage::v1::lineage_service_server::LineageServiceServer,
+    tracking::v1::{
+        artifact_service_server::ArtifactServiceServer,
+        tracking_service_server::TrackingServiceServer,
+    },
 };
 use tokio::net::{TcpListener, TcpStream};
 use tonic::{Status, codec::CompressionEncoding, service::Routes};
@@ -39,6 +43,7 @@ use crate::{
     layers::{authenticate, status, trace},
     lineage::Lineage,
     telemetry,
+    tracking::{Artifacts, Tracking},
 };
 
 /// Flow control of HTTP/2: enough for a full pipe on a long fat link, per stream and per connection.
@@ -152,6 +157,8 @@ async fn grpc_routes(app: &Arc<App>) -> anyhow::Result<(Router, HealthReporter)>
         };
     }
     add!(AdminServiceServer, Admin::new(Arc::clone(app)));
+    add!(TrackingServiceServer, Tracking::new(Arc::clone(app)));
+    add!(ArtifactServiceServer, Artifacts::new(Arc::clone(app)));
     add!(LineageServiceServer, Lineage::new(Arc::clone(app)));
     let features = Features::open(Arc::clone(app))?;
     add!(

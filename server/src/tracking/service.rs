@@ -29,28 +29,36 @@ impl pb::tracking_service_server::TrackingService for Tracking {
         &self,
         request: Request<pb::CreateExperimentRequest>,
     ) -> Result<Response<pb::CreateExperimentResponse>, Status> {
-        Ok(Response::new(experiments::create_experiment(&self.app, request).await?))
+        Ok(Response::new(
+            experiments::create_experiment(&self.app, request).await?,
+        ))
     }
 
     async fn get_experiment(
         &self,
         request: Request<pb::GetExperimentRequest>,
     ) -> Result<Response<pb::GetExperimentResponse>, Status> {
-        Ok(Response::new(experiments::get_experiment(&self.app, request).await?))
+        Ok(Response::new(
+            experiments::get_experiment(&self.app, request).await?,
+        ))
     }
 
     async fn list_experiments(
         &self,
         request: Request<pb::ListExperimentsRequest>,
     ) -> Result<Response<pb::ListExperimentsResponse>, Status> {
-        Ok(Response::new(experiments::list_experiments(&self.app, request).await?))
+        Ok(Response::new(
+            experiments::list_experiments(&self.app, request).await?,
+        ))
     }
 
     async fn update_experiment(
         &self,
         request: Request<pb::UpdateExperimentRequest>,
     ) -> Result<Response<pb::UpdateExperimentResponse>, Status> {
-        Ok(Response::new(experiments::update_experiment(&self.app, request).await?))
+        Ok(Response::new(
+            experiments::update_experiment(&self.app, request).await?,
+        ))
     }
 
     async fn create_run(
@@ -60,7 +68,10 @@ impl pb::tracking_service_server::TrackingService for Tracking {
         Ok(Response::new(runs::create_run(&self.app, request).await?))
     }
 
-    async fn get_run(&self, request: Request<pb::GetRunRequest>) -> Result<Response<pb::GetRunResponse>, Status> {
+    async fn get_run(
+        &self,
+        request: Request<pb::GetRunRequest>,
+    ) -> Result<Response<pb::GetRunResponse>, Status> {
         Ok(Response::new(runs::get_run(&self.app, request).await?))
     }
 
@@ -71,7 +82,10 @@ impl pb::tracking_service_server::TrackingService for Tracking {
         Ok(Response::new(runs::update_run(&self.app, request).await?))
     }
 
-    async fn end_run(&self, request: Request<pb::EndRunRequest>) -> Result<Response<pb::EndRunResponse>, Status> {
+    async fn end_run(
+        &self,
+        request: Request<pb::EndRunRequest>,
+    ) -> Result<Response<pb::EndRunResponse>, Status> {
         Ok(Response::new(runs::end_run(&self.app, request).await?))
     }
 
@@ -93,6 +107,8 @@ impl pb::tracking_service_server::TrackingService for Tracking {
         &self,
         request: Request<pb::ReadMetricHistoryRequest>,
     ) -> Result<Response<metrics::HistoryStream>, Status> {
-        Ok(Response::new(metrics::read_metric_history(&self.app, request).await?))
+        Ok(Response::new(
+            metrics::read_metric_history(&self.app, request).await?,
+        ))
     }
 }

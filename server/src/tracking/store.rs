@@ -8,18 +8,27 @@ use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
 use super::{
-    artifacts, metrics, runs,
+    artifacts,
     entity::{artifact, metric_series, run},
+    metrics, runs,
 };
 use crate::{auth::Scope, error::Result};
 
 /// The run of this id in the project of the scope.
-pub async fn load_run(conn: &impl ConnectionTrait, scope: &Scope, run_id: Uuid) -> Result<run::Model> {
+pub async fn load_run(
+    conn: &impl ConnectionTrait,
+    scope: &Scope,
+    run_id: Uuid,
+) -> Result<run::Model> {
     runs::store::load_run(conn, scope, run_id).await
 }
 
 /// Like [`load_run`], and holds the run until the transaction ends: what is read of it after that belongs together.
-pub async fn lock_run(txn: &impl ConnectionTrait, scope: &Scope, run_id: Uuid) -> Result<run::Model> {
+pub async fn lock_run(
+    txn: &impl ConnectionTrait,
+    scope: &Scope,
+    run_id: Uuid,
+) -> Result<run::Model> {
     runs::store::lock_run(txn, scope, run_id).await
 }
 
@@ -48,7 +57,10 @@ pub async fn load_last_metrics(
     run: &run::Model,
 ) -> Result<BTreeMap<String, f64>> {
     let series = load_metrics(conn, scope, run).await?;
-    Ok(series.into_iter().map(|series| (series.key, f64::from_bits(series.last_bits.cast_unsigned()))).collect())
+    Ok(series
+        .into_iter()
+        .map(|series| (series.key, f64::from_bits(series.last_bits.cast_unsigned())))
+        .collect())
 }
 
 /// The files at a path of a run that was loaded with the same scope, by path: one file, or a directory with all below it;

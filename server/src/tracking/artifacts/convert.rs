@@ -53,7 +53,10 @@ fn sha256(text: &str) -> std::result::Result<String, String> {
     if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
         Ok(text.to_ascii_lowercase())
     } else {
-        Err(format!("{} is not a SHA-256 of 64 hexadecimal digits", request::quoted(text)))
+        Err(format!(
+            "{} is not a SHA-256 of 64 hexadecimal digits",
+            request::quoted(text)
+        ))
     }
 }
 
@@ -91,7 +94,9 @@ mod tests {
             media_type: "a\nb".to_owned(),
             ..Default::default()
         };
-        let Err(Error::Invalid(found)) = NewArtifact::try_from(&header) else { panic!("must be invalid") };
+        let Err(Error::Invalid(found)) = NewArtifact::try_from(&header) else {
+            panic!("must be invalid")
+        };
         assert_eq!(found.len(), 5);
     }
 

@@ -3,7 +3,9 @@
 /// The media type of a file; empty when the ending says nothing.
 pub(super) fn guess(path: &str) -> &'static str {
     let name = path.rsplit('/').next().unwrap_or(path);
-    let Some((stem, ending)) = name.rsplit_once('.') else { return "" };
+    let Some((stem, ending)) = name.rsplit_once('.') else {
+        return "";
+    };
     if stem.is_empty() {
         return "";
     }
@@ -48,9 +50,8 @@ pub(super) fn guess(path: &str) -> &'static str {
         "arrow" | "feather" => "application/vnd.apache.arrow.file",
         "arrows" => "application/vnd.apache.arrow.stream",
         "h5" | "hdf5" | "keras" => "application/x-hdf5",
-        "onnx" | "safetensors" | "pt" | "pth" | "ckpt" | "bin" | "npy" | "npz" | "pkl" | "pickle" | "joblib" => {
-            "application/octet-stream"
-        }
+        "onnx" | "safetensors" | "pt" | "pth" | "ckpt" | "bin" | "npy" | "npz" | "pkl"
+        | "pickle" | "joblib" => "application/octet-stream",
         _ => "",
     }
 }

@@ -24,7 +24,10 @@ pub(super) fn listed_path(text: &str) -> Result<String, String> {
 
 fn check(path: &str) -> Result<(), String> {
     if path.len() > MAX_BYTES {
-        return Err(format!("must have at most {MAX_BYTES} bytes, has {}", path.len()));
+        return Err(format!(
+            "must have at most {MAX_BYTES} bytes, has {}",
+            path.len()
+        ));
     }
     if path.chars().any(char::is_control) {
         return Err("must not hold control characters".to_owned());
@@ -35,7 +38,10 @@ fn check(path: &str) -> Result<(), String> {
     if path.starts_with('/') {
         return Err("must be relative, without `/` at the beginning".to_owned());
     }
-    match path.split('/').find(|part| matches!(*part, "" | "." | "..")) {
+    match path
+        .split('/')
+        .find(|part| matches!(*part, "" | "." | ".."))
+    {
         Some("") => Err("must not hold empty parts".to_owned()),
         Some(part) => Err(format!("must not hold the part `{part}`")),
         None => Ok(()),
@@ -59,11 +65,19 @@ mod tests {
 
     #[test]
     fn paths_lead_nowhere_else() {
-        for good in ["model.pkl", "a/b c/ö.txt", "...", "a/.hidden", &"x".repeat(1000)] {
+        for good in [
+            "model.pkl",
+            "a/b c/ö.txt",
+            "...",
+            "a/.hidden",
+            &"x".repeat(1000),
+        ] {
             assert_eq!(file_path(good).as_deref(), Ok(good));
         }
         let long = "x".repeat(1001);
-        for bad in ["", "/a", "a/", "a//b", ".", "..", "a/../b", "./a", "a\\b", "a\nb", "a\0", &long] {
+        for bad in [
+            "", "/a", "a/", "a//b", ".", "..", "a/../b", "./a", "a\\b", "a\nb", "a\0", &long,
+        ] {
             assert!(file_path(bad).is_err(), "{bad:?}");
         }
     }

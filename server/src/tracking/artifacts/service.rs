@@ -14,7 +14,7 @@ use super::{
 use crate::{
     app::App,
     auth::{Action, Caller},
-    error::Result,
+    error,
     page::Page,
     request::{self, Violations, project_name},
     tracking::runs,
@@ -66,27 +66,46 @@ impl pb::artifact_service_server::ArtifactService for Artifacts {
     }
 }
 
-async fn get_artifact(app: &App, request: Request<pb::GetArtifactRequest>) -> Result<pb::GetArtifactResponse> {
+async fn get_artifact(
+    app: &App,
+    request: Request<pb::GetArtifactRequest>,
+) -> error::Result<pb::GetArtifactResponse> {
     let caller = Caller::of(&request)?;
     let message = request.into_inner();
     let (run_id, path) = file_of(&message.run_id, &message.path)?;
-    let scope = caller.authorize(app, Action::Read, &project_name(&message.project)).await?;
+    let scope = caller
+        .authorize(app, Action::Read, &project_name(&message.project))
+        .await?;
 
     let conn = app.db.read();
     runs::store::load_run(conn, &scope, run_id).await?;
     let artifact = store::get_artifact(conn, &scope, run_id, &path).await?;
-    Ok(pb::GetArtifactResponse { artifact: Some(artifact.into()) })
+    Ok(pb::GetArtifactResponse {
+        artifact: Some(artifact.into()),
+    })
 }
 
-async fn list_artifacts(app: &App, request: Request<pb::ListArtifactsRequest>) -> Result<pb::ListArtifactsResponse> {
+async fn list_artifacts(
+    app: &App,
+    request: Request<pb::ListArtifactsRequest>,
+) -> error::Result<pb::ListArtifactsResponse> {
     let caller = Caller::of(&request)?;
     let message = request.into_inner();
     let project = project_name(&message.project);
     let mut violations = Violations::new();
-    let run_id = violations.parse("run_id", request::uuid(&message.run_id)).unwrap_or_default();
-    let path = violations.parse("path", path::listed_path(&message.path)).unwrap_or_default();
+    let run_id = violations
+        .parse("run_id", request::uuid(&message.run_id))
+        .unwrap_or_default();
+    let path = violations
+        .parse("path", path::listed_path(&message.path))
+        .unwrap_or_default();
     let same = ["artifacts", &project, &message.run_id, &path];
-    let page = Page::parse(&mut violations, message.page_size, &message.page_token, &same);
+    let page = Page::parse(
+        &mut violations,
+        message.page_size,
+        &message.page_token,
+        &same,
+    );
     violations.finish()?;
     let scope = caller.authorize(app, Action::Read, &project).await?;
 
@@ -94,5 +113,8 @@ async fn list_artifacts(app: &App, request: Request<pb::ListArtifactsRequest>) -
     runs::store::load_run(conn, &scope, run_id).await?;
     let mut rows = store::list_artifacts(conn, &scope, run_id, &path, &page).await?;
     let next_page_token = page.cut(&mut rows, |last| vec![last.path.clone()]);
-    Ok(pb::ListArtifactsResponse { artifacts: rows.into_iter().map(Into::into).collect(), next_page_token })
+    Ok(pb::ListArtifactsResponse {
+        artifacts: rows.into_iter().map(Into::into).collect(),
+        next_page_token,
+    })
 }

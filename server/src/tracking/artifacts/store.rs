@@ -1,8 +1,9 @@
 //! SQL of artifacts, and where their bytes lie.
 
 use sea_orm::{
-    ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, Select, sea_query::OnConflict,
+    ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, IntoActiveModel as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, Select,
+    sea_query::{ExprTrait as _, OnConflict},
 };
 use uuid::Uuid;
 
@@ -28,7 +29,9 @@ pub(super) async fn record_artifact(
     new: NewArtifact,
     now: Timestamp,
 ) -> Result<artifact::Model> {
-    let found = artifact::Entity::find_by_id((new.run_id, new.path.clone())).one(txn).await?;
+    let found = artifact::Entity::find_by_id((new.run_id, new.path.clone()))
+        .one(txn)
+        .await?;
     if let Some(found) = found
         && (&found.sha256, &found.media_type) == (&new.sha256, &new.media_type)
     {
@@ -59,7 +62,11 @@ async fn refuse_clash(txn: &impl ConnectionTrait, new: &NewArtifact) -> Result<(
     let (from, to) = path::below(&new.path);
     let clash = Condition::any()
         .add(artifact::Column::Path.is_in(path::directories(&new.path)))
-        .add(artifact::Column::Path.gte(from).and(artifact::Column::Path.lt(to)));
+        .add(
+            artifact::Column::Path
+                .gte(from)
+                .and(artifact::Column::Path.lt(to)),
+        );
     let found = artifact::Entity::find()
         .filter(artifact::Column::RunId.eq(new.run_id))
         .filter(clash)
@@ -67,9 +74,15 @@ async fn refuse_clash(txn: &impl ConnectionTrait, new: &NewArtifact) -> Result<(
         .await?;
     let Some(found) = found else { return Ok(()) };
     let message = if found.path.len() < new.path.len() {
-        format!("{:?} is a file of this run, so nothing can lie below it", found.path)
+        format!(
+            "{:?} is a file of this run, so nothing can lie below it",
+            found.path
+        )
     } else {
-        format!("{:?} is a directory of this run, which holds {:?}", new.path, found.path)
+        format!(
+            "{:?} is a directory of this run, which holds {:?}",
+            new.path, found.path
+        )
     };
     Err(Error::precondition("ARTIFACT_PATH_TAKEN", message))
 }
@@ -121,8 +134,10 @@ fn under(run_id: Uuid, path: &str) -> Select<artifact::Entity> {
     }
     let (from, to) = path::below(path);
     files.filter(
-        Condition::any()
-            .add(artifact::Column::Path.eq(path))
-            .add(artifact::Column::Path.gte(from).and(artifact::Column::Path.lt(to))),
+        Condition::any().add(artifact::Column::Path.eq(path)).add(
+            artifact::Column::Path
+                .gte(from)
+                .and(artifact::Column::Path.lt(to)),
+        ),
     )
 }

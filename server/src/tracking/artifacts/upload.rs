@@ -28,22 +28,35 @@ pub(super) async fn upload_artifact(
     let mut messages = request.into_inner();
     let header = match next_part(&mut messages).await? {
         Some(Part::Header(header)) => header,
-        _ => return Err(Error::invalid("header", "must come first, before any chunk")),
+        _ => {
+            return Err(Error::invalid(
+                "header",
+                "must come first, before any chunk",
+            ));
+        }
     };
     let new = NewArtifact::try_from(&header)?;
-    let scope = caller.authorize(app, Action::WriteRuns, &project_name(&header.project)).await?;
+    let scope = caller
+        .authorize(app, Action::WriteRuns, &project_name(&header.project))
+        .await?;
     runs::store::load_run(app.db.read(), &scope, new.run_id).await?;
 
     let key = store::object_key(&scope, &new.sha256);
     // What is there already is checked against the digest all the same, and not written again.
-    let upload = if app.objects.exists(&key).await? { None } else { Some(app.objects.begin(&key).await?) };
+    let upload = if app.objects.exists(&key).await? {
+        None
+    } else {
+        Some(app.objects.begin(&key).await?)
+    };
     receive(&mut messages, &new, upload).await?;
 
     let txn = app.db.begin().await?;
     runs::store::lock_run(&txn, &scope, new.run_id).await?;
     let record = store::record_artifact(&txn, &scope, new, app.now()).await?;
     txn.commit().await?;
-    Ok(pb::UploadArtifactResponse { artifact: Some(record.into()) })
+    Ok(pb::UploadArtifactResponse {
+        artifact: Some(record.into()),
+    })
 }
 
 /// Receives all chunks; what was written becomes an object only when size and digest fit.
@@ -73,7 +86,12 @@ async fn receive_checked(
     while let Some(part) = next_part(messages).await? {
         let chunk = match part {
             Part::Chunk(chunk) if chunk.len() <= MAX_CHUNK => chunk,
-            Part::Chunk(_) => return Err(Error::invalid("chunk", format!("must have at most {MAX_CHUNK} bytes"))),
+            Part::Chunk(_) => {
+                return Err(Error::invalid(
+                    "chunk",
+                    format!("must have at most {MAX_CHUNK} bytes"),
+                ));
+            }
             Part::Header(_) => return Err(Error::invalid("header", "must come only once")),
         };
         received += chunk.len() as u64;
@@ -90,7 +108,10 @@ async fn receive_checked(
     }
     let digest = hex::encode(digest.finalize());
     if digest != new.sha256 {
-        let message = format!("the header says {}, and what arrived has {digest}", new.sha256);
+        let message = format!(
+            "the header says {}, and what arrived has {digest}",
+            new.sha256
+        );
         return Err(Error::rejected("DIGEST_MISMATCH", "header.sha256", message));
     }
     Ok(())
@@ -103,10 +124,15 @@ fn size_mismatch(expected: u64, received: String) -> Error {
 
 /// The next message with content; `None` at the end.
 async fn next_part(messages: &mut Streaming<pb::UploadArtifactRequest>) -> Result<Option<Part>> {
-    match messages.message().await.map_err(|status| broken_off(&status))? {
-        Some(message) => {
-            message.part.map(Some).ok_or_else(|| Error::invalid("part", "must be a header or a chunk"))
-        }
+    match messages
+        .message()
+        .await
+        .map_err(|status| broken_off(&status))?
+    {
+        Some(message) => message
+            .part
+            .map(Some)
+            .ok_or_else(|| Error::invalid("part", "must be a header or a chunk")),
         None => Ok(None),
     }
 }
@@ -114,12 +140,14 @@ async fn next_part(messages: &mut Streaming<pb::UploadArtifactRequest>) -> Resul
 /// Why the next message did not come.
 fn broken_off(status: &Status) -> Error {
     match status.code() {
-        Code::OutOfRange | Code::ResourceExhausted => {
-            Error::exhausted("MESSAGE_TOO_LARGE", format!("{}; send smaller chunks", status.message()))
-        }
-        Code::Internal | Code::InvalidArgument => {
-            Error::invalid("part", format!("does not fit the contract: {}", status.message()))
-        }
+        Code::OutOfRange | Code::ResourceExhausted => Error::exhausted(
+            "MESSAGE_TOO_LARGE",
+            format!("{}; send smaller chunks", status.message()),
+        ),
+        Code::Internal | Code::InvalidArgument => Error::invalid(
+            "part",
+            format!("does not fit the contract: {}", status.message()),
+        ),
         _ => Error::Aborted {
             reason: "UPLOAD_BROKEN_OFF",
             message: "the upload ended before its end; nothing was stored".to_owned(),

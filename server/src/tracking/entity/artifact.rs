@@ -1,5 +1,8 @@
 //! Table `artifacts`: the files of runs; their bytes lie under their digest in the object store.
-#![allow(missing_docs, reason = "the columns are described in the contract and in the migration")]
+#![allow(
+    missing_docs,
+    reason = "the columns are described in the contract and in the migration"
+)]
 
 use sea_orm::entity::prelude::*;
 

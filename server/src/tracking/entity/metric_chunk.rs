@@ -1,5 +1,8 @@
 //! Table `metric_chunks`: the points of series, compressed. Points stand as they were logged, within a chunk and from chunk to chunk.
-#![allow(missing_docs, reason = "the columns are described in the contract and in the migration")]
+#![allow(
+    missing_docs,
+    reason = "the columns are described in the contract and in the migration"
+)]
 
 use sea_orm::entity::prelude::*;
 

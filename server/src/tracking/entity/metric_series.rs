@@ -1,5 +1,8 @@
 //! Table `metric_series`: what is known of one series without reading its points, and where its last chunk is.
-#![allow(missing_docs, reason = "the columns are described in the contract and in the migration")]
+#![allow(
+    missing_docs,
+    reason = "the columns are described in the contract and in the migration"
+)]
 
 use sea_orm::entity::prelude::*;
 

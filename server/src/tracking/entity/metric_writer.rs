@@ -1,5 +1,8 @@
 //! Table `metric_writers`: the last batch that each writing process of a run has stored.
-#![allow(missing_docs, reason = "the columns are described in the contract and in the migration")]
+#![allow(
+    missing_docs,
+    reason = "the columns are described in the contract and in the migration"
+)]
 
 use sea_orm::entity::prelude::*;
 

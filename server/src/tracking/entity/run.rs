@@ -1,5 +1,8 @@
 //! Table `runs`: executions that are tracked.
-#![allow(missing_docs, reason = "the columns are described in the contract and in the migration")]
+#![allow(
+    missing_docs,
+    reason = "the columns are described in the contract and in the migration"
+)]
 
 use sea_orm::entity::prelude::*;
 

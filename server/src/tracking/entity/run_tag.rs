@@ -1,5 +1,8 @@
 //! Table `run_tags`: the labels of runs; `number` where the text reads as one.
-#![allow(missing_docs, reason = "the columns are described in the contract and in the migration")]
+#![allow(
+    missing_docs,
+    reason = "the columns are described in the contract and in the migration"
+)]
 
 use sea_orm::entity::prelude::*;
 

@@ -33,7 +33,10 @@ impl TryFrom<&pb::CreateExperimentRequest> for NewExperiment {
     fn try_from(message: &pb::CreateExperimentRequest) -> Result<Self> {
         let mut violations = Violations::new();
         let name = violations.parse("name", request::name(&message.name, MAX_NAME));
-        let description = violations.parse("description", request::text(&message.description, MAX_DESCRIPTION));
+        let description = violations.parse(
+            "description",
+            request::text(&message.description, MAX_DESCRIPTION),
+        );
         tags::check(&mut violations, "tags", &message.tags);
         let key = idempotency::key(&mut violations, &message.request_id);
         violations.finish()?;
@@ -56,7 +59,10 @@ pub(super) struct ExperimentChange {
 }
 
 impl ExperimentChange {
-    pub(super) fn parse(experiment: Option<pb::Experiment>, mask: Option<FieldMask>) -> Result<Self> {
+    pub(super) fn parse(
+        experiment: Option<pb::Experiment>,
+        mask: Option<FieldMask>,
+    ) -> Result<Self> {
         let experiment = experiment.unwrap_or_default();
         let mut violations = Violations::new();
         let name = violations.parse("experiment.name", request::name(&experiment.name, MAX_NAME));
@@ -64,7 +70,10 @@ impl ExperimentChange {
         let changes = |field| mask.as_ref().is_some_and(|mask| mask.has(field));
         let description = changes("description")
             .then(|| {
-                violations.parse("experiment.description", request::text(&experiment.description, MAX_DESCRIPTION))
+                violations.parse(
+                    "experiment.description",
+                    request::text(&experiment.description, MAX_DESCRIPTION),
+                )
             })
             .flatten();
         let tags = changes("tags").then(|| {
@@ -72,7 +81,11 @@ impl ExperimentChange {
             tags::to_json(&experiment.tags)
         });
         violations.finish()?;
-        Ok(Self { name: name.unwrap_or_default(), description, tags })
+        Ok(Self {
+            name: name.unwrap_or_default(),
+            description,
+            tags,
+        })
     }
 }
 
@@ -102,9 +115,17 @@ mod tests {
             tags: [("a".to_owned(), "1".to_owned())].into(),
             ..Default::default()
         };
-        let mask = |path: &str| Some(FieldMask { paths: vec![path.to_owned()] });
-        let change = ExperimentChange::parse(Some(experiment.clone()), mask("tags")).expect("valid");
-        assert_eq!((change.description, change.tags.as_deref()), (None, Some(r#"{"a":"1"}"#)));
+        let mask = |path: &str| {
+            Some(FieldMask {
+                paths: vec![path.to_owned()],
+            })
+        };
+        let change =
+            ExperimentChange::parse(Some(experiment.clone()), mask("tags")).expect("valid");
+        assert_eq!(
+            (change.description, change.tags.as_deref()),
+            (None, Some(r#"{"a":"1"}"#))
+        );
         assert!(ExperimentChange::parse(Some(experiment), mask("name")).is_err());
     }
 
@@ -116,7 +137,9 @@ mod tests {
             request_id: "7".to_owned(),
             ..Default::default()
         };
-        let Err(Error::Invalid(found)) = NewExperiment::try_from(&message) else { panic!("must be invalid") };
+        let Err(Error::Invalid(found)) = NewExperiment::try_from(&message) else {
+            panic!("must be invalid")
+        };
         assert_eq!(found.len(), 3);
     }
 }

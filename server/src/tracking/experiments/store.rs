@@ -1,8 +1,9 @@
 //! SQL of experiments.
 
 use sea_orm::{
-    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, sea_query::OnConflict,
+    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _,
+    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    sea_query::OnConflict,
 };
 use uuid::Uuid;
 
@@ -32,7 +33,11 @@ pub(super) async fn create_experiment(
         updated_at: now.micros(),
         created_by: scope.subject().to_owned(),
     };
-    if insert(txn, row.clone()).await? { Ok(row) } else { Err(Error::already_exists("experiment", &new.name)) }
+    if insert(txn, row.clone()).await? {
+        Ok(row)
+    } else {
+        Err(Error::already_exists("experiment", &new.name))
+    }
 }
 
 /// The experiment of this name; made when there is none. Two that do so at once get the same one.
@@ -60,9 +65,13 @@ pub(in crate::tracking) async fn ensure_experiment(
 
 /// False when the name is taken. The statement does not fail then, which on PostgreSQL would end the transaction.
 async fn insert(txn: &impl ConnectionTrait, row: experiment::Model) -> Result<bool> {
-    let taken = OnConflict::columns([experiment::Column::ProjectId, experiment::Column::Name]).do_nothing().to_owned();
-    let inserted =
-        experiment::Entity::insert(row.into_active_model()).on_conflict(taken).exec_without_returning(txn).await?;
+    let taken = OnConflict::columns([experiment::Column::ProjectId, experiment::Column::Name])
+        .do_nothing()
+        .to_owned();
+    let inserted = experiment::Entity::insert(row.into_active_model())
+        .on_conflict(taken)
+        .exec_without_returning(txn)
+        .await?;
     Ok(inserted == 1)
 }
 
@@ -72,7 +81,9 @@ pub(super) async fn get_experiment(
     scope: &Scope,
     name: &str,
 ) -> Result<experiment::Model> {
-    find_experiment(conn, scope, name).await?.ok_or_else(|| Error::not_found("experiment", name))
+    find_experiment(conn, scope, name)
+        .await?
+        .ok_or_else(|| Error::not_found("experiment", name))
 }
 
 async fn find_experiment(
@@ -129,7 +140,9 @@ pub(super) async fn update_experiment(
     change: ExperimentChange,
     now: Timestamp,
 ) -> Result<experiment::Model> {
-    let mut row = get_experiment(txn, scope, &change.name).await?.into_active_model();
+    let mut row = get_experiment(txn, scope, &change.name)
+        .await?
+        .into_active_model();
     if let Some(description) = change.description {
         row.description = Set(description);
     }

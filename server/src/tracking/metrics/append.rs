@@ -32,13 +32,6 @@ pub(crate) struct Base {
     pub(crate) tail: Option<Vec<u8>>,
 }
 
-impl Base {
-    /// Tells whether another batch came in between: the count of a series only grows.
-    pub(crate) fn count(&self) -> i64 {
-        self.series.as_ref().map_or(0, |series| series.count)
-    }
-}
-
 /// A series as a batch leaves it.
 #[derive(Debug)]
 pub(crate) struct Appended {
@@ -62,10 +55,18 @@ pub(crate) enum Refused {
 }
 
 /// Appends the segments, which hold at least one point together.
-pub(crate) fn append(run_id: Uuid, key: &str, base: &Base, segments: &[Segment]) -> Result<Appended, Refused> {
+pub(crate) fn append(
+    run_id: Uuid,
+    key: &str,
+    base: &Base,
+    segments: &[Segment],
+) -> Result<Appended, Refused> {
     let last_step = base.series.as_ref().map(|series| series.last_step);
     let new = resolve_steps(last_step, segments)?;
-    let mut series = base.series.clone().unwrap_or_else(|| empty_series(run_id, key));
+    let mut series = base
+        .series
+        .clone()
+        .unwrap_or_else(|| empty_series(run_id, key));
     let base_count = series.count;
     summarize(&mut series, &new);
     let (first_number, points) = match &base.tail {
@@ -83,7 +84,11 @@ pub(crate) fn append(run_id: Uuid, key: &str, base: &Base, segments: &[Segment])
         series.tail_number = tail.number;
         series.tail_count = tail.count;
     }
-    Ok(Appended { base_count, series, chunks })
+    Ok(Appended {
+        base_count,
+        series,
+        chunks,
+    })
 }
 
 /// One column of points; steps that were not given count on from the greatest so far.
@@ -97,7 +102,15 @@ fn resolve_steps(mut last_step: Option<i64>, segments: &[Segment]) -> Result<Poi
                 (None, None) => 0,
             };
             last_step = last_step.max(Some(step));
-            points.push(step, segment.timestamps_us.get(index).copied().unwrap_or_default(), *value);
+            points.push(
+                step,
+                segment
+                    .timestamps_us
+                    .get(index)
+                    .copied()
+                    .unwrap_or_default(),
+                *value,
+            );
         }
     }
     Ok(points)
@@ -159,13 +172,24 @@ mod tests {
     use super::*;
 
     fn segment(steps: &[i64], timestamps_us: &[i64], values: &[f64]) -> Segment {
-        Segment { steps: steps.to_vec(), timestamps_us: timestamps_us.to_vec(), values: values.to_vec() }
+        Segment {
+            steps: steps.to_vec(),
+            timestamps_us: timestamps_us.to_vec(),
+            values: values.to_vec(),
+        }
     }
 
     fn next(appended: &Appended) -> Base {
         let open = appended.series.tail_count <= OPEN_TAIL;
-        let tail = appended.chunks.last().filter(|_| open).map(|chunk| chunk.data.clone());
-        Base { series: Some(appended.series.clone()), tail }
+        let tail = appended
+            .chunks
+            .last()
+            .filter(|_| open)
+            .map(|chunk| chunk.data.clone());
+        Base {
+            series: Some(appended.series.clone()),
+            tail,
+        }
     }
 
     fn append_all(batches: &[Vec<Segment>]) -> Vec<Appended> {
@@ -183,18 +207,26 @@ mod tests {
     fn steps_count_on_from_the_greatest() {
         let done = append_all(&[
             vec![segment(&[], &[1, 2], &[0.1, 0.2])],
-            vec![segment(&[7, 3], &[3, 4], &[0.7, 0.3]), segment(&[], &[5], &[0.8])],
+            vec![
+                segment(&[7, 3], &[3, 4], &[0.7, 0.3]),
+                segment(&[], &[5], &[0.8]),
+            ],
         ]);
         let points = codec::decode(&done[1].chunks[0].data).expect("decodes");
         assert_eq!(points.steps, [0, 1, 7, 3, 8]);
         assert_eq!(done[1].chunks[0].number, 0, "the open tail takes them");
         assert_eq!((done[1].base_count, done[1].series.count), (2, 5));
-        assert_eq!((done[1].chunks[0].min_step, done[1].chunks[0].max_step), (0, 8));
+        assert_eq!(
+            (done[1].chunks[0].min_step, done[1].chunks[0].max_step),
+            (0, 8)
+        );
     }
 
     #[test]
     fn last_is_by_step_then_time_then_order() {
-        let last = |segments: Vec<Segment>| f64::from_bits(append_all(&[segments])[0].series.last_bits.cast_unsigned());
+        let last = |segments: Vec<Segment>| {
+            f64::from_bits(append_all(&[segments])[0].series.last_bits.cast_unsigned())
+        };
         assert_eq!(last(vec![segment(&[2, 1], &[0, 9], &[1.0, 2.0])]), 1.0);
         assert_eq!(last(vec![segment(&[1, 1], &[9, 5], &[1.0, 2.0])]), 1.0);
         assert_eq!(last(vec![segment(&[1, 1], &[5, 5], &[1.0, 2.0])]), 2.0);
@@ -204,26 +236,73 @@ mod tests {
 
     #[test]
     fn nan_counts_but_is_no_extreme() {
-        let done = append_all(&[vec![segment(&[], &[0, 0, 0], &[f64::NAN, 2.0, -1.0])], vec![segment(&[], &[0], &[f64::NAN])]]);
+        let done = append_all(&[
+            vec![segment(&[], &[0, 0, 0], &[f64::NAN, 2.0, -1.0])],
+            vec![segment(&[], &[0], &[f64::NAN])],
+        ]);
         let series = &done[1].series;
-        assert_eq!((series.min_value, series.max_value, series.count, series.last_value), (Some(-1.0), Some(2.0), 4, None));
+        assert_eq!(
+            (
+                series.min_value,
+                series.max_value,
+                series.count,
+                series.last_value
+            ),
+            (Some(-1.0), Some(2.0), 4, None)
+        );
         let only_nan = append_all(&[vec![segment(&[], &[0], &[f64::NAN])]]);
-        assert_eq!((only_nan[0].series.min_value, only_nan[0].series.max_value), (None, None));
+        assert_eq!(
+            (only_nan[0].series.min_value, only_nan[0].series.max_value),
+            (None, None)
+        );
     }
 
     #[test]
     fn chunks_are_bounded_and_full_tails_are_closed() {
         let many = vec![1.0; MAX_POINTS + 600];
         let times = vec![0; many.len()];
-        let done = append_all(&[vec![segment(&[], &times, &many)], vec![segment(&[], &[0], &[2.0])], vec![segment(&[], &[0], &[3.0])]]);
-        assert_eq!(done[0].chunks.iter().map(|c| (c.number, c.count)).collect::<Vec<_>>(), [(0, 65_536), (1, 600)]);
-        assert_eq!(done[1].chunks.iter().map(|c| (c.number, c.count)).collect::<Vec<_>>(), [(2, 1)]);
-        assert_eq!(done[2].chunks.iter().map(|c| (c.number, c.count)).collect::<Vec<_>>(), [(2, 2)]);
+        let done = append_all(&[
+            vec![segment(&[], &times, &many)],
+            vec![segment(&[], &[0], &[2.0])],
+            vec![segment(&[], &[0], &[3.0])],
+        ]);
+        assert_eq!(
+            done[0]
+                .chunks
+                .iter()
+                .map(|c| (c.number, c.count))
+                .collect::<Vec<_>>(),
+            [(0, 65_536), (1, 600)]
+        );
+        assert_eq!(
+            done[1]
+                .chunks
+                .iter()
+                .map(|c| (c.number, c.count))
+                .collect::<Vec<_>>(),
+            [(2, 1)]
+        );
+        assert_eq!(
+            done[2]
+                .chunks
+                .iter()
+                .map(|c| (c.number, c.count))
+                .collect::<Vec<_>>(),
+            [(2, 2)]
+        );
     }
 
     #[test]
     fn counting_past_the_end_is_refused() {
-        let refused = append(Uuid::nil(), "m", &Base::default(), &[segment(&[i64::MAX], &[0], &[1.0]), segment(&[], &[0], &[1.0])]);
+        let refused = append(
+            Uuid::nil(),
+            "m",
+            &Base::default(),
+            &[
+                segment(&[i64::MAX], &[0], &[1.0]),
+                segment(&[], &[0], &[1.0]),
+            ],
+        );
         assert!(matches!(refused, Err(Refused::StepsUsedUp)));
     }
 }

@@ -54,7 +54,11 @@ pub(crate) fn encode(points: &Points) -> Vec<u8> {
     let mut chunk = Vec::with_capacity(HEADER + payload + CHECKSUM);
     chunk.extend(MAGIC);
     chunk.extend([VERSION, 0]);
-    chunk.extend(u32::try_from(points.len()).unwrap_or(u32::MAX).to_le_bytes());
+    chunk.extend(
+        u32::try_from(points.len())
+            .unwrap_or(u32::MAX)
+            .to_le_bytes(),
+    );
     for (encoding, bytes) in &columns {
         chunk.push(*encoding);
         chunk.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
@@ -81,32 +85,45 @@ pub(crate) fn decode(chunk: &[u8]) -> Result<Points, Corrupt> {
     }
     let count = word(content, 4);
     if count > MAX_POINTS {
-        return Err(Corrupt::Content(format!("{count} points are more than a chunk holds")));
+        return Err(Corrupt::Content(format!(
+            "{count} points are more than a chunk holds"
+        )));
     }
     let mut rest = &content[HEADER..];
     let mut columns = [(RAW, &rest[..0]); COLUMNS];
     for (index, column) in columns.iter_mut().enumerate() {
         let at = 8 + index * 5;
         let length = word(content, at + 1);
-        let (bytes, after) =
-            rest.split_at_checked(length).ok_or_else(|| Corrupt::Content("a column is cut off".to_owned()))?;
+        let (bytes, after) = rest
+            .split_at_checked(length)
+            .ok_or_else(|| Corrupt::Content("a column is cut off".to_owned()))?;
         *column = (content[at], bytes);
         rest = after;
     }
     Ok(Points {
         steps: decode_column(columns[0], count, i64::from_le_bytes)?,
         timestamps_us: decode_column(columns[1], count, i64::from_le_bytes)?,
-        values: decode_column(columns[2], count, |bytes| f64::from_bits(u64::from_le_bytes(bytes)))?,
+        values: decode_column(columns[2], count, |bytes| {
+            f64::from_bits(u64::from_le_bytes(bytes))
+        })?,
     })
 }
 
 fn word(content: &[u8], at: usize) -> usize {
-    let bytes = [content[at], content[at + 1], content[at + 2], content[at + 3]];
+    let bytes = [
+        content[at],
+        content[at + 1],
+        content[at + 2],
+        content[at + 3],
+    ];
     usize::try_from(u32::from_le_bytes(bytes)).unwrap_or(usize::MAX)
 }
 
 /// Compressed, unless that makes it larger (few points, noise).
-fn encode_column<T: pco::data_types::Number>(values: &[T], bytes: impl Fn(T) -> [u8; WORD]) -> (u8, Vec<u8>) {
+fn encode_column<T: pco::data_types::Number>(
+    values: &[T],
+    bytes: impl Fn(T) -> [u8; WORD],
+) -> (u8, Vec<u8>) {
     match standalone::simple_compress(values, &ChunkConfig::default()) {
         Ok(compressed) if compressed.len() < values.len() * WORD => (PCO, compressed),
         _ => (RAW, values.iter().flat_map(|value| bytes(*value)).collect()),
@@ -119,12 +136,21 @@ fn decode_column<T: pco::data_types::Number>(
     value: impl Fn([u8; WORD]) -> T,
 ) -> Result<Vec<T>, Corrupt> {
     let values = match encoding {
-        RAW => bytes.as_chunks::<WORD>().0.iter().map(|word| value(*word)).collect(),
-        PCO => standalone::simple_decompress(bytes).map_err(|error| Corrupt::Content(error.to_string()))?,
+        RAW => bytes
+            .as_chunks::<WORD>()
+            .0
+            .iter()
+            .map(|word| value(*word))
+            .collect(),
+        PCO => standalone::simple_decompress(bytes)
+            .map_err(|error| Corrupt::Content(error.to_string()))?,
         other => return Err(Corrupt::Content(format!("encoding {other} is not known"))),
     };
     if values.len() != count {
-        return Err(Corrupt::Content(format!("a column has {} values instead of {count}", values.len())));
+        return Err(Corrupt::Content(format!(
+            "a column has {} values instead of {count}",
+            values.len()
+        )));
     }
     Ok(values)
 }
@@ -136,7 +162,10 @@ mod tests {
     use super::*;
 
     fn bits(points: &Points) -> Vec<(i64, i64, u64)> {
-        points.iter().map(|(step, at, value)| (step, at, value.to_bits())).collect()
+        points
+            .iter()
+            .map(|(step, at, value)| (step, at, value.to_bits()))
+            .collect()
     }
 
     fn points(of: impl IntoIterator<Item = (i64, i64, f64)>) -> Points {
@@ -210,11 +239,24 @@ mod tests {
 
     #[test]
     fn a_full_chunk_of_a_learning_curve_is_small() {
-        let curve = (0..65_536i64).map(|i| (i, 1_700_000_000_000_000 + i * 1000, (0.1 / (1.0 + i as f64)).sqrt()));
+        let curve = (0..65_536i64).map(|i| {
+            (
+                i,
+                1_700_000_000_000_000 + i * 1000,
+                (0.1 / (1.0 + i as f64)).sqrt(),
+            )
+        });
         let points = points(curve);
         let chunk = encode(&points);
-        assert_eq!(decode(&chunk).map(|decoded| bits(&decoded)), Ok(bits(&points)));
-        assert!(chunk.len() < 65_536 * 9, "{} bytes for 24 bytes a point", chunk.len());
+        assert_eq!(
+            decode(&chunk).map(|decoded| bits(&decoded)),
+            Ok(bits(&points))
+        );
+        assert!(
+            chunk.len() < 65_536 * 9,
+            "{} bytes for 24 bytes a point",
+            chunk.len()
+        );
     }
 
     #[test]

@@ -49,11 +49,21 @@ impl Batch {
         tags::check(&mut violations, "tags", &message.tags);
         let series = series(&mut violations, message.metrics, now);
         violations.finish()?;
-        Ok(Self { run_id: run_id.unwrap_or_default(), writer, series, params: message.params, tags: message.tags })
+        Ok(Self {
+            run_id: run_id.unwrap_or_default(),
+            writer,
+            series,
+            params: message.params,
+            tags: message.tags,
+        })
     }
 
     pub(super) fn points(&self) -> usize {
-        self.series.values().flatten().map(|segment| segment.values.len()).sum()
+        self.series
+            .values()
+            .flatten()
+            .map(|segment| segment.values.len())
+            .sum()
     }
 }
 
@@ -62,9 +72,14 @@ fn writer(violations: &mut Violations, writer_id: &str, sequence: u64) -> Option
         return None;
     }
     let id = violations.parse("writer_id", request::uuid(writer_id));
-    let sequence =
-        violations.parse("sequence", i64::try_from(sequence).map_err(|_| format!("must be at most {}", i64::MAX)));
-    Some(Writer { id: id?, sequence: sequence? })
+    let sequence = violations.parse(
+        "sequence",
+        i64::try_from(sequence).map_err(|_| format!("must be at most {}", i64::MAX)),
+    );
+    Some(Writer {
+        id: id?,
+        sequence: sequence?,
+    })
 }
 
 fn series(
@@ -77,24 +92,45 @@ fn series(
     for (index, entry) in metrics.into_iter().enumerate() {
         let key = violations.parse(format!("metrics[{index}].key"), metric_key(&entry.key));
         points = points.saturating_add(entry.values.len());
-        for (name, length) in [("steps", entry.steps.len()), ("timestamps_us", entry.timestamps_us.len())] {
+        for (name, length) in [
+            ("steps", entry.steps.len()),
+            ("timestamps_us", entry.timestamps_us.len()),
+        ] {
             if length != 0 && length != entry.values.len() {
-                let complaint = format!("has {length} entries for {} values; give one each, or none", entry.values.len());
+                let complaint = format!(
+                    "has {length} entries for {} values; give one each, or none",
+                    entry.values.len()
+                );
                 violations.add(format!("metrics[{index}].{name}"), complaint);
             }
         }
-        let Some(key) = key.filter(|_| !entry.values.is_empty()) else { continue };
+        let Some(key) = key.filter(|_| !entry.values.is_empty()) else {
+            continue;
+        };
         let timestamps_us = match entry.timestamps_us {
             given if given.is_empty() => vec![now.micros(); entry.values.len()],
             given => given,
         };
-        series.entry(key).or_default().push(Segment { steps: entry.steps, timestamps_us, values: entry.values });
+        series.entry(key).or_default().push(Segment {
+            steps: entry.steps,
+            timestamps_us,
+            values: entry.values,
+        });
     }
     if points > MAX_POINTS {
-        violations.add("metrics", format!("has {points} points; at most {MAX_POINTS} fit into one batch"));
+        violations.add(
+            "metrics",
+            format!("has {points} points; at most {MAX_POINTS} fit into one batch"),
+        );
     }
     if series.len() > MAX_KEYS {
-        violations.add("metrics", format!("has {} keys; at most {MAX_KEYS} fit into one batch", series.len()));
+        violations.add(
+            "metrics",
+            format!(
+                "has {} keys; at most {MAX_KEYS} fit into one batch",
+                series.len()
+            ),
+        );
     }
     series
 }
@@ -104,7 +140,10 @@ fn metric_key(key: &str) -> std::result::Result<String, String> {
     if !(1..=MAX_KEY).contains(&length) {
         return Err(format!("must have 1 to {MAX_KEY} characters, has {length}"));
     }
-    match key.chars().find(|c| !c.is_alphanumeric() && !"_-./ :".contains(*c)) {
+    match key
+        .chars()
+        .find(|c| !c.is_alphanumeric() && !"_-./ :".contains(*c))
+    {
         Some(bad) => Err(format!(
             "{} holds {bad:?}; only letters, digits, `_`, `-`, `.`, `/`, ` ` and `:` are possible",
             request::quoted(key)
@@ -128,7 +167,13 @@ impl HistoryQuery {
         let run_id = violations.parse("run_id", request::uuid(&message.run_id));
         let mut keys: Vec<String> = Vec::new();
         if !(1..=MAX_KEYS_READ).contains(&message.keys.len()) {
-            violations.add("keys", format!("must hold 1 to {MAX_KEYS_READ} keys, holds {}", message.keys.len()));
+            violations.add(
+                "keys",
+                format!(
+                    "must hold 1 to {MAX_KEYS_READ} keys, holds {}",
+                    message.keys.len()
+                ),
+            );
         } else {
             for (index, key) in message.keys.iter().enumerate() {
                 let key = violations.parse(format!("keys[{index}]"), metric_key(key));
@@ -137,10 +182,17 @@ impl HistoryQuery {
         }
         let steps = message.start_step.unwrap_or(i64::MIN)..=message.end_step.unwrap_or(i64::MAX);
         if steps.is_empty() {
-            violations.add("end_step", format!("must not be less than start_step {}", steps.start()));
+            violations.add(
+                "end_step",
+                format!("must not be less than start_step {}", steps.start()),
+            );
         }
         violations.finish()?;
-        Ok(Self { run_id: run_id.unwrap_or_default(), keys, steps })
+        Ok(Self {
+            run_id: run_id.unwrap_or_default(),
+            keys,
+            steps,
+        })
     }
 }
 
@@ -165,11 +217,20 @@ mod tests {
     const RUN: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
     fn entry(key: &str, steps: &[i64], values: &[f64]) -> pb::MetricSeries {
-        pb::MetricSeries { key: key.to_owned(), steps: steps.to_vec(), timestamps_us: Vec::new(), values: values.to_vec() }
+        pb::MetricSeries {
+            key: key.to_owned(),
+            steps: steps.to_vec(),
+            timestamps_us: Vec::new(),
+            values: values.to_vec(),
+        }
     }
 
     fn parse(metrics: Vec<pb::MetricSeries>) -> Result<Batch> {
-        let message = pb::LogBatchRequest { run_id: RUN.to_owned(), metrics, ..Default::default() };
+        let message = pb::LogBatchRequest {
+            run_id: RUN.to_owned(),
+            metrics,
+            ..Default::default()
+        };
         Batch::parse(message, Timestamp(5))
     }
 
@@ -182,32 +243,68 @@ mod tests {
 
     #[test]
     fn entries_of_one_key_stay_in_order() {
-        let batch = parse(vec![entry("b", &[1], &[1.0]), entry("a", &[], &[]), entry("b", &[], &[2.0])]).expect("valid");
+        let batch = parse(vec![
+            entry("b", &[1], &[1.0]),
+            entry("a", &[], &[]),
+            entry("b", &[], &[2.0]),
+        ])
+        .expect("valid");
         assert_eq!(batch.series.len(), 1, "no points, no series");
-        let values: Vec<f64> = batch.series["b"].iter().flat_map(|s| s.values.clone()).collect();
+        let values: Vec<f64> = batch.series["b"]
+            .iter()
+            .flat_map(|s| s.values.clone())
+            .collect();
         assert_eq!(values, [1.0, 2.0]);
-        assert_eq!(batch.series["b"][0].timestamps_us, [5], "no times means now");
+        assert_eq!(
+            batch.series["b"][0].timestamps_us,
+            [5],
+            "no times means now"
+        );
     }
 
     #[test]
     fn all_that_is_wrong_is_said_at_once() {
-        let bad = parse(vec![entry("a=b", &[], &[1.0]), entry("c", &[1, 2], &[1.0]), entry("", &[], &[1.0])]);
-        assert_eq!(bad_fields(bad), ["metrics[0].key", "metrics[1].steps", "metrics[2].key"]);
+        let bad = parse(vec![
+            entry("a=b", &[], &[1.0]),
+            entry("c", &[1, 2], &[1.0]),
+            entry("", &[], &[1.0]),
+        ]);
+        assert_eq!(
+            bad_fields(bad),
+            ["metrics[0].key", "metrics[1].steps", "metrics[2].key"]
+        );
     }
 
     #[test]
     fn batches_are_bounded() {
-        assert_eq!(bad_fields(parse(vec![entry("a", &[], &vec![0.0; MAX_POINTS + 1])])), ["metrics"]);
-        let keys = (0..=MAX_KEYS).map(|i| entry(&format!("k{i}"), &[], &[0.0])).collect();
+        assert_eq!(
+            bad_fields(parse(vec![entry("a", &[], &vec![0.0; MAX_POINTS + 1])])),
+            ["metrics"]
+        );
+        let keys = (0..=MAX_KEYS)
+            .map(|i| entry(&format!("k{i}"), &[], &[0.0]))
+            .collect();
         assert_eq!(bad_fields(parse(keys)), ["metrics"]);
     }
 
     #[test]
     fn writers() {
-        let mut message = pb::LogBatchRequest { run_id: RUN.to_owned(), sequence: u64::MAX, ..Default::default() };
-        assert!(Batch::parse(message.clone(), Timestamp(0)).expect("no check without writer").writer.is_none());
+        let mut message = pb::LogBatchRequest {
+            run_id: RUN.to_owned(),
+            sequence: u64::MAX,
+            ..Default::default()
+        };
+        assert!(
+            Batch::parse(message.clone(), Timestamp(0))
+                .expect("no check without writer")
+                .writer
+                .is_none()
+        );
         message.writer_id = RUN.to_owned();
-        assert_eq!(bad_fields(Batch::parse(message, Timestamp(0))), ["sequence"]);
+        assert_eq!(
+            bad_fields(Batch::parse(message, Timestamp(0))),
+            ["sequence"]
+        );
     }
 
     #[test]

@@ -47,19 +47,36 @@ pub(crate) async fn read_metric_history(
     let caller = Caller::of(&request)?;
     let message = request.into_inner();
     let query = HistoryQuery::parse(&message)?;
-    let scope = caller.authorize(app, Action::Read, &request::project_name(&message.project)).await?;
+    let scope = caller
+        .authorize(app, Action::Read, &request::project_name(&message.project))
+        .await?;
 
     let conn = app.db.read();
     runs::store::load_run(conn, &scope, query.run_id).await?;
     let keys: Vec<&str> = query.keys.iter().map(String::as_str).collect();
     let series = store::load_series(conn, &scope, query.run_id, &keys).await?;
-    let mut ids: HashMap<String, Uuid> = series.into_iter().map(|series| (series.key, series.id)).collect();
-    let series = query.keys.into_iter().filter_map(|key| ids.remove(&key).map(|id| (key, id))).collect();
-    let reader = Reader { conn: conn.clone(), series, steps: query.steps, current: None };
-    Ok(Box::pin(stream::try_unfold(reader, |mut reader| async move {
-        let part = reader.next_part().await?;
-        Ok(part.map(|part| (part, reader)))
-    })))
+    let mut ids: HashMap<String, Uuid> = series
+        .into_iter()
+        .map(|series| (series.key, series.id))
+        .collect();
+    let series = query
+        .keys
+        .into_iter()
+        .filter_map(|key| ids.remove(&key).map(|id| (key, id)))
+        .collect();
+    let reader = Reader {
+        conn: conn.clone(),
+        series,
+        steps: query.steps,
+        current: None,
+    };
+    Ok(Box::pin(stream::try_unfold(
+        reader,
+        |mut reader| async move {
+            let part = reader.next_part().await?;
+            Ok(part.map(|part| (part, reader)))
+        },
+    )))
 }
 
 /// Where the answer has come to.
@@ -74,7 +91,9 @@ impl Reader {
     async fn next_part(&mut self) -> Result<Option<pb::ReadMetricHistoryResponse>> {
         loop {
             let Some(current) = &mut self.current else {
-                let Some((key, id)) = self.series.pop_front() else { return Ok(None) };
+                let Some((key, id)) = self.series.pop_front() else {
+                    return Ok(None);
+                };
                 self.current = Some(SeriesReader::open(&self.conn, key, id, &self.steps).await?);
                 continue;
             };
@@ -85,7 +104,9 @@ impl Reader {
                     timestamps_us: part.timestamps_us,
                     values: part.values,
                 };
-                return Ok(Some(pb::ReadMetricHistoryResponse { series: Some(series) }));
+                return Ok(Some(pb::ReadMetricHistoryResponse {
+                    series: Some(series),
+                }));
             }
             self.current = None;
         }
@@ -106,23 +127,46 @@ struct SeriesReader {
 }
 
 impl SeriesReader {
-    async fn open(conn: &DatabaseConnection, key: String, id: Uuid, steps: &RangeInclusive<i64>) -> Result<Self> {
+    async fn open(
+        conn: &DatabaseConnection,
+        key: String,
+        id: Uuid,
+        steps: &RangeInclusive<i64>,
+    ) -> Result<Self> {
         let waiting = store::list_chunks(conn, id, steps).await?.into();
         let (fetched, merge, ready) = Default::default();
-        Ok(Self { key, id, waiting, fetched, merge, ready, sent: 0 })
+        Ok(Self {
+            key,
+            id,
+            waiting,
+            fetched,
+            merge,
+            ready,
+            sent: 0,
+        })
     }
 
     /// The next points; `None` at the end of the series.
-    async fn next_part(&mut self, conn: &DatabaseConnection, steps: &RangeInclusive<i64>) -> Result<Option<Points>> {
+    async fn next_part(
+        &mut self,
+        conn: &DatabaseConnection,
+        steps: &RangeInclusive<i64>,
+    ) -> Result<Option<Points>> {
         while self.sent == self.ready.len() {
             if self.fetched.is_empty() {
                 self.fetch(conn).await?;
             }
-            let Some((chunk, data)) = self.fetched.pop_front() else { return Ok(None) };
+            let Some((chunk, data)) = self.fetched.pop_front() else {
+                return Ok(None);
+            };
             let mut points = codec::decode(&data).map_err(Error::internal)?;
             points.truncate(usize::try_from(chunk.count).unwrap_or(usize::MAX));
             self.merge.add(chunk.number, &points, steps);
-            let next = self.fetched.front().map(|(chunk, _)| chunk).or(self.waiting.front());
+            let next = self
+                .fetched
+                .front()
+                .map(|(chunk, _)| chunk)
+                .or(self.waiting.front());
             self.ready = self.merge.take(next.map(|chunk| chunk.min_step));
             self.sent = 0;
         }

@@ -26,7 +26,10 @@ use crate::{
 const POINTS_IN_PLACE: usize = 4096;
 
 /// Stores a batch.
-pub(crate) async fn log_batch(app: &App, request: Request<pb::LogBatchRequest>) -> Result<pb::LogBatchResponse> {
+pub(crate) async fn log_batch(
+    app: &App,
+    request: Request<pb::LogBatchRequest>,
+) -> Result<pb::LogBatchResponse> {
     let caller = Caller::of(&request)?;
     let message = request.into_inner();
     let project = request::project_name(&message.project);
@@ -72,16 +75,30 @@ async fn encode(
         return append_all(batch, &keys, &bases);
     }
     let batch = Arc::clone(batch);
-    tokio::task::spawn_blocking(move || append_all(&batch, &keys, &bases)).await.map_err(Error::internal)?
+    tokio::task::spawn_blocking(move || append_all(&batch, &keys, &bases))
+        .await
+        .map_err(Error::internal)?
 }
 
-fn append_all(batch: &Batch, keys: &[String], bases: &HashMap<String, Base>) -> Result<Vec<Appended>> {
+fn append_all(
+    batch: &Batch,
+    keys: &[String],
+    bases: &HashMap<String, Base>,
+) -> Result<Vec<Appended>> {
     let fresh = Base::default();
     keys.iter()
         .map(|key| {
             let segments = batch.series.get(key).map(Vec::as_slice).unwrap_or_default();
-            append::append(batch.run_id, key, bases.get(key).unwrap_or(&fresh), segments).map_err(|refused| match refused {
-                Refused::StepsUsedUp => Error::invalid(format!("metrics[{key}].steps"), refused.to_string()),
+            append::append(
+                batch.run_id,
+                key,
+                bases.get(key).unwrap_or(&fresh),
+                segments,
+            )
+            .map_err(|refused| match refused {
+                Refused::StepsUsedUp => {
+                    Error::invalid(format!("metrics[{key}].steps"), refused.to_string())
+                }
                 Refused::Corrupt(_) => Error::internal(refused),
             })
         })
@@ -97,7 +114,16 @@ async fn changed_since(
     appended: &[Appended],
 ) -> Result<Vec<String>> {
     let series = store::load_series(txn, scope, batch.run_id, keys).await?;
-    let counts: HashMap<&str, i64> = series.iter().map(|series| (series.key.as_str(), series.count)).collect();
-    let fits = |change: &&Appended| counts.get(change.series.key.as_str()).copied().unwrap_or(0) == change.base_count;
-    Ok(appended.iter().filter(|change| !fits(change)).map(|change| change.series.key.clone()).collect())
+    let counts: HashMap<&str, i64> = series
+        .iter()
+        .map(|series| (series.key.as_str(), series.count))
+        .collect();
+    let fits = |change: &&Appended| {
+        counts.get(change.series.key.as_str()).copied().unwrap_or(0) == change.base_count
+    };
+    Ok(appended
+        .iter()
+        .filter(|change| !fits(change))
+        .map(|change| change.series.key.clone())
+        .collect())
 }

@@ -24,14 +24,22 @@ impl StepMerge {
     /// Adds the points of a whole chunk that are in the range of steps.
     pub(crate) fn add(&mut self, chunk: i64, points: &Points, range: &RangeInclusive<i64>) {
         let inside = points.iter().filter(|(step, ..)| range.contains(step));
-        self.held.extend(inside.map(|(step, timestamp_us, value)| Point { step, chunk, timestamp_us, value }));
+        self.held
+            .extend(inside.map(|(step, timestamp_us, value)| Point {
+                step,
+                chunk,
+                timestamp_us,
+                value,
+            }));
     }
 
     /// Takes the points with steps below `bound` (all of them when there is none), in order.
     pub(crate) fn take(&mut self, bound: Option<i64>) -> Points {
         // Stable, so points of one step and chunk stay as they were logged.
         self.held.sort_by_key(|point| (point.step, point.chunk));
-        let ready = bound.map_or(self.held.len(), |bound| self.held.partition_point(|point| point.step < bound));
+        let ready = bound.map_or(self.held.len(), |bound| {
+            self.held.partition_point(|point| point.step < bound)
+        });
         let mut points = Points::default();
         for point in self.held.drain(..ready) {
             points.push(point.step, point.timestamp_us, point.value);

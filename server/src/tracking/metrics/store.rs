@@ -6,8 +6,9 @@
 use std::{collections::HashMap, ops::RangeInclusive};
 
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, FromQueryResult,
-    IntoActiveModel as _, JoinType, QueryFilter as _, QueryOrder as _, QuerySelect as _, RelationDef, sea_query::OnConflict,
+    ActiveValue::Set, ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _,
+    FromQueryResult, IntoActiveModel as _, JoinType, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, RelationDef, sea_query::OnConflict,
 };
 use uuid::Uuid;
 
@@ -72,7 +73,10 @@ pub(super) async fn load_bases(
     keys: &[&str],
 ) -> Result<HashMap<String, Base>> {
     let series = load_series(conn, scope, run_id, keys).await?;
-    let open: Vec<&metric_series::Model> = series.iter().filter(|series| series.tail_count <= OPEN_TAIL).collect();
+    let open: Vec<&metric_series::Model> = series
+        .iter()
+        .filter(|series| series.tail_count <= OPEN_TAIL)
+        .collect();
     let mut tails: HashMap<Uuid, metric_chunk::Model> = HashMap::new();
     for part in open.chunks(ROWS) {
         // The number is asked by a join, not by one condition a series: SQLite bounds the depth of a condition.
@@ -86,11 +90,22 @@ pub(super) async fn load_bases(
     let base = |series: metric_series::Model| {
         // Outside of a transaction a batch may come in between the two queries. Then the count does not fit, and whoever
         // holds the lock of the run reads again.
-        let tail = tails.remove(&series.id).filter(|tail| tail.number == series.tail_number);
-        let whole = tail.as_ref().is_none_or(|tail| tail.count == series.tail_count);
+        let tail = tails
+            .remove(&series.id)
+            .filter(|tail| tail.number == series.tail_number);
+        let whole = tail
+            .as_ref()
+            .is_none_or(|tail| tail.count == series.tail_count);
         let closed = series.tail_count > OPEN_TAIL;
-        (whole && (closed || tail.is_some()))
-            .then(|| (series.key.clone(), Base { series: Some(series), tail: tail.map(|tail| tail.data) }))
+        (whole && (closed || tail.is_some())).then(|| {
+            (
+                series.key.clone(),
+                Base {
+                    series: Some(series),
+                    tail: tail.map(|tail| tail.data),
+                },
+            )
+        })
     };
     Ok(series.into_iter().filter_map(base).collect())
 }
@@ -103,7 +118,11 @@ fn tail_of_series() -> RelationDef {
 }
 
 /// Stores what a batch did to the series of a run whose row is locked.
-pub(super) async fn save(txn: &impl ConnectionTrait, _scope: &Scope, appended: Vec<Appended>) -> Result<()> {
+pub(super) async fn save(
+    txn: &impl ConnectionTrait,
+    _scope: &Scope,
+    appended: Vec<Appended>,
+) -> Result<()> {
     let mut chunks = Vec::new();
     let mut series = Vec::with_capacity(appended.len());
     for change in appended {
@@ -125,13 +144,18 @@ pub(super) async fn save(txn: &impl ConnectionTrait, _scope: &Scope, appended: V
         ];
         let upsert = OnConflict::column(C::Id).update_columns(changed).to_owned();
         let rows = part.iter().cloned().map(|row| row.into_active_model());
-        metric_series::Entity::insert_many(rows).on_conflict(upsert).exec_without_returning(txn).await?;
+        metric_series::Entity::insert_many(rows)
+            .on_conflict(upsert)
+            .exec_without_returning(txn)
+            .await?;
     }
     let mut rest = chunks.into_iter().peekable();
     while rest.peek().is_some() {
         let mut bytes = 0;
         let mut part = Vec::new();
-        while let Some(chunk) = rest.next_if(|chunk| part.len() < ROWS && bytes + chunk.data.len() <= CHUNK_BYTES.max(chunk.data.len())) {
+        while let Some(chunk) = rest.next_if(|chunk| {
+            part.len() < ROWS && bytes + chunk.data.len() <= CHUNK_BYTES.max(chunk.data.len())
+        }) {
             bytes += chunk.data.len();
             part.push(chunk.into_active_model());
         }
@@ -139,7 +163,10 @@ pub(super) async fn save(txn: &impl ConnectionTrait, _scope: &Scope, appended: V
         let upsert = OnConflict::columns([C::SeriesId, C::Number])
             .update_columns([C::MinStep, C::MaxStep, C::Count, C::Data])
             .to_owned();
-        metric_chunk::Entity::insert_many(part).on_conflict(upsert).exec_without_returning(txn).await?;
+        metric_chunk::Entity::insert_many(part)
+            .on_conflict(upsert)
+            .exec_without_returning(txn)
+            .await?;
     }
     Ok(())
 }
@@ -151,7 +178,9 @@ pub(super) async fn advance_writer(
     run_id: Uuid,
     writer: Writer,
 ) -> Result<bool> {
-    let last = metric_writer::Entity::find_by_id((run_id, writer.id)).one(txn).await?;
+    let last = metric_writer::Entity::find_by_id((run_id, writer.id))
+        .one(txn)
+        .await?;
     if last.is_some_and(|last| writer.sequence <= last.last_sequence) {
         return Ok(false);
     }
@@ -160,10 +189,16 @@ pub(super) async fn advance_writer(
         writer_id: Set(writer.id),
         last_sequence: Set(writer.sequence),
     };
-    let upsert = OnConflict::columns([metric_writer::Column::RunId, metric_writer::Column::WriterId])
-        .update_column(metric_writer::Column::LastSequence)
-        .to_owned();
-    metric_writer::Entity::insert(row).on_conflict(upsert).exec_without_returning(txn).await?;
+    let upsert = OnConflict::columns([
+        metric_writer::Column::RunId,
+        metric_writer::Column::WriterId,
+    ])
+    .update_column(metric_writer::Column::LastSequence)
+    .to_owned();
+    metric_writer::Entity::insert(row)
+        .on_conflict(upsert)
+        .exec_without_returning(txn)
+        .await?;
     Ok(true)
 }
 
@@ -186,7 +221,11 @@ pub(super) async fn list_chunks(
         .select_only()
         .columns([C::Number, C::MinStep, C::Count])
         .filter(C::SeriesId.eq(series_id))
-        .filter(Condition::all().add(C::MinStep.lte(*steps.end())).add(C::MaxStep.gte(*steps.start())))
+        .filter(
+            Condition::all()
+                .add(C::MinStep.lte(*steps.end()))
+                .add(C::MaxStep.gte(*steps.start())),
+        )
         .order_by_asc(C::MinStep)
         .order_by_asc(C::Number)
         .into_model::<ChunkInfo>()
@@ -207,7 +246,12 @@ pub(super) async fn load_chunks(
         .all(conn)
         .await?;
     if rows.len() != numbers.len() {
-        return Err(Error::internal(anyhow::anyhow!("chunks of metric series {series_id} are missing")));
+        return Err(Error::internal(anyhow::anyhow!(
+            "chunks of metric series {series_id} are missing"
+        )));
     }
-    Ok(rows.into_iter().map(|chunk| (chunk.number, chunk.data)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|chunk| (chunk.number, chunk.data))
+        .collect())
 }

@@ -26,34 +26,53 @@ pub(super) async fn assemble(
     let mut experiment_ids: Vec<Uuid> = rows.iter().map(|run| run.experiment_id).collect();
     experiment_ids.sort_unstable();
     experiment_ids.dedup();
-    let experiments: BTreeMap<Uuid, String> = experiments::store::experiments_by_id(conn, scope, experiment_ids)
-        .await?
-        .into_iter()
-        .map(|experiment| (experiment.id, experiment.name))
-        .collect();
+    let experiments: BTreeMap<Uuid, String> =
+        experiments::store::experiments_by_id(conn, scope, experiment_ids)
+            .await?
+            .into_iter()
+            .map(|experiment| (experiment.id, experiment.name))
+            .collect();
 
     let mut runs: Vec<pb::Run> = rows
         .into_iter()
         .map(|row| {
-            let experiment = experiments.get(&row.experiment_id).cloned().unwrap_or_default();
+            let experiment = experiments
+                .get(&row.experiment_id)
+                .cloned()
+                .unwrap_or_default();
             run_to_proto(row, experiment)
         })
         .collect();
-    let place: HashMap<Uuid, usize> = ids.iter().enumerate().map(|(index, id)| (*id, index)).collect();
+    let place: HashMap<Uuid, usize> = ids
+        .iter()
+        .enumerate()
+        .map(|(index, id)| (*id, index))
+        .collect();
     let at = |id: &Uuid| place.get(id).copied().unwrap_or_default();
     for param in store::load_params_of(conn, scope, &ids).await? {
-        runs[at(&param.run_id)].params.insert(param.key, param.value);
+        runs[at(&param.run_id)]
+            .params
+            .insert(param.key, param.value);
     }
     for tag in store::load_tags_of(conn, scope, &ids).await? {
         runs[at(&tag.run_id)].tags.insert(tag.key, tag.value);
     }
     for series in metrics::store::load_summaries(conn, scope, &ids).await? {
-        runs[at(&series.run_id)].metrics.push(metrics::summary_to_proto(series));
+        runs[at(&series.run_id)]
+            .metrics
+            .push(metrics::summary_to_proto(series));
     }
     Ok(runs)
 }
 
 /// One run.
-pub(super) async fn assemble_one(conn: &impl ConnectionTrait, scope: &Scope, row: run::Model) -> Result<pb::Run> {
-    Ok(assemble(conn, scope, vec![row]).await?.pop().unwrap_or_default())
+pub(super) async fn assemble_one(
+    conn: &impl ConnectionTrait,
+    scope: &Scope,
+    row: run::Model,
+) -> Result<pb::Run> {
+    Ok(assemble(conn, scope, vec![row])
+        .await?
+        .pop()
+        .unwrap_or_default())
 }

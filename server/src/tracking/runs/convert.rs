@@ -59,12 +59,18 @@ impl TryFrom<&pb::CreateRunRequest> for NewRun {
         if parent_run_id == Some(id) {
             violations.add("parent_run_id", "a run cannot be nested in itself");
         }
-        let description = violations.parse("description", request::text(&message.description, MAX_DESCRIPTION));
+        let description = violations.parse(
+            "description",
+            request::text(&message.description, MAX_DESCRIPTION),
+        );
         tags::check(&mut violations, "tags", &message.tags);
-        let started_at =
-            message.started_at.as_ref().and_then(|at| violations.parse("started_at", request::timestamp(at)));
+        let started_at = message
+            .started_at
+            .as_ref()
+            .and_then(|at| violations.parse("started_at", request::timestamp(at)));
         // The id of the run makes a repeated call safe by itself.
-        let key = idempotency::key(&mut violations, &message.request_id).filter(|_| message.run_id.is_empty());
+        let key = idempotency::key(&mut violations, &message.request_id)
+            .filter(|_| message.run_id.is_empty());
         violations.finish()?;
         Ok(Self {
             id,
@@ -93,7 +99,10 @@ impl RunChange {
         let run = message.run.unwrap_or_default();
         let mut violations = Violations::new();
         let id = violations.parse("run.id", run_id(&run.id));
-        let mask = violations.parse("update_mask", Mask::parse(message.update_mask, &["name", "description", "tags"]));
+        let mask = violations.parse(
+            "update_mask",
+            Mask::parse(message.update_mask, &["name", "description", "tags"]),
+        );
         let changes = |field| mask.as_ref().is_some_and(|mask| mask.has(field));
         let mut name = None;
         if changes("name") {
@@ -101,7 +110,10 @@ impl RunChange {
         }
         let mut description = None;
         if changes("description") {
-            description = violations.parse("run.description", request::text(&run.description, MAX_DESCRIPTION));
+            description = violations.parse(
+                "run.description",
+                request::text(&run.description, MAX_DESCRIPTION),
+            );
         }
         let mut tags = None;
         if changes("tags") {
@@ -109,7 +121,12 @@ impl RunChange {
             tags = Some(run.tags);
         }
         violations.finish()?;
-        Ok(Self { id: id.unwrap_or_default(), name, description, tags })
+        Ok(Self {
+            id: id.unwrap_or_default(),
+            name,
+            description,
+            tags,
+        })
     }
 }
 
@@ -136,16 +153,33 @@ impl RunEnd {
                 Status::Running
             }
         };
-        let text = violations.parse("status_message", request::text(&message.status_message, MAX_DESCRIPTION));
-        let ended_at = message.ended_at.as_ref().and_then(|at| violations.parse("ended_at", request::timestamp(at)));
+        let text = violations.parse(
+            "status_message",
+            request::text(&message.status_message, MAX_DESCRIPTION),
+        );
+        let ended_at = message
+            .ended_at
+            .as_ref()
+            .and_then(|at| violations.parse("ended_at", request::timestamp(at)));
         violations.finish()?;
-        Ok(Self { id: id.unwrap_or_default(), status, message: text.unwrap_or_default(), ended_at })
+        Ok(Self {
+            id: id.unwrap_or_default(),
+            status,
+            message: text.unwrap_or_default(),
+            ended_at,
+        })
     }
 }
 
 /// The id of a run: any UUID but nil, which is what a forgotten one looks like.
 pub(super) fn run_id(text: &str) -> std::result::Result<Uuid, String> {
-    request::uuid(text).and_then(|id| if id.is_nil() { Err("must not be the nil UUID".to_owned()) } else { Ok(id) })
+    request::uuid(text).and_then(|id| {
+        if id.is_nil() {
+            Err("must not be the nil UUID".to_owned())
+        } else {
+            Ok(id)
+        }
+    })
 }
 
 impl From<Status> for pb::RunStatus {
@@ -165,7 +199,10 @@ pub(super) fn run_to_proto(row: run::Model, experiment: String) -> pb::Run {
         id: row.id.to_string(),
         experiment,
         name: row.name,
-        parent_run_id: row.parent_run_id.map(|id| id.to_string()).unwrap_or_default(),
+        parent_run_id: row
+            .parent_run_id
+            .map(|id| id.to_string())
+            .unwrap_or_default(),
         status: pb::RunStatus::from(row.status).into(),
         status_message: row.status_message,
         description: row.description,
@@ -182,8 +219,12 @@ pub(super) fn run_to_proto(row: run::Model, experiment: String) -> pb::Run {
 
 /// A text as the number it reads as, for comparisons with numbers: a finite decimal such as `3`, `-0.5` or `1e-4`.
 pub(super) fn number(text: &str) -> Option<f64> {
-    let plain = text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b));
-    text.parse().ok().filter(|number: &f64| plain && number.is_finite())
+    let plain = text
+        .bytes()
+        .all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b));
+    text.parse()
+        .ok()
+        .filter(|number: &f64| plain && number.is_finite())
 }
 
 #[cfg(test)]
@@ -211,8 +252,11 @@ mod tests {
 
     #[test]
     fn a_run_is_not_its_own_parent() {
-        let message =
-            pb::CreateRunRequest { run_id: RUN.to_owned(), parent_run_id: RUN.to_owned(), ..Default::default() };
+        let message = pb::CreateRunRequest {
+            run_id: RUN.to_owned(),
+            parent_run_id: RUN.to_owned(),
+            ..Default::default()
+        };
         assert_eq!(bad_fields(NewRun::try_from(&message)), ["parent_run_id"]);
     }
 
@@ -222,18 +266,31 @@ mod tests {
             run_id: "x".to_owned(),
             experiment: "a\tb".to_owned(),
             name: " ".to_owned(),
-            started_at: Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 }),
+            started_at: Some(prost_types::Timestamp {
+                seconds: i64::MAX,
+                nanos: 0,
+            }),
             ..Default::default()
         };
-        assert_eq!(bad_fields(NewRun::try_from(&message)), ["run_id", "experiment", "name", "started_at"]);
+        assert_eq!(
+            bad_fields(NewRun::try_from(&message)),
+            ["run_id", "experiment", "name", "started_at"]
+        );
     }
 
     #[test]
     fn a_run_ends_in_an_end() {
         let end = |status: pb::RunStatus| {
-            RunEnd::parse(&pb::EndRunRequest { run_id: RUN.to_owned(), status: status.into(), ..Default::default() })
+            RunEnd::parse(&pb::EndRunRequest {
+                run_id: RUN.to_owned(),
+                status: status.into(),
+                ..Default::default()
+            })
         };
-        assert_eq!(end(pb::RunStatus::Killed).expect("valid").status, Status::Killed);
+        assert_eq!(
+            end(pb::RunStatus::Killed).expect("valid").status,
+            Status::Killed
+        );
         assert_eq!(bad_fields(end(pb::RunStatus::Running)), ["status"]);
         assert_eq!(bad_fields(end(pb::RunStatus::Unspecified)), ["status"]);
     }
@@ -241,12 +298,20 @@ mod tests {
     #[test]
     fn an_update_changes_what_is_masked() {
         let message = pb::UpdateRunRequest {
-            run: Some(pb::Run { id: RUN.to_owned(), ..Default::default() }),
-            update_mask: Some(FieldMask { paths: vec!["tags".to_owned()] }),
+            run: Some(pb::Run {
+                id: RUN.to_owned(),
+                ..Default::default()
+            }),
+            update_mask: Some(FieldMask {
+                paths: vec!["tags".to_owned()],
+            }),
             ..Default::default()
         };
         let change = RunChange::parse(message).expect("valid");
-        assert_eq!((change.name, change.description, change.tags), (None, None, Some(HashMap::new())));
+        assert_eq!(
+            (change.name, change.description, change.tags),
+            (None, None, Some(HashMap::new()))
+        );
     }
 
     #[test]

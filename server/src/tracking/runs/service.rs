@@ -26,15 +26,21 @@ use crate::{
 const CREATE_RUN: &str = "CreateRun";
 
 /// Creates a run, and its experiment where there is none.
-pub(crate) async fn create_run(app: &App, request: Request<pb::CreateRunRequest>) -> Result<pb::CreateRunResponse> {
+pub(crate) async fn create_run(
+    app: &App,
+    request: Request<pb::CreateRunRequest>,
+) -> Result<pb::CreateRunResponse> {
     let caller = Caller::of(&request)?;
     let message = request.into_inner();
     let new = NewRun::try_from(&message)?;
-    let scope = caller.authorize(app, Action::WriteRuns, &project_name(&message.project)).await?;
+    let scope = caller
+        .authorize(app, Action::WriteRuns, &project_name(&message.project))
+        .await?;
 
     let now = app.now();
     let txn = app.db.begin().await?;
-    if let Some(response) = idempotency::replay(&txn, &scope, CREATE_RUN, new.key, &message).await? {
+    if let Some(response) = idempotency::replay(&txn, &scope, CREATE_RUN, new.key, &message).await?
+    {
         return Ok(response);
     }
     let created = match store::find_created(&txn, &scope, new.id).await? {
@@ -45,7 +51,9 @@ pub(crate) async fn create_run(app: &App, request: Request<pb::CreateRunRequest>
         Some(row) => row,
         None => same_run(&txn, &scope, &new).await?,
     };
-    let response = pb::CreateRunResponse { run: Some(assemble_one(&txn, &scope, row).await?) };
+    let response = pb::CreateRunResponse {
+        run: Some(assemble_one(&txn, &scope, row).await?),
+    };
     idempotency::remember(&txn, &scope, CREATE_RUN, new.key, &message, &response, now).await?;
     txn.commit().await?;
     Ok(response)
@@ -62,9 +70,20 @@ async fn start(
     if let Some(parent) = new.parent_run_id {
         store::load_run(txn, scope, parent).await?;
     }
-    let experiment = experiments::store::ensure_experiment(txn, scope, &new.experiment, now).await?;
-    let Some(row) = store::create_run(txn, scope, new, &experiment, now).await? else { return Ok(None) };
-    let event = run_event(app, txn, scope, &row, EventType::Start, Timestamp(row.started_at)).await?;
+    let experiment =
+        experiments::store::ensure_experiment(txn, scope, &new.experiment, now).await?;
+    let Some(row) = store::create_run(txn, scope, new, &experiment, now).await? else {
+        return Ok(None);
+    };
+    let event = run_event(
+        app,
+        txn,
+        scope,
+        &row,
+        EventType::Start,
+        Timestamp(row.started_at),
+    )
+    .await?;
     lineage::store::record(txn, scope, &event, now).await?;
     Ok(Some(row))
 }
@@ -79,17 +98,29 @@ async fn run_event(
     at: Timestamp,
 ) -> Result<RunEvent> {
     let names = Names::new(&app.instance, scope.project());
-    let event = RunEvent::new(event_type, row.id, names.experiment(&row.experiment_at_creation), at);
-    let Some(parent) = row.parent_run_id else { return Ok(event) };
+    let event = RunEvent::new(
+        event_type,
+        row.id,
+        names.experiment(&row.experiment_at_creation),
+        at,
+    );
+    let Some(parent) = row.parent_run_id else {
+        return Ok(event);
+    };
     let parent = store::load_run(txn, scope, parent).await?;
     Ok(event.parent(parent.id, &names.experiment(&parent.experiment_at_creation)))
 }
 
 /// The run that a repeated call created before. What makes it the same is its place; a name that was made may differ.
 async fn same_run(txn: &impl ConnectionTrait, scope: &Scope, new: &NewRun) -> Result<run::Model> {
-    let row = store::find_created(txn, scope, new.id).await?.ok_or_else(|| Error::not_found("run", new.id))?;
+    let row = store::find_created(txn, scope, new.id)
+        .await?
+        .ok_or_else(|| Error::not_found("run", new.id))?;
     let experiment = experiments::store::experiments_by_id(txn, scope, [row.experiment_id]).await?;
-    if experiment.first().is_some_and(|experiment| experiment.name == new.experiment) {
+    if experiment
+        .first()
+        .is_some_and(|experiment| experiment.name == new.experiment)
+    {
         Ok(row)
     } else {
         Err(Error::already_exists("run", new.id))
@@ -97,20 +128,32 @@ async fn same_run(txn: &impl ConnectionTrait, scope: &Scope, new: &NewRun) -> Re
 }
 
 /// One run.
-pub(crate) async fn get_run(app: &App, request: Request<pb::GetRunRequest>) -> Result<pb::GetRunResponse> {
+pub(crate) async fn get_run(
+    app: &App,
+    request: Request<pb::GetRunRequest>,
+) -> Result<pb::GetRunResponse> {
     let caller = Caller::of(&request)?;
     let message = request.into_inner();
     let mut violations = Violations::new();
-    let run_id = violations.parse("run_id", convert::run_id(&message.run_id)).unwrap_or_default();
+    let run_id = violations
+        .parse("run_id", convert::run_id(&message.run_id))
+        .unwrap_or_default();
     violations.finish()?;
-    let scope = caller.authorize(app, Action::Read, &project_name(&message.project)).await?;
+    let scope = caller
+        .authorize(app, Action::Read, &project_name(&message.project))
+        .await?;
 
     let row = store::load_run(app.db.read(), &scope, run_id).await?;
-    Ok(pb::GetRunResponse { run: Some(assemble_one(app.db.read(), &scope, row).await?) })
+    Ok(pb::GetRunResponse {
+        run: Some(assemble_one(app.db.read(), &scope, row).await?),
+    })
 }
 
 /// Changes a run.
-pub(crate) async fn update_run(app: &App, request: Request<pb::UpdateRunRequest>) -> Result<pb::UpdateRunResponse> {
+pub(crate) async fn update_run(
+    app: &App,
+    request: Request<pb::UpdateRunRequest>,
+) -> Result<pb::UpdateRunResponse> {
     let caller = Caller::of(&request)?;
     let message = request.into_inner();
     let project = project_name(&message.project);
@@ -126,18 +169,27 @@ pub(crate) async fn update_run(app: &App, request: Request<pb::UpdateRunRequest>
 }
 
 /// Ends a run.
-pub(crate) async fn end_run(app: &App, request: Request<pb::EndRunRequest>) -> Result<pb::EndRunResponse> {
+pub(crate) async fn end_run(
+    app: &App,
+    request: Request<pb::EndRunRequest>,
+) -> Result<pb::EndRunResponse> {
     let caller = Caller::of(&request)?;
     let message = request.into_inner();
     let end = RunEnd::parse(&message)?;
-    let scope = caller.authorize(app, Action::WriteRuns, &project_name(&message.project)).await?;
+    let scope = caller
+        .authorize(app, Action::WriteRuns, &project_name(&message.project))
+        .await?;
 
     let txn = app.db.begin().await?;
     let mut row = store::lock_run(&txn, &scope, end.id).await?;
     if row.status == Status::Running {
         row = finish(app, &txn, &scope, row, end).await?;
     } else if row.status != end.status {
-        let message = format!("the run {} has ended as {} already", row.id, pb::RunStatus::from(row.status).as_str_name());
+        let message = format!(
+            "the run {} has ended as {} already",
+            row.id,
+            pb::RunStatus::from(row.status).as_str_name()
+        );
         return Err(Error::precondition("RUN_ENDED", message));
     }
     let run = assemble_one(&txn, &scope, row).await?;
@@ -156,7 +208,10 @@ async fn finish(
     let now = app.now();
     let started_at = Timestamp(row.started_at);
     if end.ended_at.is_some_and(|at| at < started_at) {
-        return Err(Error::invalid("ended_at", format!("is before the start of the run, {}", started_at.rfc3339())));
+        return Err(Error::invalid(
+            "ended_at",
+            format!("is before the start of the run, {}", started_at.rfc3339()),
+        ));
     }
     // The clock of the client that gave the start may be ahead of ours.
     let ended_at = end.ended_at.unwrap_or(now.max(started_at));

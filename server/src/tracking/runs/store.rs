@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use sea_orm::{
-    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _,
-    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, sea_query::OnConflict,
+    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _,
+    IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    sea_query::OnConflict,
 };
 use uuid::Uuid;
 
@@ -29,7 +30,11 @@ const ROWS: usize = 1000;
 const MAX_TEXTS: u64 = 10_000;
 
 /// The run of this id in the project of the scope.
-pub(crate) async fn load_run(conn: &impl ConnectionTrait, scope: &Scope, run_id: Uuid) -> Result<run::Model> {
+pub(crate) async fn load_run(
+    conn: &impl ConnectionTrait,
+    scope: &Scope,
+    run_id: Uuid,
+) -> Result<run::Model> {
     run::Entity::find_by_id(run_id)
         .filter(run::Column::ProjectId.eq(scope.project_id()))
         .one(conn)
@@ -39,7 +44,11 @@ pub(crate) async fn load_run(conn: &impl ConnectionTrait, scope: &Scope, run_id:
 
 /// Like [`load_run`], and holds the run until the transaction ends: others that write to it wait. (On SQLite there is one
 /// writer anyway.)
-pub(crate) async fn lock_run(txn: &impl ConnectionTrait, scope: &Scope, run_id: Uuid) -> Result<run::Model> {
+pub(crate) async fn lock_run(
+    txn: &impl ConnectionTrait,
+    scope: &Scope,
+    run_id: Uuid,
+) -> Result<run::Model> {
     run::Entity::find_by_id(run_id)
         .filter(run::Column::ProjectId.eq(scope.project_id()))
         .lock_exclusive()
@@ -55,7 +64,9 @@ pub(super) async fn find_created(
     run_id: Uuid,
 ) -> Result<Option<run::Model>> {
     match run::Entity::find_by_id(run_id).one(txn).await? {
-        Some(run) if run.project_id != scope.project_id() => Err(Error::already_exists("run", run_id)),
+        Some(run) if run.project_id != scope.project_id() => {
+            Err(Error::already_exists("run", run_id))
+        }
         found => Ok(found),
     }
 }
@@ -113,7 +124,10 @@ pub(super) async fn update_run(
         row.description = Set(description);
     }
     if let Some(tags) = change.tags {
-        run_tag::Entity::delete_many().filter(run_tag::Column::RunId.eq(run_id)).exec(txn).await?;
+        run_tag::Entity::delete_many()
+            .filter(run_tag::Column::RunId.eq(run_id))
+            .exec(txn)
+            .await?;
         set_tags(txn, scope, run_id, &tags).await?;
     }
     row.updated_at = Set(now.micros());
@@ -138,7 +152,12 @@ pub(super) async fn end_run(
 }
 
 /// Notes that something of a locked run has changed.
-pub(crate) async fn touch(txn: &impl ConnectionTrait, scope: &Scope, run_id: Uuid, now: Timestamp) -> Result<()> {
+pub(crate) async fn touch(
+    txn: &impl ConnectionTrait,
+    scope: &Scope,
+    run_id: Uuid,
+    now: Timestamp,
+) -> Result<()> {
     run::Entity::update_many()
         .col_expr(run::Column::UpdatedAt, now.micros().into())
         .filter(run::Column::Id.eq(run_id))
@@ -165,7 +184,11 @@ pub(super) async fn load_params_of(
     run_ids: &[Uuid],
 ) -> Result<Vec<run_param::Model>> {
     let of_runs = run_param::Column::RunId.is_in(run_ids.iter().copied());
-    Ok(run_param::Entity::find().filter(of_runs).order_by_asc(run_param::Column::Key).all(conn).await?)
+    Ok(run_param::Entity::find()
+        .filter(of_runs)
+        .order_by_asc(run_param::Column::Key)
+        .all(conn)
+        .await?)
 }
 
 /// The tags of several runs of the project.
@@ -175,7 +198,11 @@ pub(super) async fn load_tags_of(
     run_ids: &[Uuid],
 ) -> Result<Vec<run_tag::Model>> {
     let of_runs = run_tag::Column::RunId.is_in(run_ids.iter().copied());
-    Ok(run_tag::Entity::find().filter(of_runs).order_by_asc(run_tag::Column::Key).all(conn).await?)
+    Ok(run_tag::Entity::find()
+        .filter(of_runs)
+        .order_by_asc(run_tag::Column::Key)
+        .all(conn)
+        .await?)
 }
 
 /// Sets params of a locked run; others stay.
@@ -199,10 +226,21 @@ pub(crate) async fn set_params(
         })
         .collect();
     for part in rows.chunks(ROWS) {
-        let upsert = OnConflict::columns([C::RunId, C::Key]).update_columns([C::Value, C::Number]).to_owned();
-        run_param::Entity::insert_many(part.to_vec()).on_conflict(upsert).exec_without_returning(txn).await?;
+        let upsert = OnConflict::columns([C::RunId, C::Key])
+            .update_columns([C::Value, C::Number])
+            .to_owned();
+        run_param::Entity::insert_many(part.to_vec())
+            .on_conflict(upsert)
+            .exec_without_returning(txn)
+            .await?;
     }
-    at_most("params", run_param::Entity::find().filter(C::RunId.eq(run_id)).count(txn).await?)
+    at_most(
+        "params",
+        run_param::Entity::find()
+            .filter(C::RunId.eq(run_id))
+            .count(txn)
+            .await?,
+    )
 }
 
 /// Sets tags of a locked run; others stay.
@@ -226,15 +264,29 @@ pub(crate) async fn set_tags(
         })
         .collect();
     for part in rows.chunks(ROWS) {
-        let upsert = OnConflict::columns([C::RunId, C::Key]).update_columns([C::Value, C::Number]).to_owned();
-        run_tag::Entity::insert_many(part.to_vec()).on_conflict(upsert).exec_without_returning(txn).await?;
+        let upsert = OnConflict::columns([C::RunId, C::Key])
+            .update_columns([C::Value, C::Number])
+            .to_owned();
+        run_tag::Entity::insert_many(part.to_vec())
+            .on_conflict(upsert)
+            .exec_without_returning(txn)
+            .await?;
     }
-    at_most("tags", run_tag::Entity::find().filter(C::RunId.eq(run_id)).count(txn).await?)
+    at_most(
+        "tags",
+        run_tag::Entity::find()
+            .filter(C::RunId.eq(run_id))
+            .count(txn)
+            .await?,
+    )
 }
 
 fn at_most(what: &'static str, count: u64) -> Result<()> {
     if count <= MAX_TEXTS {
         return Ok(());
     }
-    Err(Error::invalid(what, format!("the run would have {count} {what}; at most {MAX_TEXTS} are possible")))
+    Err(Error::invalid(
+        what,
+        format!("the run would have {count} {what}; at most {MAX_TEXTS} are possible"),
+    ))
 }

@@ -76,12 +76,17 @@ impl fmt::Display for Op {
 
 /// Cuts a filter into words; the last one is [`Kind::End`].
 pub(super) fn tokens(filter: &str) -> Result<Vec<Token>, FilterError> {
-    let mut lexer = Lexer { chars: filter.chars().collect(), at: 0 };
+    let mut lexer = Lexer {
+        chars: filter.chars().collect(),
+        at: 0,
+    };
     let mut tokens = Vec::new();
     loop {
         lexer.take_while(char::is_whitespace);
         let position = lexer.at + 1;
-        let kind = lexer.next_kind().map_err(|message| FilterError { position, message })?;
+        let kind = lexer
+            .next_kind()
+            .map_err(|message| FilterError { position, message })?;
         let end = kind == Kind::End;
         tokens.push(Token { kind, position });
         if end {
@@ -115,7 +120,9 @@ impl Lexer {
     }
 
     fn next_kind(&mut self) -> Result<Kind, String> {
-        let Some(first) = self.peek() else { return Ok(Kind::End) };
+        let Some(first) = self.peek() else {
+            return Ok(Kind::End);
+        };
         match first {
             '\'' | '"' => self.quoted(first).map(Kind::Text),
             '`' => Err("backquotes are for keys, as in tags.`my key`; texts stand in single or double quotes".to_owned()),
@@ -174,7 +181,8 @@ impl Lexer {
         self.at += 1;
         loop {
             self.take_while(|c| c.is_alphanumeric() || c == '.' || c == '_');
-            let exponent = matches!(self.chars[self.at - 1], 'e' | 'E') && matches!(self.peek(), Some('+' | '-'));
+            let exponent = matches!(self.chars[self.at - 1], 'e' | 'E')
+                && matches!(self.peek(), Some('+' | '-'));
             if !exponent {
                 break;
             }
@@ -185,8 +193,14 @@ impl Lexer {
             Ok(number) if number.is_finite() && text.chars().any(|c| c.is_ascii_digit()) => {
                 Ok(Kind::Number(number, text.parse().ok()))
             }
-            Ok(_) => Err(format!("{} is beyond the numbers that there are", crate::request::quoted(&text))),
-            Err(_) => Err(format!("{} is not a number; texts stand in quotes", crate::request::quoted(&text))),
+            Ok(_) => Err(format!(
+                "{} is beyond the numbers that there are",
+                crate::request::quoted(&text)
+            )),
+            Err(_) => Err(format!(
+                "{} is not a number; texts stand in quotes",
+                crate::request::quoted(&text)
+            )),
         }
     }
 
@@ -200,7 +214,9 @@ impl Lexer {
             _ => self.take_while(|c| c.is_alphanumeric() || "_-./:".contains(c)),
         };
         if key.is_empty() {
-            return Err(format!("`{group}.` needs a key; one with blanks or other signs stands in quotes: {group}.\"my key\""));
+            return Err(format!(
+                "`{group}.` needs a key; one with blanks or other signs stands in quotes: {group}.\"my key\""
+            ));
         }
         Ok(Kind::Dotted(group, key))
     }
@@ -211,7 +227,11 @@ mod tests {
     use super::*;
 
     fn kinds(filter: &str) -> Vec<Kind> {
-        tokens(filter).expect("words").into_iter().map(|token| token.kind).collect()
+        tokens(filter)
+            .expect("words")
+            .into_iter()
+            .map(|token| token.kind)
+            .collect()
     }
 
     #[test]
@@ -223,24 +243,45 @@ mod tests {
             (Kind::Number(-1.5e-3, None), 21),
             (Kind::End, 28),
         ];
-        assert_eq!(tokens.into_iter().map(|token| (token.kind, token.position)).collect::<Vec<_>>(), expected);
+        assert_eq!(
+            tokens
+                .into_iter()
+                .map(|token| (token.kind, token.position))
+                .collect::<Vec<_>>(),
+            expected
+        );
     }
 
     #[test]
     fn quotes() {
-        assert_eq!(kinds(r#"'it''s' "a ""b""""#)[..2], [Kind::Text("it's".to_owned()), Kind::Text("a \"b\"".to_owned())]);
-        assert_eq!(kinds(r#"tags."a.b c""#)[0], Kind::Dotted("tags".to_owned(), "a.b c".to_owned()));
-        assert_eq!(kinds("params.model/depth-1.x")[0], Kind::Dotted("params".to_owned(), "model/depth-1.x".to_owned()));
+        assert_eq!(
+            kinds(r#"'it''s' "a ""b""""#)[..2],
+            [
+                Kind::Text("it's".to_owned()),
+                Kind::Text("a \"b\"".to_owned())
+            ]
+        );
+        assert_eq!(
+            kinds(r#"tags."a.b c""#)[0],
+            Kind::Dotted("tags".to_owned(), "a.b c".to_owned())
+        );
+        assert_eq!(
+            kinds("params.model/depth-1.x")[0],
+            Kind::Dotted("params".to_owned(), "model/depth-1.x".to_owned())
+        );
     }
 
     #[test]
     fn numbers() {
-        assert_eq!(kinds("15 +2 .5 1e3")[..4], [
-            Kind::Number(15.0, Some(15)),
-            Kind::Number(2.0, Some(2)),
-            Kind::Number(0.5, None),
-            Kind::Number(1000.0, None),
-        ]);
+        assert_eq!(
+            kinds("15 +2 .5 1e3")[..4],
+            [
+                Kind::Number(15.0, Some(15)),
+                Kind::Number(2.0, Some(2)),
+                Kind::Number(0.5, None),
+                Kind::Number(1000.0, None),
+            ]
+        );
         for bad in ["1x", "1e999", "-", "1_000", "--1", "."] {
             assert!(tokens(bad).is_err(), "{bad}");
         }

@@ -65,11 +65,22 @@ pub(super) fn sort_keys(select: &mut SelectStatement, order: &[OrderBy]) -> Vec<
 fn keys_of(select: &mut SelectStatement, index: usize, order: &OrderBy) -> Vec<SortKey> {
     let alias = Alias::new(format!("order_{index}"));
     let descending = order.descending;
-    let number = |column: Expr| SortKey { expr: column, value_type: Type::Number, descending, nullable: true };
+    let number = |column: Expr| SortKey {
+        expr: column,
+        value_type: Type::Number,
+        descending,
+        nullable: true,
+    };
     // Numbers among them come first and as numbers.
     let texts = |number_column: Expr, value: Expr| {
-        let start = Func::cust("substr").args([value, Expr::cust("1"), Expr::cust(SORTED_CHARACTERS)]);
-        let text = SortKey { expr: start.into(), value_type: Type::Text, descending, nullable: true };
+        let start =
+            Func::cust("substr").args([value, Expr::cust("1"), Expr::cust(SORTED_CHARACTERS)]);
+        let text = SortKey {
+            expr: start.into(),
+            value_type: Type::Text,
+            descending,
+            nullable: true,
+        };
         vec![number(number_column), text]
     };
     match &order.field {
@@ -77,7 +88,10 @@ fn keys_of(select: &mut SelectStatement, index: usize, order: &OrderBy) -> Vec<S
         Field::Metric(key) => {
             use metric_series::{Column, Entity};
             let of_run = Condition::all()
-                .add(Expr::col((alias.clone(), Column::RunId)).equals((run::Entity, run::Column::Id)))
+                .add(
+                    Expr::col((alias.clone(), Column::RunId))
+                        .equals((run::Entity, run::Column::Id)),
+                )
                 .add(Expr::col((alias.clone(), Column::Key)).eq(key.as_str()));
             select.join_as(JoinType::LeftJoin, Entity, alias.clone(), of_run);
             vec![number(Expr::col((alias, Column::LastValue)))]
@@ -85,18 +99,30 @@ fn keys_of(select: &mut SelectStatement, index: usize, order: &OrderBy) -> Vec<S
         Field::Param(key) => {
             use run_param::{Column, Entity};
             let of_run = Condition::all()
-                .add(Expr::col((alias.clone(), Column::RunId)).equals((run::Entity, run::Column::Id)))
+                .add(
+                    Expr::col((alias.clone(), Column::RunId))
+                        .equals((run::Entity, run::Column::Id)),
+                )
                 .add(Expr::col((alias.clone(), Column::Key)).eq(key.as_str()));
             select.join_as(JoinType::LeftJoin, Entity, alias.clone(), of_run);
-            texts(Expr::col((alias.clone(), Column::Number)), Expr::col((alias, Column::Value)))
+            texts(
+                Expr::col((alias.clone(), Column::Number)),
+                Expr::col((alias, Column::Value)),
+            )
         }
         Field::Tag(key) => {
             use run_tag::{Column, Entity};
             let of_run = Condition::all()
-                .add(Expr::col((alias.clone(), Column::RunId)).equals((run::Entity, run::Column::Id)))
+                .add(
+                    Expr::col((alias.clone(), Column::RunId))
+                        .equals((run::Entity, run::Column::Id)),
+                )
                 .add(Expr::col((alias.clone(), Column::Key)).eq(key.as_str()));
             select.join_as(JoinType::LeftJoin, Entity, alias.clone(), of_run);
-            texts(Expr::col((alias.clone(), Column::Number)), Expr::col((alias, Column::Value)))
+            texts(
+                Expr::col((alias.clone(), Column::Number)),
+                Expr::col((alias, Column::Value)),
+            )
         }
     }
 }
@@ -109,13 +135,26 @@ fn attribute_key(attribute: Attribute, descending: bool) -> SortKey {
         Name | Status | Experiment | CreatedBy => Type::Text,
     };
     let nullable = matches!(attribute, ParentRunId | EndedAt);
-    SortKey { expr: attribute_column(attribute), value_type, descending, nullable }
+    SortKey {
+        expr: attribute_column(attribute),
+        value_type,
+        descending,
+        nullable,
+    }
 }
 
 /// Orders the query, lets it give the sort values, and begins behind `after`.
-pub(super) fn apply(select: &mut SelectStatement, keys: &[SortKey], after: Option<&[Option<SortValue>]>) {
+pub(super) fn apply(
+    select: &mut SelectStatement,
+    keys: &[SortKey],
+    after: Option<&[Option<SortValue>]>,
+) {
     for (index, key) in keys.iter().enumerate() {
-        let order = if key.descending { Order::Desc } else { Order::Asc };
+        let order = if key.descending {
+            Order::Desc
+        } else {
+            Order::Asc
+        };
         select.expr_as(key.expr.clone(), Alias::new(sort_column(index)));
         // Where there are no nulls nothing is said of them: PostgreSQL would not use an index otherwise.
         if key.nullable {
@@ -164,9 +203,15 @@ pub(super) fn read(row: &QueryResult, keys: &[SortKey]) -> Result<Vec<Option<Sor
     for (index, key) in keys.iter().enumerate() {
         let column = sort_column(index);
         values.push(match key.value_type {
-            Type::Number => row.try_get::<Option<f64>>("", &column)?.map(SortValue::Number),
-            Type::Text => row.try_get::<Option<String>>("", &column)?.map(SortValue::Text),
-            Type::Integer => row.try_get::<Option<i64>>("", &column)?.map(SortValue::Integer),
+            Type::Number => row
+                .try_get::<Option<f64>>("", &column)?
+                .map(SortValue::Number),
+            Type::Text => row
+                .try_get::<Option<String>>("", &column)?
+                .map(SortValue::Text),
+            Type::Integer => row
+                .try_get::<Option<i64>>("", &column)?
+                .map(SortValue::Integer),
             Type::Id => row.try_get::<Option<Uuid>>("", &column)?.map(SortValue::Id),
         });
     }
@@ -189,10 +234,16 @@ pub(super) fn decode(keys: &[SortKey], token: &[String]) -> Option<Vec<Option<So
     if token.len() != keys.len() {
         return None;
     }
-    keys.iter().zip(token).map(|(key, text)| decode_one(key.value_type, text)).collect()
+    keys.iter()
+        .zip(token)
+        .map(|(key, text)| decode_one(key.value_type, text))
+        .collect()
 }
 
-#[expect(clippy::option_option, reason = "outside: does the token fit; inside: is there a value")]
+#[expect(
+    clippy::option_option,
+    reason = "outside: does the token fit; inside: is there a value"
+)]
 fn decode_one(value_type: Type, text: &str) -> Option<Option<SortValue>> {
     let Some(text) = text.strip_prefix('=') else {
         return text.is_empty().then_some(None);
@@ -233,9 +284,18 @@ mod tests {
     #[test]
     fn tokens_lead_back() {
         let order = [
-            OrderBy { field: Field::Metric("m".to_owned()), descending: true },
-            OrderBy { field: Field::Param("p".to_owned()), descending: false },
-            OrderBy { field: Field::Attribute(Attribute::EndedAt), descending: false },
+            OrderBy {
+                field: Field::Metric("m".to_owned()),
+                descending: true,
+            },
+            OrderBy {
+                field: Field::Param("p".to_owned()),
+                descending: false,
+            },
+            OrderBy {
+                field: Field::Attribute(Attribute::EndedAt),
+                descending: false,
+            },
         ];
         let (_, keys) = keys(&order);
         let values = vec![
@@ -248,25 +308,54 @@ mod tests {
         let token: Vec<String> = values.iter().map(encode).collect();
         assert_eq!(decode(&keys, &token), Some(values));
         assert_eq!(decode(&keys, &token[1..]), None);
-        assert_eq!(decode(&keys, &["x", "", "", "", ""].map(str::to_owned)), None);
+        assert_eq!(
+            decode(&keys, &["x", "", "", "", ""].map(str::to_owned)),
+            None
+        );
     }
 
     #[test]
     fn a_page_begins_behind_the_last_run() {
-        let (mut select, keys) = keys(&[OrderBy { field: Field::Attribute(Attribute::EndedAt), descending: false }]);
+        let (mut select, keys) = keys(&[OrderBy {
+            field: Field::Attribute(Attribute::EndedAt),
+            descending: false,
+        }]);
         let id = Uuid::nil();
-        apply(&mut select, &keys, Some(&[Some(SortValue::Integer(7)), Some(SortValue::Id(id))]));
+        apply(
+            &mut select,
+            &keys,
+            Some(&[Some(SortValue::Integer(7)), Some(SortValue::Id(id))]),
+        );
         let sql = select.to_string(SqliteQueryBuilder);
-        assert!(sql.contains(r#""runs"."ended_at" > 7 OR "runs"."ended_at" IS NULL"#), "{sql}");
-        assert!(sql.contains(r#""runs"."ended_at" = 7 AND "runs"."id" < "#), "{sql}");
-        assert!(sql.contains(r#"ORDER BY "runs"."ended_at" ASC NULLS LAST, "runs"."id" DESC"#), "{sql}");
+        assert!(
+            sql.contains(r#""runs"."ended_at" > 7 OR "runs"."ended_at" IS NULL"#),
+            "{sql}"
+        );
+        assert!(
+            sql.contains(r#""runs"."ended_at" = 7 AND "runs"."id" < "#),
+            "{sql}"
+        );
+        assert!(
+            sql.contains(r#"ORDER BY "runs"."ended_at" ASC NULLS LAST, "runs"."id" DESC"#),
+            "{sql}"
+        );
     }
 
     #[test]
     fn behind_a_missing_value_only_the_rest_decides() {
-        let (mut select, keys) = keys(&[OrderBy { field: Field::Attribute(Attribute::EndedAt), descending: true }]);
-        apply(&mut select, &keys, Some(&[None, Some(SortValue::Id(Uuid::nil()))]));
+        let (mut select, keys) = keys(&[OrderBy {
+            field: Field::Attribute(Attribute::EndedAt),
+            descending: true,
+        }]);
+        apply(
+            &mut select,
+            &keys,
+            Some(&[None, Some(SortValue::Id(Uuid::nil()))]),
+        );
         let sql = select.to_string(SqliteQueryBuilder);
-        assert!(sql.contains(r#""runs"."ended_at" IS NULL AND "runs"."id" < "#), "{sql}");
+        assert!(
+            sql.contains(r#""runs"."ended_at" IS NULL AND "runs"."id" < "#),
+            "{sql}"
+        );
     }
 }

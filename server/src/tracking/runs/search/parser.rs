@@ -21,7 +21,9 @@ const MAX_VALUES: usize = 1000;
 const MAX_DEPTH: usize = 30;
 
 const STATUSES: [&str; 4] = ["RUNNING", "FINISHED", "FAILED", "KILLED"];
-const KEYWORDS: [&str; 9] = ["AND", "OR", "NOT", "IN", "IS", "NULL", "LIKE", "ILIKE", "BETWEEN"];
+const KEYWORDS: [&str; 9] = [
+    "AND", "OR", "NOT", "IN", "IS", "NULL", "LIKE", "ILIKE", "BETWEEN",
+];
 
 type Parsed<T> = Result<T, FilterError>;
 
@@ -35,7 +37,9 @@ pub(super) fn parse(filter: &str) -> Parsed<Filter> {
     match &parser.peek().kind {
         Kind::End => Ok(parsed),
         Kind::Close => Err(parser.complain("this `)` closes nothing")),
-        other => Err(parser.complain(format!("{other} is unexpected; join comparisons with AND or OR"))),
+        other => Err(parser.complain(format!(
+            "{other} is unexpected; join comparisons with AND or OR"
+        ))),
     }
 }
 
@@ -44,19 +48,45 @@ pub(super) fn parse_order(order: &str) -> Parsed<OrderBy> {
     let mut parser = Parser::new(order)?;
     let field = parser.field()?;
     let descending = match parser.next() {
-        Token { kind: Kind::End, .. } => return Ok(OrderBy { field, descending: false }),
-        Token { kind: Kind::Word(word), .. } if word.eq_ignore_ascii_case("asc") => false,
-        Token { kind: Kind::Word(word), .. } if word.eq_ignore_ascii_case("desc") => true,
-        token => return Err(at(&token, format!("{} is unexpected; an order ends in ASC or DESC", token.kind))),
+        Token {
+            kind: Kind::End, ..
+        } => {
+            return Ok(OrderBy {
+                field,
+                descending: false,
+            });
+        }
+        Token {
+            kind: Kind::Word(word),
+            ..
+        } if word.eq_ignore_ascii_case("asc") => false,
+        Token {
+            kind: Kind::Word(word),
+            ..
+        } if word.eq_ignore_ascii_case("desc") => true,
+        token => {
+            return Err(at(
+                &token,
+                format!("{} is unexpected; an order ends in ASC or DESC", token.kind),
+            ));
+        }
     };
     match parser.next() {
-        Token { kind: Kind::End, .. } => Ok(OrderBy { field, descending }),
-        token => Err(at(&token, format!("{} is unexpected; give one field an entry", token.kind))),
+        Token {
+            kind: Kind::End, ..
+        } => Ok(OrderBy { field, descending }),
+        token => Err(at(
+            &token,
+            format!("{} is unexpected; give one field an entry", token.kind),
+        )),
     }
 }
 
 fn at(token: &Token, message: impl Into<String>) -> FilterError {
-    FilterError { position: token.position, message: message.into() }
+    FilterError {
+        position: token.position,
+        message: message.into(),
+    }
 }
 
 struct Parser {
@@ -71,9 +101,18 @@ impl Parser {
     fn new(text: &str) -> Parsed<Self> {
         if text.len() > MAX_LENGTH {
             let message = format!("longer than {MAX_LENGTH} bytes");
-            return Err(FilterError { position: MAX_LENGTH, message });
+            return Err(FilterError {
+                position: MAX_LENGTH,
+                message,
+            });
         }
-        Ok(Self { tokens: lexer::tokens(text)?, next: 0, depth: 0, comparisons: 0, values: 0 })
+        Ok(Self {
+            tokens: lexer::tokens(text)?,
+            next: 0,
+            depth: 0,
+            comparisons: 0,
+            values: 0,
+        })
     }
 
     /// The next word; the last one, which is the end, again and again.
@@ -92,7 +131,8 @@ impl Parser {
     }
 
     fn take_keyword(&mut self, keyword: &str) -> bool {
-        let found = matches!(&self.peek().kind, Kind::Word(word) if word.eq_ignore_ascii_case(keyword));
+        let found =
+            matches!(&self.peek().kind, Kind::Word(word) if word.eq_ignore_ascii_case(keyword));
         self.next += usize::from(found);
         found
     }
@@ -102,7 +142,11 @@ impl Parser {
         while self.take_keyword("OR") {
             parts.push(self.all()?);
         }
-        Ok(if parts.len() == 1 { parts.swap_remove(0) } else { Filter::Any(parts) })
+        Ok(if parts.len() == 1 {
+            parts.swap_remove(0)
+        } else {
+            Filter::Any(parts)
+        })
     }
 
     fn all(&mut self) -> Parsed<Filter> {
@@ -110,7 +154,11 @@ impl Parser {
         while self.take_keyword("AND") {
             parts.push(self.one()?);
         }
-        Ok(if parts.len() == 1 { parts.swap_remove(0) } else { Filter::All(parts) })
+        Ok(if parts.len() == 1 {
+            parts.swap_remove(0)
+        } else {
+            Filter::All(parts)
+        })
     }
 
     /// A comparison, or a filter in parentheses.
@@ -131,7 +179,9 @@ impl Parser {
                 Ok(inner)
             }
             Kind::End => Err(at(&open, "this `(` is not closed")),
-            other => Err(self.complain(format!("{other} is unexpected; join comparisons with AND or OR"))),
+            other => Err(self.complain(format!(
+                "{other} is unexpected; join comparisons with AND or OR"
+            ))),
         }
     }
 
@@ -150,11 +200,26 @@ impl Parser {
                 "IN" => self.list(&field, false)?,
                 "IS" => self.null()?,
                 "NOT" if self.take_keyword("IN") => self.list(&field, true)?,
-                "BETWEEN" => return Err(at(&token, "BETWEEN has no meaning here; use `>=` and `<=` joined with AND")),
+                "BETWEEN" => {
+                    return Err(at(
+                        &token,
+                        "BETWEEN has no meaning here; use `>=` and `<=` joined with AND",
+                    ));
+                }
                 "NOT" => return Err(at(&token, "NOT stands before IN only")),
-                _ => return Err(at(&token, format!("{} is not a comparison; {COMPARISONS}", token.kind))),
+                _ => {
+                    return Err(at(
+                        &token,
+                        format!("{} is not a comparison; {COMPARISONS}", token.kind),
+                    ));
+                }
             },
-            other => return Err(at(&token, format!("{other} is not a comparison; {COMPARISONS}"))),
+            other => {
+                return Err(at(
+                    &token,
+                    format!("{other} is not a comparison; {COMPARISONS}"),
+                ));
+            }
         };
         Ok(Filter::Compare(field, test))
     }
@@ -166,28 +231,55 @@ impl Parser {
                 "metrics" | "metric" => Ok(Field::Metric(key.clone())),
                 "params" | "param" | "parameters" | "parameter" => Ok(Field::Param(key.clone())),
                 "tags" | "tag" => Ok(Field::Tag(key.clone())),
-                "attributes" | "attribute" | "attr" | "run" => attribute(key).ok_or_else(|| unknown(&token, key)),
-                _ => Err(at(&token, format!("`{group}` is unknown; fields begin with metrics, params, tags or attributes"))),
+                "attributes" | "attribute" | "attr" | "run" => {
+                    attribute(key).ok_or_else(|| unknown(&token, key))
+                }
+                _ => Err(at(
+                    &token,
+                    format!(
+                        "`{group}` is unknown; fields begin with metrics, params, tags or attributes"
+                    ),
+                )),
             },
-            Kind::Word(word) if word.eq_ignore_ascii_case("NOT") => {
-                Err(at(&token, "NOT stands before IN only; turn the comparison round instead"))
+            Kind::Word(word) if word.eq_ignore_ascii_case("NOT") => Err(at(
+                &token,
+                "NOT stands before IN only; turn the comparison round instead",
+            )),
+            Kind::Word(word)
+                if KEYWORDS
+                    .iter()
+                    .any(|keyword| word.eq_ignore_ascii_case(keyword)) =>
+            {
+                Err(at(
+                    &token,
+                    format!("a field is missing before {}", token.kind),
+                ))
             }
-            Kind::Word(word) if KEYWORDS.iter().any(|keyword| word.eq_ignore_ascii_case(keyword)) => {
-                Err(at(&token, format!("a field is missing before {}", token.kind)))
-            }
-            Kind::Word(word) => attribute(word).map(Ok).unwrap_or_else(|| Err(unknown(&token, word))),
+            Kind::Word(word) => attribute(word)
+                .map(Ok)
+                .unwrap_or_else(|| Err(unknown(&token, word))),
             Kind::End => Err(at(&token, "a field is missing at the end")),
-            other => Err(at(&token, format!("{other} is not a field; write it as metrics.<key>, params.<key>, tags.<key> or attributes.<name>"))),
+            other => Err(at(
+                &token,
+                format!(
+                    "{other} is not a field; write it as metrics.<key>, params.<key>, tags.<key> or attributes.<name>"
+                ),
+            )),
         }
     }
 
     fn compared(&mut self, field: &Field, op: Op, token: &Token) -> Parsed<Test> {
         let value = self.next();
         let equality = matches!(op, Op::Eq | Op::Ne);
-        if let Field::Attribute(attribute @ (Attribute::RunId | Attribute::ParentRunId | Attribute::Status)) = field
+        if let Field::Attribute(
+            attribute @ (Attribute::RunId | Attribute::ParentRunId | Attribute::Status),
+        ) = field
             && !equality
         {
-            return Err(at(token, format!("`{}` compares with `=`, `!=` and IN only", attribute.name())));
+            return Err(at(
+                token,
+                format!("`{}` compares with `=`, `!=` and IN only", attribute.name()),
+            ));
         }
         Ok(match literal(field, &value)? {
             Literal::Number(number) => Test::Number(op, number),
@@ -199,44 +291,81 @@ impl Parser {
 
     fn like(&mut self, field: &Field, token: &Token, ignore_case: bool) -> Parsed<Test> {
         use Attribute::{CreatedBy, Experiment, Name};
-        if !matches!(field, Field::Param(_) | Field::Tag(_) | Field::Attribute(Name | Experiment | CreatedBy)) {
-            return Err(at(token, "patterns are for params, tags, name, experiment and created_by only"));
+        if !matches!(
+            field,
+            Field::Param(_) | Field::Tag(_) | Field::Attribute(Name | Experiment | CreatedBy)
+        ) {
+            return Err(at(
+                token,
+                "patterns are for params, tags, name, experiment and created_by only",
+            ));
         }
         let value = self.next();
         match &value.kind {
             Kind::Text(text) => {
                 let pattern = Pattern::parse(text).map_err(|message| at(&value, message))?;
-                Ok(Test::Like { pattern, ignore_case })
+                Ok(Test::Like {
+                    pattern,
+                    ignore_case,
+                })
             }
-            other => Err(at(&value, format!("{other} is not a pattern; write it in quotes, as in LIKE 'resnet%'"))),
+            other => Err(at(
+                &value,
+                format!("{other} is not a pattern; write it in quotes, as in LIKE 'resnet%'"),
+            )),
         }
     }
 
     fn list(&mut self, field: &Field, negated: bool) -> Parsed<Test> {
         let open = self.next();
         if open.kind != Kind::Open {
-            return Err(at(&open, "IN needs a list in parentheses, as in IN ('a', 'b')"));
+            return Err(at(
+                &open,
+                "IN needs a list in parentheses, as in IN ('a', 'b')",
+            ));
         }
         let mut literals = Vec::new();
         loop {
             let value = self.next();
             self.values += 1;
             if self.values > MAX_VALUES {
-                return Err(at(&value, format!("more than {MAX_VALUES} values in lists")));
+                return Err(at(
+                    &value,
+                    format!("more than {MAX_VALUES} values in lists"),
+                ));
             }
             let found = literal(field, &value)?;
-            if literals.first().is_some_and(|first| std::mem::discriminant(first) != std::mem::discriminant(&found)) {
+            if literals.first().is_some_and(|first| {
+                std::mem::discriminant(first) != std::mem::discriminant(&found)
+            }) {
                 return Err(at(&value, "a list holds texts or numbers, not both"));
             }
             literals.push(found);
             match self.next() {
-                Token { kind: Kind::Comma, .. } => {}
-                Token { kind: Kind::Close, .. } => break,
-                Token { kind: Kind::End, .. } => return Err(at(&open, "this `(` is not closed")),
-                token => return Err(at(&token, format!("{} is unexpected; values of a list are parted by commas", token.kind))),
+                Token {
+                    kind: Kind::Comma, ..
+                } => {}
+                Token {
+                    kind: Kind::Close, ..
+                } => break,
+                Token {
+                    kind: Kind::End, ..
+                } => return Err(at(&open, "this `(` is not closed")),
+                token => {
+                    return Err(at(
+                        &token,
+                        format!(
+                            "{} is unexpected; values of a list are parted by commas",
+                            token.kind
+                        ),
+                    ));
+                }
             }
         }
-        Ok(Test::In { values: values(literals), negated })
+        Ok(Test::In {
+            values: values(literals),
+            negated,
+        })
     }
 
     fn null(&mut self) -> Parsed<Test> {
@@ -262,31 +391,62 @@ enum Literal {
 fn literal(field: &Field, token: &Token) -> Parsed<Literal> {
     use Attribute::{CreatedBy, EndedAt, Experiment, Name, ParentRunId, RunId, StartedAt, Status};
     match (field, &token.kind) {
-        (Field::Metric(_) | Field::Param(_) | Field::Tag(_), Kind::Number(number, _)) => Ok(Literal::Number(*number)),
-        (Field::Metric(key), Kind::Text(_)) => {
-            Err(at(token, format!("the metric {} compares with a number, without quotes", quoted(key))))
+        (Field::Metric(_) | Field::Param(_) | Field::Tag(_), Kind::Number(number, _)) => {
+            Ok(Literal::Number(*number))
         }
-        (Field::Attribute(Status), Kind::Text(text)) => status(text).map_err(|message| at(token, message)),
-        (Field::Attribute(RunId | ParentRunId), Kind::Text(text)) => {
-            Uuid::try_parse(text).map(Literal::Id).map_err(|_| at(token, format!("{} is not a UUID", quoted(text))))
+        (Field::Metric(key), Kind::Text(_)) => Err(at(
+            token,
+            format!(
+                "the metric {} compares with a number, without quotes",
+                quoted(key)
+            ),
+        )),
+        (Field::Attribute(Status), Kind::Text(text)) => {
+            status(text).map_err(|message| at(token, message))
         }
+        (Field::Attribute(RunId | ParentRunId), Kind::Text(text)) => Uuid::try_parse(text)
+            .map(Literal::Id)
+            .map_err(|_| at(token, format!("{} is not a UUID", quoted(text)))),
         (Field::Attribute(StartedAt | EndedAt), Kind::Text(text)) => Timestamp::parse(text)
             .map(|time| Literal::Time(time.micros()))
-            .ok_or_else(|| at(token, format!("{} is not a time such as '2026-01-02T03:04:05Z'", quoted(text)))),
-        (Field::Attribute(StartedAt | EndedAt), Kind::Number(_, Some(millis))) => millis
-            .checked_mul(1000)
-            .map(Literal::Time)
-            .ok_or_else(|| at(token, "is beyond the times that there are; give milliseconds since 1970")),
-        (Field::Attribute(StartedAt | EndedAt), _) => {
-            Err(at(token, format!("{} is not a time; give milliseconds since 1970, or a text such as '2026-01-02T03:04:05Z'", token.kind)))
+            .ok_or_else(|| {
+                at(
+                    token,
+                    format!(
+                        "{} is not a time such as '2026-01-02T03:04:05Z'",
+                        quoted(text)
+                    ),
+                )
+            }),
+        (Field::Attribute(StartedAt | EndedAt), Kind::Number(_, Some(millis))) => {
+            millis.checked_mul(1000).map(Literal::Time).ok_or_else(|| {
+                at(
+                    token,
+                    "is beyond the times that there are; give milliseconds since 1970",
+                )
+            })
         }
-        (Field::Param(_) | Field::Tag(_) | Field::Attribute(Name | Experiment | CreatedBy), Kind::Text(text)) => {
-            Ok(Literal::Text(text.clone()))
-        }
+        (Field::Attribute(StartedAt | EndedAt), _) => Err(at(
+            token,
+            format!(
+                "{} is not a time; give milliseconds since 1970, or a text such as '2026-01-02T03:04:05Z'",
+                token.kind
+            ),
+        )),
+        (
+            Field::Param(_) | Field::Tag(_) | Field::Attribute(Name | Experiment | CreatedBy),
+            Kind::Text(text),
+        ) => Ok(Literal::Text(text.clone())),
         (_, Kind::End) => Err(at(token, "a value is missing at the end")),
         (Field::Metric(_), other) => Err(at(token, format!("{other} is not a number"))),
-        (_, Kind::Word(word)) => Err(at(token, format!("`{word}` is not a value; texts stand in quotes: '{word}'"))),
-        (_, other) => Err(at(token, format!("{other} is not a text; texts stand in quotes"))),
+        (_, Kind::Word(word)) => Err(at(
+            token,
+            format!("`{word}` is not a value; texts stand in quotes: '{word}'"),
+        )),
+        (_, other) => Err(at(
+            token,
+            format!("{other} is not a text; texts stand in quotes"),
+        )),
     }
 }
 
@@ -295,13 +455,18 @@ fn status(text: &str) -> Result<Literal, String> {
     if STATUSES.contains(&upper.as_str()) {
         Ok(Literal::Text(upper))
     } else {
-        Err(format!("{} is not a status; possible are {}", quoted(text), STATUSES.join(", ")))
+        Err(format!(
+            "{} is not a status; possible are {}",
+            quoted(text),
+            STATUSES.join(", ")
+        ))
     }
 }
 
 /// A list whose literals are all of one type.
 fn values(literals: Vec<Literal>) -> Values {
-    let (mut numbers, mut texts, mut times, mut ids) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut numbers, mut texts, mut times, mut ids) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for literal in literals {
         match literal {
             Literal::Number(number) => numbers.push(number),
@@ -334,7 +499,10 @@ impl Attribute {
     ];
 
     pub(super) fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(attribute, _)| *attribute == self).map_or("", |(_, name)| name)
+        Self::ALL
+            .iter()
+            .find(|(attribute, _)| *attribute == self)
+            .map_or("", |(_, name)| name)
     }
 }
 
@@ -348,12 +516,22 @@ fn attribute(name: &str) -> Option<Field> {
         "experiment_name" => "experiment",
         other => other,
     };
-    Attribute::ALL.iter().find(|(_, known)| *known == name).map(|(attribute, _)| Field::Attribute(*attribute))
+    Attribute::ALL
+        .iter()
+        .find(|(_, known)| *known == name)
+        .map(|(attribute, _)| Field::Attribute(*attribute))
 }
 
 fn unknown(token: &Token, name: &str) -> FilterError {
     let known: Vec<&str> = Attribute::ALL.iter().map(|(_, name)| *name).collect();
-    at(token, format!("{} is no attribute of runs ({}); others are written as params.<key>, metrics.<key> or tags.<key>", quoted(name), known.join(", ")))
+    at(
+        token,
+        format!(
+            "{} is no attribute of runs ({}); others are written as params.<key>, metrics.<key> or tags.<key>",
+            quoted(name),
+            known.join(", ")
+        ),
+    )
 }
 
 #[cfg(test)]

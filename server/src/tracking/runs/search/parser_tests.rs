@@ -19,8 +19,14 @@ fn error(filter: &str) -> String {
 #[test]
 fn the_example_of_the_contract() {
     let parsed = parse(r#"metrics.mae < 15 AND params.depth = "3""#).expect("a filter");
-    let depth = compare(Field::Param("depth".to_owned()), Test::Text(Op::Eq, "3".to_owned()));
-    assert_eq!(parsed, Filter::All(vec![metric("mae", Op::Lt, 15.0), depth]));
+    let depth = compare(
+        Field::Param("depth".to_owned()),
+        Test::Text(Op::Eq, "3".to_owned()),
+    );
+    assert_eq!(
+        parsed,
+        Filter::All(vec![metric("mae", Op::Lt, 15.0), depth])
+    );
 }
 
 #[test]
@@ -32,41 +38,95 @@ fn empty_fits_all() {
 fn and_binds_closer_than_or() {
     let [a, b, c] = ["a", "b", "c"].map(|key| metric(key, Op::Gt, 1.0));
     let without = parse("metrics.a > 1 or metrics.b > 1 and metrics.c > 1");
-    assert_eq!(without, Ok(Filter::Any(vec![a.clone(), Filter::All(vec![b.clone(), c.clone()])])));
+    assert_eq!(
+        without,
+        Ok(Filter::Any(vec![
+            a.clone(),
+            Filter::All(vec![b.clone(), c.clone()])
+        ]))
+    );
     let with = parse("(metrics.a > 1 OR metrics.b > 1) AND metrics.c > 1");
     assert_eq!(with, Ok(Filter::All(vec![Filter::Any(vec![a, b]), c])));
 }
 
 #[test]
 fn attributes_under_several_names() {
-    let status = |text: &str| compare(Field::Attribute(Attribute::Status), Test::Text(Op::Eq, text.to_owned()));
-    for filter in ["status = 'FINISHED'", "attributes.status = 'finished'", "attr.status = \"FINISHED\""] {
+    let status = |text: &str| {
+        compare(
+            Field::Attribute(Attribute::Status),
+            Test::Text(Op::Eq, text.to_owned()),
+        )
+    };
+    for filter in [
+        "status = 'FINISHED'",
+        "attributes.status = 'finished'",
+        "attr.status = \"FINISHED\"",
+    ] {
         assert_eq!(parse(filter), Ok(status("FINISHED")), "{filter}");
     }
-    let started = compare(Field::Attribute(Attribute::StartedAt), Test::Time(Op::Ge, 1_700_000_000_123_000));
-    assert_eq!(parse("attributes.start_time >= 1700000000123"), Ok(started.clone()));
-    assert_eq!(parse("started_at >= '2023-11-14T22:13:20.123Z'"), Ok(started));
+    let started = compare(
+        Field::Attribute(Attribute::StartedAt),
+        Test::Time(Op::Ge, 1_700_000_000_123_000),
+    );
+    assert_eq!(
+        parse("attributes.start_time >= 1700000000123"),
+        Ok(started.clone())
+    );
+    assert_eq!(
+        parse("started_at >= '2023-11-14T22:13:20.123Z'"),
+        Ok(started)
+    );
 }
 
 #[test]
 fn texts_and_numbers_of_params() {
     let depth = || Field::Param("depth".to_owned());
-    assert_eq!(parse("params.depth > 3"), Ok(compare(depth(), Test::Number(Op::Gt, 3.0))));
-    assert_eq!(parse("params.depth > '3'"), Ok(compare(depth(), Test::Text(Op::Gt, "3".to_owned()))));
+    assert_eq!(
+        parse("params.depth > 3"),
+        Ok(compare(depth(), Test::Number(Op::Gt, 3.0)))
+    );
+    assert_eq!(
+        parse("params.depth > '3'"),
+        Ok(compare(depth(), Test::Text(Op::Gt, "3".to_owned())))
+    );
 }
 
 #[test]
 fn lists_patterns_and_nulls() {
     let name = || Field::Attribute(Attribute::Name);
-    let list = Test::In { values: Values::Texts(vec!["a".to_owned(), "b".to_owned()]), negated: true };
+    let list = Test::In {
+        values: Values::Texts(vec!["a".to_owned(), "b".to_owned()]),
+        negated: true,
+    };
     assert_eq!(parse("name NOT IN ('a', 'b')"), Ok(compare(name(), list)));
-    let numbers = Test::In { values: Values::Numbers(vec![1.0, 2.5]), negated: false };
-    assert_eq!(parse("metrics.m in (1, 2.5)"), Ok(compare(Field::Metric("m".to_owned()), numbers)));
+    let numbers = Test::In {
+        values: Values::Numbers(vec![1.0, 2.5]),
+        negated: false,
+    };
+    assert_eq!(
+        parse("metrics.m in (1, 2.5)"),
+        Ok(compare(Field::Metric("m".to_owned()), numbers))
+    );
     let pattern = Pattern::parse("res%").expect("a pattern");
-    assert_eq!(parse("name ilike 'res%'"), Ok(compare(name(), Test::Like { pattern, ignore_case: true })));
+    assert_eq!(
+        parse("name ilike 'res%'"),
+        Ok(compare(
+            name(),
+            Test::Like {
+                pattern,
+                ignore_case: true
+            }
+        ))
+    );
     let parent = Field::Attribute(Attribute::ParentRunId);
-    assert_eq!(parse("parent_run_id IS NULL"), Ok(compare(parent.clone(), Test::Null { negated: false })));
-    assert_eq!(parse("parent_run_id IS NOT NULL"), Ok(compare(parent, Test::Null { negated: true })));
+    assert_eq!(
+        parse("parent_run_id IS NULL"),
+        Ok(compare(parent.clone(), Test::Null { negated: false }))
+    );
+    assert_eq!(
+        parse("parent_run_id IS NOT NULL"),
+        Ok(compare(parent, Test::Null { negated: true }))
+    );
 }
 
 #[test]
@@ -74,7 +134,11 @@ fn errors_say_where_and_what_to_do() {
     let cases = [
         ("metrics.mae < '15'", 15, "without quotes"),
         ("mae < 15", 1, "metrics.<key>"),
-        ("metric_s.mae < 15", 1, "metrics, params, tags or attributes"),
+        (
+            "metric_s.mae < 15",
+            1,
+            "metrics, params, tags or attributes",
+        ),
         ("metrics.mae < 15 metrics.b > 1", 18, "AND or OR"),
         ("metrics.mae <", 14, "a value is missing"),
         ("AND metrics.mae < 15", 1, "a field is missing"),
@@ -97,7 +161,10 @@ fn errors_say_where_and_what_to_do() {
     ];
     for (filter, position, hint) in cases {
         let said = error(filter);
-        assert!(said.starts_with(&format!("at character {position}:")), "{filter}: {said}");
+        assert!(
+            said.starts_with(&format!("at character {position}:")),
+            "{filter}: {said}"
+        );
         assert!(said.contains(hint), "{filter}: {said}");
     }
 }
@@ -115,8 +182,20 @@ fn filters_are_bounded() {
 #[test]
 fn orders() {
     let mae = || Field::Metric("mae".to_owned());
-    assert_eq!(parse_order("metrics.mae"), Ok(OrderBy { field: mae(), descending: false }));
-    assert_eq!(parse_order("metrics.mae desc"), Ok(OrderBy { field: mae(), descending: true }));
+    assert_eq!(
+        parse_order("metrics.mae"),
+        Ok(OrderBy {
+            field: mae(),
+            descending: false
+        })
+    );
+    assert_eq!(
+        parse_order("metrics.mae desc"),
+        Ok(OrderBy {
+            field: mae(),
+            descending: true
+        })
+    );
     for bad in ["", "metrics.mae DOWN", "metrics.mae ASC, name", "mae"] {
         assert!(parse_order(bad).is_err(), "{bad}");
     }

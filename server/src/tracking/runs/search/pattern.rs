@@ -28,7 +28,11 @@ impl Pattern {
                 '_' => parts.push(Part::One),
                 '\\' => match chars.next() {
                     Some(c @ ('%' | '_' | '\\')) => parts.push(Part::Is(c)),
-                    _ => return Err(r"a `\` in a pattern stands before `%`, `_` or another `\`".to_owned()),
+                    _ => {
+                        return Err(
+                            r"a `\` in a pattern stands before `%`, `_` or another `\`".to_owned()
+                        );
+                    }
                 },
                 c => parts.push(Part::Is(c)),
             }

@@ -45,7 +45,8 @@ pub(super) async fn search(
     let select: &mut SelectStatement = find.query();
     select.inner_join(
         experiment::Entity,
-        Expr::col((experiment::Entity, experiment::Column::Id)).equals((run::Entity, run::Column::ExperimentId)),
+        Expr::col((experiment::Entity, experiment::Column::Id))
+            .equals((run::Entity, run::Column::ExperimentId)),
     );
     select.and_where(Expr::col((run::Entity, run::Column::ProjectId)).eq(scope.project_id()));
     if !search.experiments.is_empty() {
@@ -64,16 +65,24 @@ pub(super) async fn search(
     rows.iter()
         .map(|row| {
             let run = run::Model::from_query_result(row, "")?;
-            Ok(Found { run, sort_values: order::read(row, &keys)? })
+            Ok(Found {
+                run,
+                sort_values: order::read(row, &keys)?,
+            })
         })
         .collect()
 }
 
 /// Tokens are ours, but what comes back need not be.
 fn after(keys: &[SortKey], page: &Page) -> Result<Option<Vec<Option<SortValue>>>> {
-    let Some(token) = page.after() else { return Ok(None) };
+    let Some(token) = page.after() else {
+        return Ok(None);
+    };
     match order::decode(keys, token) {
         Some(values) => Ok(Some(values)),
-        None => Err(Error::invalid("page_token", "is not a token of this request; begin again without one")),
+        None => Err(Error::invalid(
+            "page_token",
+            "is not a token of this request; begin again without one",
+        )),
     }
 }

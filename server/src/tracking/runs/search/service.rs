@@ -13,17 +13,17 @@ use crate::{
     error::Result,
     page::Page,
     request::{self, Violations, project_name},
-    tracking::{
-        experiments,
-        runs::assemble::assemble,
-    },
+    tracking::{experiments, runs::assemble::assemble},
 };
 
 const MAX_EXPERIMENTS: usize = 1000;
 const MAX_ORDERS: usize = 10;
 
 /// A page of runs that fit a filter.
-pub(crate) async fn search_runs(app: &App, request: Request<pb::SearchRunsRequest>) -> Result<pb::SearchRunsResponse> {
+pub(crate) async fn search_runs(
+    app: &App,
+    request: Request<pb::SearchRunsRequest>,
+) -> Result<pb::SearchRunsResponse> {
     let caller = Caller::of(&request)?;
     let message = request.into_inner();
     let project = project_name(&message.project);
@@ -32,18 +32,34 @@ pub(crate) async fn search_runs(app: &App, request: Request<pb::SearchRunsReques
 
     let conn = app.db.read();
     let mut found = query::search(conn, &scope, &search, &page).await?;
-    let next_page_token = page.cut(&mut found, |last| last.sort_values.iter().map(order::encode).collect());
-    let runs = assemble(conn, &scope, found.into_iter().map(|found| found.run).collect()).await?;
-    Ok(pb::SearchRunsResponse { runs, next_page_token })
+    let next_page_token = page.cut(&mut found, |last| {
+        last.sort_values.iter().map(order::encode).collect()
+    });
+    let runs = assemble(
+        conn,
+        &scope,
+        found.into_iter().map(|found| found.run).collect(),
+    )
+    .await?;
+    Ok(pb::SearchRunsResponse {
+        runs,
+        next_page_token,
+    })
 }
 
 fn parse(message: &pb::SearchRunsRequest, project: &str) -> Result<(Search, Page)> {
     let mut violations = Violations::new();
     if message.experiments.len() > MAX_EXPERIMENTS {
-        violations.add("experiments", format!("must hold at most {MAX_EXPERIMENTS} names"));
+        violations.add(
+            "experiments",
+            format!("must hold at most {MAX_EXPERIMENTS} names"),
+        );
     } else {
         for (index, name) in message.experiments.iter().enumerate() {
-            violations.parse(format!("experiments[{index}]"), request::name(name, experiments::MAX_NAME));
+            violations.parse(
+                format!("experiments[{index}]"),
+                request::name(name, experiments::MAX_NAME),
+            );
         }
     }
     let filter = violations.parse("filter", parser::parse(&message.filter));
@@ -60,8 +76,20 @@ fn parse(message: &pb::SearchRunsRequest, project: &str) -> Result<(Search, Page
     let mut fingerprint = vec!["runs", project, &message.filter, &count];
     fingerprint.extend(message.experiments.iter().map(String::as_str));
     fingerprint.extend(message.order_by.iter().map(String::as_str));
-    let page = Page::parse(&mut violations, message.page_size, &message.page_token, &fingerprint);
+    let page = Page::parse(
+        &mut violations,
+        message.page_size,
+        &message.page_token,
+        &fingerprint,
+    );
     violations.finish()?;
     let filter = filter.unwrap_or(super::ast::Filter::All(Vec::new()));
-    Ok((Search { experiments: message.experiments.clone(), filter, order }, page))
+    Ok((
+        Search {
+            experiments: message.experiments.clone(),
+            filter,
+            order,
+        },
+        page,
+    ))
 }

@@ -7,7 +7,7 @@ use sea_orm::{
     Condition, DbBackend,
     sea_query::{
         Expr, ExprTrait as _, LikeExpr, Query, SelectStatement,
-        extension::{postgres::PgExpr as _, sqlite::SqliteExpr as _},
+        extension::{postgres, sqlite},
     },
 };
 
@@ -17,8 +17,12 @@ use crate::tracking::entity::{experiment, metric_series, run, run_param, run_tag
 /// The condition for a filter.
 pub(super) fn condition(filter: &Filter, backend: DbBackend) -> Condition {
     match filter {
-        Filter::All(parts) => parts.iter().fold(Condition::all(), |all, part| all.add(condition(part, backend))),
-        Filter::Any(parts) => parts.iter().fold(Condition::any(), |any, part| any.add(condition(part, backend))),
+        Filter::All(parts) => parts.iter().fold(Condition::all(), |all, part| {
+            all.add(condition(part, backend))
+        }),
+        Filter::Any(parts) => parts.iter().fold(Condition::any(), |any, part| {
+            any.add(condition(part, backend))
+        }),
         Filter::Compare(field, test) => Condition::all().add(compare(field, test, backend)),
     }
 }
@@ -35,14 +39,27 @@ fn compare(field: &Field, test: &Test, backend: DbBackend) -> Expr {
         (Field::Metric(_), Test::Null { negated }) => {
             let mut known = rows.clone();
             known.and_where(Expr::col(metric_series::Column::LastValue).is_not_null());
-            if *negated { Expr::exists(known) } else { Expr::not_exists(known) }
+            if *negated {
+                Expr::exists(known)
+            } else {
+                Expr::not_exists(known)
+            }
         }
         (_, Test::Null { negated: true }) => Expr::exists(rows.clone()),
         (_, Test::Null { negated: false }) => Expr::not_exists(rows.clone()),
-        (Field::Metric(_), test) => exists(fits(Expr::col(metric_series::Column::LastValue), test, backend)),
-        (_, Test::Number(..) | Test::In { values: Values::Numbers(_), .. }) => {
-            exists(fits(Expr::col(run_param::Column::Number), test, backend))
-        }
+        (Field::Metric(_), test) => exists(fits(
+            Expr::col(metric_series::Column::LastValue),
+            test,
+            backend,
+        )),
+        (
+            _,
+            Test::Number(..)
+            | Test::In {
+                values: Values::Numbers(_),
+                ..
+            },
+        ) => exists(fits(Expr::col(run_param::Column::Number), test, backend)),
         (_, test) => exists(fits(Expr::col(run_param::Column::Value), test, backend)),
     }
 }
@@ -100,11 +117,14 @@ fn fits(column: Expr, test: &Test, backend: DbBackend) -> Expr {
         Test::Text(op, text) => by_op(column, *op, text.as_str().into()),
         Test::Time(op, micros) => by_op(column, *op, (*micros).into()),
         Test::Id(op, id) => by_op(column, *op, (*id).into()),
-        Test::Like { pattern, ignore_case } => {
+        Test::Like {
+            pattern,
+            ignore_case,
+        } => {
             let like = LikeExpr::new(pattern.like()).escape('\\');
             match (backend, ignore_case) {
-                (DbBackend::Sqlite, false) => column.glob(pattern.glob()),
-                (DbBackend::Postgres, true) => column.ilike(like),
+                (DbBackend::Sqlite, false) => sqlite::SqliteExpr::glob(column, pattern.glob()),
+                (DbBackend::Postgres, true) => postgres::PgExpr::ilike(column, like),
                 _ => column.like(like),
             }
         }
@@ -115,7 +135,11 @@ fn fits(column: Expr, test: &Test, backend: DbBackend) -> Expr {
                 Values::Times(times) => times.iter().map(|micros| (*micros).into()).collect(),
                 Values::Ids(ids) => ids.iter().map(|id| (*id).into()).collect(),
             };
-            if *negated { column.is_not_in(values) } else { column.is_in(values) }
+            if *negated {
+                column.is_not_in(values)
+            } else {
+                column.is_in(values)
+            }
         }
         Test::Null { negated: true } => column.is_not_null(),
         Test::Null { negated: false } => column.is_null(),
@@ -143,7 +167,10 @@ mod tests {
     fn sql(filter: &str, backend: DbBackend) -> String {
         let parsed = parser::parse(filter).expect("a filter");
         let mut select = Query::select();
-        select.expr(Expr::cust("1")).from(run::Entity).cond_where(condition(&parsed, backend));
+        select
+            .expr(Expr::cust("1"))
+            .from(run::Entity)
+            .cond_where(condition(&parsed, backend));
         match backend {
             DbBackend::Sqlite => select.to_string(SqliteQueryBuilder),
             _ => select.to_string(PostgresQueryBuilder),
@@ -160,14 +187,21 @@ mod tests {
 
     #[test]
     fn or_keeps_its_parentheses() {
-        let text = sql("(status = 'FAILED' OR name = 'a') AND name != 'b'", DbBackend::Sqlite);
-        let wanted = r#"("runs"."status" = 'FAILED' OR "runs"."name" = 'a') AND "runs"."name" <> 'b'"#;
+        let text = sql(
+            "(status = 'FAILED' OR name = 'a') AND name != 'b'",
+            DbBackend::Sqlite,
+        );
+        let wanted =
+            r#"("runs"."status" = 'FAILED' OR "runs"."name" = 'a') AND "runs"."name" <> 'b'"#;
         assert!(text.contains(wanted), "{text}");
     }
 
     #[test]
     fn what_is_not_there_is_asked_by_exists() {
-        let text = sql("params.depth > 3 AND metrics.mae IS NULL", DbBackend::Sqlite);
+        let text = sql(
+            "params.depth > 3 AND metrics.mae IS NULL",
+            DbBackend::Sqlite,
+        );
         assert!(text.contains(r#""number" > 3"#), "{text}");
         assert!(text.contains("NOT EXISTS"), "{text}");
     }
