@@ -37,6 +37,42 @@ pub(super) enum Attribute {
     CreatedBy,
 }
 
+impl Attribute {
+    pub(super) const ALL: [(Self, &'static str); 8] = [
+        (Self::RunId, "run_id"),
+        (Self::Name, "name"),
+        (Self::Status, "status"),
+        (Self::Experiment, "experiment"),
+        (Self::ParentRunId, "parent_run_id"),
+        (Self::StartedAt, "started_at"),
+        (Self::EndedAt, "ended_at"),
+        (Self::CreatedBy, "created_by"),
+    ];
+
+    pub(super) fn name(self) -> &'static str {
+        Self::ALL
+            .iter()
+            .find(|(attribute, _)| *attribute == self)
+            .map_or("", |(_, name)| name)
+    }
+
+    /// By our name, or by that of MLflow.
+    pub(super) fn by_name(name: &str) -> Option<Self> {
+        let name = match name {
+            "run_name" => "name",
+            "start_time" => "started_at",
+            "end_time" => "ended_at",
+            "user_id" => "created_by",
+            "experiment_name" => "experiment",
+            other => other,
+        };
+        Self::ALL
+            .iter()
+            .find(|(_, known)| *known == name)
+            .map(|(attribute, _)| *attribute)
+    }
+}
+
 /// What is asked of the field.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Test {

@@ -26,6 +26,14 @@ pub(super) struct Token {
     pub(super) position: usize,
 }
 
+/// The complaint about a word.
+pub(super) fn at(token: &Token, message: impl Into<String>) -> FilterError {
+    FilterError {
+        position: token.position,
+        message: message.into(),
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Kind {
     /// A bare word: a keyword or an attribute.

@@ -16,6 +16,7 @@
 
 mod ast;
 mod lexer;
+mod literal;
 mod order;
 mod parser;
 mod pattern;

@@ -2,14 +2,13 @@
 //!
 //! Invariant: what it returns is bounded in depth and size, and every comparison fits the type of its field.
 
-use uuid::Uuid;
-
 use super::{
-    ast::{Attribute, Field, Filter, Op, OrderBy, Test, Values},
-    lexer::{self, FilterError, Kind, Token},
+    ast::{Attribute, Field, Filter, Op, OrderBy, Test},
+    lexer::{self, FilterError, Kind, Token, at},
+    literal::{Literal, literal, values},
     pattern::Pattern,
 };
-use crate::{clock::Timestamp, request::quoted};
+use crate::request::quoted;
 
 /// Longest filter, in bytes.
 const MAX_LENGTH: usize = 20_000;
@@ -20,7 +19,6 @@ const MAX_VALUES: usize = 1000;
 /// Deepest nesting of parentheses.
 const MAX_DEPTH: usize = 30;
 
-const STATUSES: [&str; 4] = ["RUNNING", "FINISHED", "FAILED", "KILLED"];
 const KEYWORDS: [&str; 9] = [
     "AND", "OR", "NOT", "IN", "IS", "NULL", "LIKE", "ILIKE", "BETWEEN",
 ];
@@ -79,13 +77,6 @@ pub(super) fn parse_order(order: &str) -> Parsed<OrderBy> {
             &token,
             format!("{} is unexpected; give one field an entry", token.kind),
         )),
-    }
-}
-
-fn at(token: &Token, message: impl Into<String>) -> FilterError {
-    FilterError {
-        position: token.position,
-        message: message.into(),
     }
 }
 
@@ -231,9 +222,9 @@ impl Parser {
                 "metrics" | "metric" => Ok(Field::Metric(key.clone())),
                 "params" | "param" | "parameters" | "parameter" => Ok(Field::Param(key.clone())),
                 "tags" | "tag" => Ok(Field::Tag(key.clone())),
-                "attributes" | "attribute" | "attr" | "run" => {
-                    attribute(key).ok_or_else(|| unknown(&token, key))
-                }
+                "attributes" | "attribute" | "attr" | "run" => Attribute::by_name(key)
+                    .map(Field::Attribute)
+                    .ok_or_else(|| unknown(&token, key)),
                 _ => Err(at(
                     &token,
                     format!(
@@ -255,9 +246,9 @@ impl Parser {
                     format!("a field is missing before {}", token.kind),
                 ))
             }
-            Kind::Word(word) => attribute(word)
-                .map(Ok)
-                .unwrap_or_else(|| Err(unknown(&token, word))),
+            Kind::Word(word) => Attribute::by_name(word)
+                .map(Field::Attribute)
+                .ok_or_else(|| unknown(&token, word)),
             Kind::End => Err(at(&token, "a field is missing at the end")),
             other => Err(at(
                 &token,
@@ -379,148 +370,6 @@ impl Parser {
 }
 
 const COMPARISONS: &str = "possible are = != < <= > >= LIKE ILIKE IN, NOT IN, IS NULL, IS NOT NULL";
-
-enum Literal {
-    Number(f64),
-    Text(String),
-    Time(i64),
-    Id(Uuid),
-}
-
-/// A value as the type of its field wants it.
-fn literal(field: &Field, token: &Token) -> Parsed<Literal> {
-    use Attribute::{CreatedBy, EndedAt, Experiment, Name, ParentRunId, RunId, StartedAt, Status};
-    match (field, &token.kind) {
-        (Field::Metric(_) | Field::Param(_) | Field::Tag(_), Kind::Number(number, _)) => {
-            Ok(Literal::Number(*number))
-        }
-        (Field::Metric(key), Kind::Text(_)) => Err(at(
-            token,
-            format!(
-                "the metric {} compares with a number, without quotes",
-                quoted(key)
-            ),
-        )),
-        (Field::Attribute(Status), Kind::Text(text)) => {
-            status(text).map_err(|message| at(token, message))
-        }
-        (Field::Attribute(RunId | ParentRunId), Kind::Text(text)) => Uuid::try_parse(text)
-            .map(Literal::Id)
-            .map_err(|_| at(token, format!("{} is not a UUID", quoted(text)))),
-        (Field::Attribute(StartedAt | EndedAt), Kind::Text(text)) => Timestamp::parse(text)
-            .map(|time| Literal::Time(time.micros()))
-            .ok_or_else(|| {
-                at(
-                    token,
-                    format!(
-                        "{} is not a time such as '2026-01-02T03:04:05Z'",
-                        quoted(text)
-                    ),
-                )
-            }),
-        (Field::Attribute(StartedAt | EndedAt), Kind::Number(_, Some(millis))) => {
-            millis.checked_mul(1000).map(Literal::Time).ok_or_else(|| {
-                at(
-                    token,
-                    "is beyond the times that there are; give milliseconds since 1970",
-                )
-            })
-        }
-        (Field::Attribute(StartedAt | EndedAt), _) => Err(at(
-            token,
-            format!(
-                "{} is not a time; give milliseconds since 1970, or a text such as '2026-01-02T03:04:05Z'",
-                token.kind
-            ),
-        )),
-        (
-            Field::Param(_) | Field::Tag(_) | Field::Attribute(Name | Experiment | CreatedBy),
-            Kind::Text(text),
-        ) => Ok(Literal::Text(text.clone())),
-        (_, Kind::End) => Err(at(token, "a value is missing at the end")),
-        (Field::Metric(_), other) => Err(at(token, format!("{other} is not a number"))),
-        (_, Kind::Word(word)) => Err(at(
-            token,
-            format!("`{word}` is not a value; texts stand in quotes: '{word}'"),
-        )),
-        (_, other) => Err(at(
-            token,
-            format!("{other} is not a text; texts stand in quotes"),
-        )),
-    }
-}
-
-fn status(text: &str) -> Result<Literal, String> {
-    let upper = text.to_ascii_uppercase();
-    if STATUSES.contains(&upper.as_str()) {
-        Ok(Literal::Text(upper))
-    } else {
-        Err(format!(
-            "{} is not a status; possible are {}",
-            quoted(text),
-            STATUSES.join(", ")
-        ))
-    }
-}
-
-/// A list whose literals are all of one type.
-fn values(literals: Vec<Literal>) -> Values {
-    let (mut numbers, mut texts, mut times, mut ids) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for literal in literals {
-        match literal {
-            Literal::Number(number) => numbers.push(number),
-            Literal::Text(text) => texts.push(text),
-            Literal::Time(micros) => times.push(micros),
-            Literal::Id(id) => ids.push(id),
-        }
-    }
-    if !numbers.is_empty() {
-        Values::Numbers(numbers)
-    } else if !times.is_empty() {
-        Values::Times(times)
-    } else if !ids.is_empty() {
-        Values::Ids(ids)
-    } else {
-        Values::Texts(texts)
-    }
-}
-
-impl Attribute {
-    const ALL: [(Self, &'static str); 8] = [
-        (Self::RunId, "run_id"),
-        (Self::Name, "name"),
-        (Self::Status, "status"),
-        (Self::Experiment, "experiment"),
-        (Self::ParentRunId, "parent_run_id"),
-        (Self::StartedAt, "started_at"),
-        (Self::EndedAt, "ended_at"),
-        (Self::CreatedBy, "created_by"),
-    ];
-
-    pub(super) fn name(self) -> &'static str {
-        Self::ALL
-            .iter()
-            .find(|(attribute, _)| *attribute == self)
-            .map_or("", |(_, name)| name)
-    }
-}
-
-/// By our name, or by that of MLflow.
-fn attribute(name: &str) -> Option<Field> {
-    let name = match name {
-        "run_name" => "name",
-        "start_time" => "started_at",
-        "end_time" => "ended_at",
-        "user_id" => "created_by",
-        "experiment_name" => "experiment",
-        other => other,
-    };
-    Attribute::ALL
-        .iter()
-        .find(|(_, known)| *known == name)
-        .map(|(attribute, _)| Field::Attribute(*attribute))
-}
 
 fn unknown(token: &Token, name: &str) -> FilterError {
     let known: Vec<&str> = Attribute::ALL.iter().map(|(_, name)| *name).collect();

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{super::ast::Values, *};
 
 fn compare(field: Field, test: Test) -> Filter {
     Filter::Compare(field, test)
