@@ -124,7 +124,9 @@ fn fits(column: Expr, test: &Test, backend: DbBackend) -> Expr {
             // The escape character of PostgreSQL is `\` anyway; SQLite has none until it is named.
             match (backend, ignore_case) {
                 (DbBackend::Sqlite, false) => sqlite::SqliteExpr::glob(column, pattern.glob()),
-                (DbBackend::Sqlite, true) => column.like(LikeExpr::new(pattern.like()).escape('\\')),
+                (DbBackend::Sqlite, true) => {
+                    column.like(LikeExpr::new(pattern.like()).escape('\\'))
+                }
                 (_, false) => column.like(pattern.like()),
                 (_, true) => postgres::PgExpr::ilike(column, pattern.like()),
             }
@@ -182,7 +184,11 @@ mod tests {
     fn case_matters_to_like_on_both() {
         let cases = [
             ("name LIKE 'a*%'", DbBackend::Sqlite, "GLOB 'a[*]*'"),
-            ("name ILIKE 'a%'", DbBackend::Sqlite, " LIKE 'a%' ESCAPE '\\'"),
+            (
+                "name ILIKE 'a%'",
+                DbBackend::Sqlite,
+                " LIKE 'a%' ESCAPE '\\'",
+            ),
             ("name LIKE 'a*%'", DbBackend::Postgres, " LIKE 'a*%'"),
             ("name ILIKE 'a%'", DbBackend::Postgres, " ILIKE 'a%'"),
         ];
