@@ -8,6 +8,7 @@ use sea_orm_migration::prelude::*;
 mod m0001_core;
 mod m0002_tracking;
 mod m0003_features;
+mod m0004_catalogue;
 mod m0005_lineage;
 
 /// All migrations in order.
@@ -21,6 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_core::Migration),
             Box::new(m0002_tracking::Migration),
             Box::new(m0003_features::Migration),
+            Box::new(m0004_catalogue::Migration),
             Box::new(m0005_lineage::Migration),
         ]
     }

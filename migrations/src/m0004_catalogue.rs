@@ -14,8 +14,15 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for table in ["model_aliases", "model_feature_uses", "model_versions", "registered_models"] {
-            manager.drop_table(Table::drop().table(table).to_owned()).await?;
+        for table in [
+            "model_aliases",
+            "model_feature_uses",
+            "model_versions",
+            "registered_models",
+        ] {
+            manager
+                .drop_table(Table::drop().table(table).to_owned())
+                .await?;
         }
         Ok(())
     }
@@ -35,7 +42,11 @@ async fn models(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .col(big_integer("created_at"))
                 .col(big_integer("updated_at"))
                 .col(text("created_by"))
-                .foreign_key(ForeignKey::create().from("registered_models", "project_id").to("projects", "id"))
+                .foreign_key(
+                    ForeignKey::create()
+                        .from("registered_models", "project_id")
+                        .to("projects", "id"),
+                )
                 .to_owned(),
         )
         .await?;
@@ -71,12 +82,22 @@ async fn versions(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .col(big_integer("updated_at"))
                 .col(text("created_by"))
                 .primary_key(Index::create().col("model_id").col("version"))
-                .foreign_key(ForeignKey::create().from("model_versions", "model_id").to("registered_models", "id"))
+                .foreign_key(
+                    ForeignKey::create()
+                        .from("model_versions", "model_id")
+                        .to("registered_models", "id"),
+                )
                 .to_owned(),
         )
         .await?;
     manager
-        .create_index(Index::create().name("model_versions_run").table("model_versions").col("run_id").to_owned())
+        .create_index(
+            Index::create()
+                .name("model_versions_run")
+                .table("model_versions")
+                .col("run_id")
+                .to_owned(),
+        )
         .await?;
     // The feature views of `captured` once more, to find the models that use a view.
     manager
@@ -90,15 +111,28 @@ async fn versions(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .col(text("training_set"))
                 .col(text("features"))
                 .primary_key(
-                    Index::create().col("model_id").col("version").col("feature_view").col("view_version").col("training_set"),
+                    Index::create()
+                        .col("model_id")
+                        .col("version")
+                        .col("feature_view")
+                        .col("view_version")
+                        .col("training_set"),
                 )
-                .foreign_key(ForeignKey::create().from("model_feature_uses", "model_id").to("registered_models", "id"))
+                .foreign_key(
+                    ForeignKey::create()
+                        .from("model_feature_uses", "model_id")
+                        .to("registered_models", "id"),
+                )
                 .to_owned(),
         )
         .await?;
     manager
         .create_index(
-            Index::create().name("model_feature_uses_view").table("model_feature_uses").col("feature_view").to_owned(),
+            Index::create()
+                .name("model_feature_uses_view")
+                .table("model_feature_uses")
+                .col("feature_view")
+                .to_owned(),
         )
         .await
 }

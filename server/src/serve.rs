@@ -20,6 +20,7 @@ use hyper_util::{
 };
 use mlplat_proto::{
     admin::v1::admin_service_server::AdminServiceServer,
+    catalogue::v1::catalogue_service_server::CatalogueServiceServer,
     features::v1::feature_store_service_server::FeatureStoreServiceServer,
     lineage::v1::lineage_service_server::LineageServiceServer,
     tracking::v1::{
@@ -37,6 +38,7 @@ use crate::{
     admin::Admin,
     app::App,
     auth::Authenticator,
+    catalogue::Catalogue,
     error::Error,
     features::{FeatureFlight, FeatureStore, Features},
     http::{self as plain_http, HttpState, error::HttpError},
@@ -159,6 +161,7 @@ async fn grpc_routes(app: &Arc<App>) -> anyhow::Result<(Router, HealthReporter)>
     add!(AdminServiceServer, Admin::new(Arc::clone(app)));
     add!(TrackingServiceServer, Tracking::new(Arc::clone(app)));
     add!(ArtifactServiceServer, Artifacts::new(Arc::clone(app)));
+    add!(CatalogueServiceServer, Catalogue::new(Arc::clone(app)));
     add!(LineageServiceServer, Lineage::new(Arc::clone(app)));
     let features = Features::open(Arc::clone(app))?;
     add!(

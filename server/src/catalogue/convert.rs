@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use anyhow::anyhow;
 use mlplat_proto::catalogue::v1::{self as pb, get_model_version_request::Which};
 use prost::Message as _;
 use prost_types::FieldMask;
@@ -37,12 +38,19 @@ impl TryFrom<&pb::CreateRegisteredModelRequest> for NewModel {
 
     fn try_from(message: &pb::CreateRegisteredModelRequest) -> Result<Self> {
         let mut violations = Violations::new();
-        let name = violations.parse("name", model_name(&message.name)).unwrap_or_default();
+        let name = violations
+            .parse("name", model_name(&message.name))
+            .unwrap_or_default();
         let description = description(&mut violations, "description", &message.description);
         tags::check(&mut violations, "tags", &message.tags);
         let key = idempotency::key(&mut violations, &message.request_id);
         violations.finish()?;
-        Ok(Self { name, description, tags: tags::to_json(&message.tags), key })
+        Ok(Self {
+            name,
+            description,
+            tags: tags::to_json(&message.tags),
+            key,
+        })
     }
 }
 
@@ -62,15 +70,27 @@ impl TryFrom<&pb::PublishModelVersionRequest> for NewVersion {
 
     fn try_from(message: &pb::PublishModelVersionRequest) -> Result<Self> {
         let mut violations = Violations::new();
-        let model = violations.parse("model", model_name(&message.model)).unwrap_or_default();
-        let run_id = violations.parse("run_id", request::uuid(&message.run_id)).unwrap_or_default();
-        let artifact_path =
-            violations.parse("artifact_path", artifact_path(&message.artifact_path)).unwrap_or_default();
+        let model = violations
+            .parse("model", model_name(&message.model))
+            .unwrap_or_default();
+        let run_id = violations
+            .parse("run_id", request::uuid(&message.run_id))
+            .unwrap_or_default();
+        let artifact_path = violations
+            .parse("artifact_path", artifact_path(&message.artifact_path))
+            .unwrap_or_default();
         let description = description(&mut violations, "description", &message.description);
         tags::check(&mut violations, "tags", &message.tags);
         let key = idempotency::key(&mut violations, &message.request_id);
         violations.finish()?;
-        Ok(Self { model, run_id, artifact_path, description, tags: tags::to_json(&message.tags), key })
+        Ok(Self {
+            model,
+            run_id,
+            artifact_path,
+            description,
+            tags: tags::to_json(&message.tags),
+            key,
+        })
     }
 }
 
@@ -94,16 +114,22 @@ impl TryFrom<&pb::GetModelVersionRequest> for VersionName {
 
     fn try_from(message: &pb::GetModelVersionRequest) -> Result<Self> {
         let mut violations = Violations::new();
-        let model = violations.parse("model", model_name(&message.model)).unwrap_or_default();
+        let model = violations
+            .parse("model", model_name(&message.model))
+            .unwrap_or_default();
         let selector = match &message.which {
             None => Selector::Newest,
-            Some(Which::Version(number)) => {
-                Selector::Number(violations.parse("version", version_number(*number)).unwrap_or_default())
-            }
+            Some(Which::Version(number)) => Selector::Number(
+                violations
+                    .parse("version", version_number(*number))
+                    .unwrap_or_default(),
+            ),
             Some(Which::Alias(alias)) if alias == LATEST => Selector::Newest,
-            Some(Which::Alias(alias)) => {
-                Selector::Alias(violations.parse("alias", alias_name(alias)).unwrap_or_default())
-            }
+            Some(Which::Alias(alias)) => Selector::Alias(
+                violations
+                    .parse("alias", alias_name(alias))
+                    .unwrap_or_default(),
+            ),
         };
         violations.finish()?;
         Ok(Self { model, selector })
@@ -132,8 +158,9 @@ impl Change {
         }
         Self {
             tags: has("tags").then(|| tags::to_json(tags)),
-            description: has("description")
-                .then(|| self::description(violations, &format!("{resource}.description"), description)),
+            description: has("description").then(|| {
+                self::description(violations, &format!("{resource}.description"), description)
+            }),
         }
     }
 }
@@ -142,21 +169,39 @@ impl Change {
 pub(super) fn model_change(message: pb::UpdateRegisteredModelRequest) -> Result<(String, Change)> {
     let model = message.registered_model.unwrap_or_default();
     let mut violations = Violations::new();
-    let name = violations.parse("registered_model.name", model_name(&model.name)).unwrap_or_default();
-    let change =
-        Change::parse(&mut violations, "registered_model", message.update_mask, &model.description, &model.tags);
+    let name = violations
+        .parse("registered_model.name", model_name(&model.name))
+        .unwrap_or_default();
+    let change = Change::parse(
+        &mut violations,
+        "registered_model",
+        message.update_mask,
+        &model.description,
+        &model.tags,
+    );
     violations.finish()?;
     Ok((name, change))
 }
 
 /// Reads an update of a version: its model, its number and what changes.
-pub(super) fn version_change(message: pb::UpdateModelVersionRequest) -> Result<(String, i32, Change)> {
+pub(super) fn version_change(
+    message: pb::UpdateModelVersionRequest,
+) -> Result<(String, i32, Change)> {
     let version = message.model_version.unwrap_or_default();
     let mut violations = Violations::new();
-    let model = violations.parse("model_version.model", model_name(&version.model)).unwrap_or_default();
-    let number = violations.parse("model_version.version", version_number(version.version)).unwrap_or_default();
-    let change =
-        Change::parse(&mut violations, "model_version", message.update_mask, &version.description, &version.tags);
+    let model = violations
+        .parse("model_version.model", model_name(&version.model))
+        .unwrap_or_default();
+    let number = violations
+        .parse("model_version.version", version_number(version.version))
+        .unwrap_or_default();
+    let change = Change::parse(
+        &mut violations,
+        "model_version",
+        message.update_mask,
+        &version.description,
+        &version.tags,
+    );
     violations.finish()?;
     Ok((model, number, change))
 }
@@ -175,24 +220,42 @@ impl TryFrom<&pb::TransitionModelVersionRequest> for Move {
 
     fn try_from(message: &pb::TransitionModelVersionRequest) -> Result<Self> {
         let mut violations = Violations::new();
-        let model = violations.parse("model", model_name(&message.model)).unwrap_or_default();
-        let version = violations.parse("version", version_number(message.version)).unwrap_or_default();
+        let model = violations
+            .parse("model", model_name(&message.model))
+            .unwrap_or_default();
+        let version = violations
+            .parse("version", version_number(message.version))
+            .unwrap_or_default();
         let to = Stage::from_proto(message.stage);
         if to.is_none() {
-            violations.add("stage", "must be DEVELOPMENT, STAGING, PRODUCTION or ARCHIVED");
+            violations.add(
+                "stage",
+                "must be DEVELOPMENT, STAGING, PRODUCTION or ARCHIVED",
+            );
         }
         let comment = description(&mut violations, "comment", &message.comment);
         violations.finish()?;
-        Ok(Self { model, version, to: to.unwrap_or(Stage::Development), comment })
+        Ok(Self {
+            model,
+            version,
+            to: to.unwrap_or(Stage::Development),
+            comment,
+        })
     }
 }
 
 /// An alias to set: model, alias, version.
 pub(super) fn alias_to_set(message: &pb::SetModelAliasRequest) -> Result<(String, String, i32)> {
     let mut violations = Violations::new();
-    let model = violations.parse("model", model_name(&message.model)).unwrap_or_default();
-    let alias = violations.parse("alias", alias_name(&message.alias)).unwrap_or_default();
-    let version = violations.parse("version", version_number(message.version)).unwrap_or_default();
+    let model = violations
+        .parse("model", model_name(&message.model))
+        .unwrap_or_default();
+    let alias = violations
+        .parse("alias", alias_name(&message.alias))
+        .unwrap_or_default();
+    let version = violations
+        .parse("version", version_number(message.version))
+        .unwrap_or_default();
     violations.finish()?;
     Ok((model, alias, version))
 }
@@ -200,8 +263,12 @@ pub(super) fn alias_to_set(message: &pb::SetModelAliasRequest) -> Result<(String
 /// An alias to remove: model and alias.
 pub(super) fn alias_to_delete(message: &pb::DeleteModelAliasRequest) -> Result<(String, String)> {
     let mut violations = Violations::new();
-    let model = violations.parse("model", model_name(&message.model)).unwrap_or_default();
-    let alias = violations.parse("alias", alias_name(&message.alias)).unwrap_or_default();
+    let model = violations
+        .parse("model", model_name(&message.model))
+        .unwrap_or_default();
+    let alias = violations
+        .parse("alias", alias_name(&message.alias))
+        .unwrap_or_default();
     violations.finish()?;
     Ok((model, alias))
 }
@@ -216,9 +283,14 @@ pub(super) fn model_name(text: &str) -> std::result::Result<String, String> {
 
 fn alias_name(text: &str) -> std::result::Result<String, String> {
     let fits = (1..=MAX_NAME).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if !fits {
-        return Err(format!("{} must be 1 to {MAX_NAME} of letters, digits, `_` and `-`", quoted(text)));
+        return Err(format!(
+            "{} must be 1 to {MAX_NAME} of letters, digits, `_` and `-`",
+            quoted(text)
+        ));
     }
     if text.bytes().all(|b| b.is_ascii_digit()) {
         return Err(format!("{text} is a number, and numbers are versions"));
@@ -232,12 +304,16 @@ fn alias_name(text: &str) -> std::result::Result<String, String> {
 fn version_number(number: u32) -> std::result::Result<i32, String> {
     match i32::try_from(number) {
         Ok(number) if number > 0 => Ok(number),
-        _ => Err(format!("{number} is not the number of a version; they are counted from 1")),
+        _ => Err(format!(
+            "{number} is not the number of a version; they are counted from 1"
+        )),
     }
 }
 
 fn description(violations: &mut Violations, field: &str, text: &str) -> String {
-    violations.parse(field, request::text(text, MAX_DESCRIPTION)).unwrap_or_default()
+    violations
+        .parse(field, request::text(text, MAX_DESCRIPTION))
+        .unwrap_or_default()
 }
 
 /// A path below the run; a slash at its end is dropped.
@@ -246,8 +322,13 @@ fn artifact_path(text: &str) -> std::result::Result<String, String> {
     if path.is_empty() {
         return Err("must name a file or directory of the run".to_owned());
     }
-    if path.split('/').any(|part| matches!(part, "" | "." | "..")) || path.chars().any(char::is_control) {
-        return Err(format!("{} must be a relative path without empty parts, `.` and `..`", quoted(text)));
+    if path.split('/').any(|part| matches!(part, "" | "." | ".."))
+        || path.chars().any(char::is_control)
+    {
+        return Err(format!(
+            "{} must be a relative path without empty parts, `.` and `..`",
+            quoted(text)
+        ));
     }
     Ok(path.to_owned())
 }
@@ -267,7 +348,10 @@ pub(super) fn model_to_proto(row: model::Model, aliases: Vec<alias::Model>) -> p
         name: row.name,
         description: row.description,
         tags: tags::from_json(&row.tags),
-        aliases: aliases.into_iter().map(|alias| (alias.alias, to_u32(alias.version))).collect(),
+        aliases: aliases
+            .into_iter()
+            .map(|alias| (alias.alias, to_u32(alias.version)))
+            .collect(),
         latest_version: to_u32(row.latest_version),
         created_at: time(row.created_at),
         updated_at: time(row.updated_at),
@@ -275,11 +359,24 @@ pub(super) fn model_to_proto(row: model::Model, aliases: Vec<alias::Model>) -> p
     }
 }
 
+/// The stage that a version is stored in.
+pub(super) fn stage_of(row: &version::Model) -> Result<Stage> {
+    Stage::parse(&row.stage).ok_or_else(|| {
+        Error::internal(anyhow!(
+            "a version is stored in the unknown stage {:?}",
+            row.stage
+        ))
+    })
+}
+
 /// A version of the model of this name on the wire, with those of the aliases that point at it.
-pub(super) fn version_to_proto(model: &str, row: version::Model, aliases: &[alias::Model]) -> Result<pb::ModelVersion> {
+pub(super) fn version_to_proto(
+    model: &str,
+    row: version::Model,
+    aliases: &[alias::Model],
+) -> Result<pb::ModelVersion> {
     let captured = pb::ModelVersion::decode(row.captured.as_slice()).map_err(Error::internal)?;
-    let stage = Stage::parse(&row.stage)
-        .ok_or_else(|| Error::internal(anyhow::anyhow!("a version is stored in the unknown stage {:?}", row.stage)))?;
+    let stage = stage_of(&row)?;
     Ok(pb::ModelVersion {
         model: model.to_owned(),
         version: to_u32(row.version),
@@ -288,7 +385,11 @@ pub(super) fn version_to_proto(model: &str, row: version::Model, aliases: &[alia
         artifact_path: row.artifact_path,
         description: row.description,
         tags: tags::from_json(&row.tags),
-        aliases: aliases.iter().filter(|a| a.version == row.version).map(|a| a.alias.clone()).collect(),
+        aliases: aliases
+            .iter()
+            .filter(|a| a.version == row.version)
+            .map(|a| a.alias.clone())
+            .collect(),
         created_at: time(row.created_at),
         updated_at: time(row.updated_at),
         created_by: row.created_by,
@@ -332,11 +433,18 @@ mod tests {
     #[test]
     fn the_newest_version_is_the_default() {
         let which = |which| {
-            let message = pb::GetModelVersionRequest { model: "m".to_owned(), which, ..Default::default() };
+            let message = pb::GetModelVersionRequest {
+                model: "m".to_owned(),
+                which,
+                ..Default::default()
+            };
             VersionName::try_from(&message).map(|name| name.selector)
         };
         assert_eq!(which(None).unwrap(), Selector::Newest);
-        assert_eq!(which(Some(Which::Alias("latest".to_owned()))).unwrap(), Selector::Newest);
+        assert_eq!(
+            which(Some(Which::Alias("latest".to_owned()))).unwrap(),
+            Selector::Newest
+        );
         assert_eq!(which(Some(Which::Version(3))).unwrap(), Selector::Number(3));
         assert!(which(Some(Which::Version(0))).is_err());
     }
@@ -350,7 +458,9 @@ mod tests {
             request_id: "y".to_owned(),
             ..Default::default()
         };
-        let Err(Error::Invalid(found)) = NewVersion::try_from(&message) else { panic!("must be invalid") };
+        let Err(Error::Invalid(found)) = NewVersion::try_from(&message) else {
+            panic!("must be invalid")
+        };
         let fields: Vec<&str> = found.iter().map(|v| v.field.as_str()).collect();
         assert_eq!(fields, ["model", "run_id", "artifact_path", "request_id"]);
     }

@@ -37,17 +37,29 @@ pub(super) async fn published(
     version: &pb::ModelVersion,
     now: Timestamp,
 ) -> Result<()> {
-    let artifact = names.artifact(run.id, &version.artifact_path, &digest(&version.artifact_path, &version.files));
+    let artifact = names.artifact(
+        run.id,
+        &version.artifact_path,
+        &digest(&version.artifact_path, &version.files),
+    );
     let training = names.experiment(&run.experiment);
     // A run that has ended does not run again; OTHER is for what becomes known later.
-    let kind = if run.running { EventType::Running } else { EventType::Other };
+    let kind = if run.running {
+        EventType::Running
+    } else {
+        EventType::Other
+    };
     let wrote = RunEvent::new(kind, run.id, training.clone(), now).outputs(vec![artifact.clone()]);
     store::record(txn, scope, &wrote, now).await?;
 
     let id = Uuid::now_v7();
     let parameters = || {
-        [("model", version.model.clone()), ("version", version.version.to_string()), ("artifact_path", version.artifact_path.clone())]
-            .map(|(key, value)| (key.to_owned(), value))
+        [
+            ("model", version.model.clone()),
+            ("version", version.version.to_string()),
+            ("artifact_path", version.artifact_path.clone()),
+        ]
+        .map(|(key, value)| (key.to_owned(), value))
     };
     let event = |kind| {
         RunEvent::new(kind, id, names.publish(&version.model), now)
@@ -57,7 +69,13 @@ pub(super) async fn published(
     };
     let made: Dataset = names.model_version(&version.model, version.version);
     store::record(txn, scope, &event(EventType::Start), now).await?;
-    store::record(txn, scope, &event(EventType::Complete).outputs(vec![made]), now).await
+    store::record(
+        txn,
+        scope,
+        &event(EventType::Complete).outputs(vec![made]),
+        now,
+    )
+    .await
 }
 
 /// A version moved to another stage.
@@ -82,7 +100,11 @@ pub(super) async fn moved(
     let version = names.model_version(&request.model, super::convert::to_u32(request.version));
     for kind in [EventType::Start, EventType::Complete] {
         let event = RunEvent::new(kind, id, names.transition(&request.model), now)
-            .parameters(parameters.iter().map(|(key, value)| ((*key).to_owned(), value.clone())))
+            .parameters(
+                parameters
+                    .iter()
+                    .map(|(key, value)| ((*key).to_owned(), value.clone())),
+            )
             .inputs(vec![version.clone()]);
         store::record(txn, scope, &event, now).await?;
     }
@@ -94,7 +116,11 @@ mod tests {
     use super::*;
 
     fn file(path: &str, sha256: &str) -> pb::ModelFile {
-        pb::ModelFile { path: path.to_owned(), size_bytes: 1, sha256: sha256.to_owned() }
+        pb::ModelFile {
+            path: path.to_owned(),
+            size_bytes: 1,
+            sha256: sha256.to_owned(),
+        }
     }
 
     #[test]
@@ -103,6 +129,9 @@ mod tests {
         let one = digest("model", &[file("model/a", "ab")]);
         assert_eq!(one.len(), 64);
         assert_ne!(one, digest("model", &[file("model/b", "ab")]));
-        assert_ne!(one, digest("model", &[file("model/a", "ab"), file("model/b", "ab")]));
+        assert_ne!(
+            one,
+            digest("model", &[file("model/a", "ab"), file("model/b", "ab")])
+        );
     }
 }

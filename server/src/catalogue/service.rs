@@ -10,9 +10,7 @@ use super::{
     capture,
     convert::{self, Move, NewModel, NewVersion, Selector, VersionName},
     entity::{model, version},
-    events,
-    stage::Stage,
-    store,
+    events, store,
 };
 use crate::{
     app::App,
@@ -43,7 +41,10 @@ impl Catalogue {
 type Answer<T> = std::result::Result<Response<T>, Status>;
 
 /// The model with its aliases, as it is sent.
-async fn model_answer(conn: &impl ConnectionTrait, row: model::Model) -> Result<Option<pb::RegisteredModel>> {
+async fn model_answer(
+    conn: &impl ConnectionTrait,
+    row: model::Model,
+) -> Result<Option<pb::RegisteredModel>> {
     let aliases = store::aliases(conn, std::slice::from_ref(&row)).await?;
     Ok(Some(convert::model_to_proto(row, aliases)))
 }
@@ -72,17 +73,35 @@ impl pb::catalogue_service_server::CatalogueService for Catalogue {
         let caller = Caller::of(&request)?;
         let message = request.into_inner();
         let new = NewModel::try_from(&message)?;
-        let scope = caller.authorize(&self.app, Action::PublishModels, &project_name(&message.project)).await?;
+        let scope = caller
+            .authorize(
+                &self.app,
+                Action::PublishModels,
+                &project_name(&message.project),
+            )
+            .await?;
 
         let now = self.app.now();
         let txn = self.app.db.begin().await?;
-        if let Some(response) = idempotency::replay(&txn, &scope, CREATE_MODEL, new.key, &message).await? {
+        if let Some(response) =
+            idempotency::replay(&txn, &scope, CREATE_MODEL, new.key, &message).await?
+        {
             return Ok(Response::new(response));
         }
         let created = store::create_model(&txn, &scope, &new, now).await?;
-        let response =
-            pb::CreateRegisteredModelResponse { registered_model: Some(convert::model_to_proto(created, Vec::new())) };
-        idempotency::remember(&txn, &scope, CREATE_MODEL, new.key, &message, &response, now).await?;
+        let response = pb::CreateRegisteredModelResponse {
+            registered_model: Some(convert::model_to_proto(created, Vec::new())),
+        };
+        idempotency::remember(
+            &txn,
+            &scope,
+            CREATE_MODEL,
+            new.key,
+            &message,
+            &response,
+            now,
+        )
+        .await?;
         txn.commit().await.map_err(Error::from)?;
         Ok(Response::new(response))
     }
@@ -94,10 +113,14 @@ impl pb::catalogue_service_server::CatalogueService for Catalogue {
         let caller = Caller::of(&request)?;
         let message = request.into_inner();
         let name = named("name", &message.name)?;
-        let scope = caller.authorize(&self.app, Action::Read, &project_name(&message.project)).await?;
+        let scope = caller
+            .authorize(&self.app, Action::Read, &project_name(&message.project))
+            .await?;
         let conn = self.app.db.read();
         let row = store::get_model(conn, &scope, &name).await?;
-        Ok(Response::new(pb::GetRegisteredModelResponse { registered_model: model_answer(conn, row).await? }))
+        Ok(Response::new(pb::GetRegisteredModelResponse {
+            registered_model: model_answer(conn, row).await?,
+        }))
     }
 
     async fn list_registered_models(
@@ -108,7 +131,12 @@ impl pb::catalogue_service_server::CatalogueService for Catalogue {
         let message = request.into_inner();
         let project = project_name(&message.project);
         let mut violations = Violations::new();
-        let page = Page::parse(&mut violations, message.page_size, &message.page_token, &["models", &project]);
+        let page = Page::parse(
+            &mut violations,
+            message.page_size,
+            &message.page_token,
+            &["models", &project],
+        );
         violations.finish()?;
         let scope = caller.authorize(&self.app, Action::Read, &project).await?;
         let conn = self.app.db.read();
@@ -117,11 +145,16 @@ impl pb::catalogue_service_server::CatalogueService for Catalogue {
         let mut aliases = store::aliases(conn, &rows).await?;
         let mut registered_models = Vec::with_capacity(rows.len());
         for row in rows {
-            let (own, others) = aliases.into_iter().partition(|alias| alias.model_id == row.id);
+            let (own, others) = aliases
+                .into_iter()
+                .partition(|alias| alias.model_id == row.id);
             aliases = others;
             registered_models.push(convert::model_to_proto(row, own));
         }
-        Ok(Response::new(pb::ListRegisteredModelsResponse { registered_models, next_page_token }))
+        Ok(Response::new(pb::ListRegisteredModelsResponse {
+            registered_models,
+            next_page_token,
+        }))
     }
 
     async fn update_registered_model(
@@ -132,13 +165,17 @@ impl pb::catalogue_service_server::CatalogueService for Catalogue {
         let message = request.into_inner();
         let project = project_name(&message.project);
         let (name, change) = convert::model_change(message)?;
-        let scope = caller.authorize(&self.app, Action::PublishModels, &project).await?;
+        let scope = caller
+            .authorize(&self.app, Action::PublishModels, &project)
+            .await?;
 
         let txn = self.app.db.begin().await?;
         let row = store::update_model(&txn, &scope, &name, change, self.app.now()).await?;
         let registered_model = model_answer(&txn, row).await?;
         txn.commit().await.map_err(Error::from)?;
-        Ok(Response::new(pb::UpdateRegisteredModelResponse { registered_model }))
+        Ok(Response::new(pb::UpdateRegisteredModelResponse {
+            registered_model,
+        }))
     }
 
     async fn publish_model_version(
@@ -148,11 +185,19 @@ impl pb::catalogue_service_server::CatalogueService for Catalogue {
         let caller = Caller::of(&request)?;
         let message = request.into_inner();
         let new = NewVersion::try_from(&message)?;
-        let scope = caller.authorize(&self.app, Action::PublishModels, &project_name(&message.project)).await?;
+        let scope = caller
+            .authorize(
+                &self.app,
+                Action::PublishModels,
+                &project_name(&message.project),
+            )
+            .await?;
 
         let now = self.app.now();
         let txn = self.app.db.begin().await?;
-        if let Some(response) = idempotency::replay(&txn, &scope, PUBLISH, new.key, &message).await? {
+        if let Some(response) =
+            idempotency::replay(&txn, &scope, PUBLISH, new.key, &message).await?
+        {
             return Ok(Response::new(response));
         }
         let run = capture::published_run(&txn, &scope, new.run_id).await?;
@@ -162,7 +207,9 @@ impl pb::catalogue_service_server::CatalogueService for Catalogue {
         let version = convert::version_to_proto(&model.name, row, &[])?;
         let names = Names::new(&self.app.instance, scope.project());
         events::published(&txn, &scope, &names, &run, &version, now).await?;
-        let response = pb::PublishModelVersionResponse { model_version: Some(version) };
+        let response = pb::PublishModelVersionResponse {
+            model_version: Some(version),
+        };
         idempotency::remember(&txn, &scope, PUBLISH, new.key, &message, &response, now).await?;
         txn.commit().await.map_err(Error::from)?;
         Ok(Response::new(response))
@@ -175,11 +222,15 @@ impl pb::catalogue_service_server::CatalogueService for Catalogue {
         let caller = Caller::of(&request)?;
         let message = request.into_inner();
         let wanted = VersionName::try_from(&message)?;
-        let scope = caller.authorize(&self.app, Action::Read, &project_name(&message.project)).await?;
+        let scope = caller
+            .authorize(&self.app, Action::Read, &project_name(&message.project))
+            .await?;
         let conn = self.app.db.read();
         let model = store::get_model(conn, &scope, &wanted.model).await?;
         let row = store::get_version(conn, &model, &wanted.selector).await?;
-        Ok(Response::new(pb::GetModelVersionResponse { model_version: version_answer(conn, &model, row).await? }))
+        Ok(Response::new(pb::GetModelVersionResponse {
+            model_version: version_answer(conn, &model, row).await?,
+        }))
     }
 
     async fn list_model_versions(
@@ -190,10 +241,19 @@ impl pb::catalogue_service_server::CatalogueService for Catalogue {
         let message = request.into_inner();
         let project = project_name(&message.project);
         let mut violations = Violations::new();
-        let name = violations.parse("model", convert::model_name(&message.model)).unwrap_or_default();
+        let name = violations
+            .parse("model", convert::model_name(&message.model))
+            .unwrap_or_default();
         let fingerprint = ["versions", &project, &name];
-        let page = Page::parse(&mut violations, message.page_size, &message.page_token, &fingerprint);
-        let before = page.after().and_then(|after| violations.parse("page_token", cursor(after)));
+        let page = Page::parse(
+            &mut violations,
+            message.page_size,
+            &message.page_token,
+            &fingerprint,
+        );
+        let before = page
+            .after()
+            .and_then(|after| violations.parse("page_token", cursor(after)));
         violations.finish()?;
         let scope = caller.authorize(&self.app, Action::Read, &project).await?;
         let conn = self.app.db.read();
@@ -201,9 +261,14 @@ impl pb::catalogue_service_server::CatalogueService for Catalogue {
         let mut rows = store::list_versions(conn, &model, before, &page).await?;
         let next_page_token = page.cut(&mut rows, |last| vec![last.version.to_string()]);
         let aliases = store::aliases(conn, std::slice::from_ref(&model)).await?;
-        let model_versions =
-            rows.into_iter().map(|row| convert::version_to_proto(&name, row, &aliases)).collect::<Result<_>>()?;
-        Ok(Response::new(pb::ListModelVersionsResponse { model_versions, next_page_token }))
+        let model_versions = rows
+            .into_iter()
+            .map(|row| convert::version_to_proto(&name, row, &aliases))
+            .collect::<Result<_>>()?;
+        Ok(Response::new(pb::ListModelVersionsResponse {
+            model_versions,
+            next_page_token,
+        }))
     }
 
     async fn update_model_version(
@@ -214,14 +279,18 @@ impl pb::catalogue_service_server::CatalogueService for Catalogue {
         let message = request.into_inner();
         let project = project_name(&message.project);
         let (name, number, change) = convert::version_change(message)?;
-        let scope = caller.authorize(&self.app, Action::PublishModels, &project).await?;
+        let scope = caller
+            .authorize(&self.app, Action::PublishModels, &project)
+            .await?;
 
         let txn = self.app.db.begin().await?;
         let model = store::locked_model(&txn, &scope, &name).await?;
         let row = store::update_version(&txn, &model, number, change, self.app.now()).await?;
         let model_version = version_answer(&txn, &model, row).await?;
         txn.commit().await.map_err(Error::from)?;
-        Ok(Response::new(pb::UpdateModelVersionResponse { model_version }))
+        Ok(Response::new(pb::UpdateModelVersionResponse {
+            model_version,
+        }))
     }
 
     async fn transition_model_version(
@@ -231,16 +300,21 @@ impl pb::catalogue_service_server::CatalogueService for Catalogue {
         let caller = Caller::of(&request)?;
         let message = request.into_inner();
         let wanted = Move::try_from(&message)?;
-        let scope = caller.authorize(&self.app, Action::TransitionModels, &project_name(&message.project)).await?;
+        let scope = caller
+            .authorize(
+                &self.app,
+                Action::TransitionModels,
+                &project_name(&message.project),
+            )
+            .await?;
 
         let now = self.app.now();
         let txn = self.app.db.begin().await?;
         let model = store::locked_model(&txn, &scope, &wanted.model).await?;
         let mut row = store::get_version(&txn, &model, &Selector::Number(wanted.version)).await?;
-        let from = Stage::parse(&row.stage);
+        let from = convert::stage_of(&row)?;
         // Being there already is what was asked for, so a call that is sent again is fine.
-        if from != Some(wanted.to) {
-            let from = from.unwrap_or(Stage::Development);
+        if from != wanted.to {
             from.check_move(wanted.to)?;
             row = store::set_stage(&txn, row, wanted.to, now).await?;
             let names = Names::new(&self.app.instance, scope.project());
@@ -248,7 +322,9 @@ impl pb::catalogue_service_server::CatalogueService for Catalogue {
         }
         let model_version = version_answer(&txn, &model, row).await?;
         txn.commit().await.map_err(Error::from)?;
-        Ok(Response::new(pb::TransitionModelVersionResponse { model_version }))
+        Ok(Response::new(pb::TransitionModelVersionResponse {
+            model_version,
+        }))
     }
 
     async fn set_model_alias(
@@ -258,14 +334,22 @@ impl pb::catalogue_service_server::CatalogueService for Catalogue {
         let caller = Caller::of(&request)?;
         let message = request.into_inner();
         let (name, alias, number) = convert::alias_to_set(&message)?;
-        let scope = caller.authorize(&self.app, Action::PublishModels, &project_name(&message.project)).await?;
+        let scope = caller
+            .authorize(
+                &self.app,
+                Action::PublishModels,
+                &project_name(&message.project),
+            )
+            .await?;
 
         let txn = self.app.db.begin().await?;
         let model = store::locked_model(&txn, &scope, &name).await?;
         let model = store::set_alias(&txn, &model, alias, number, self.app.now()).await?;
         let registered_model = model_answer(&txn, model).await?;
         txn.commit().await.map_err(Error::from)?;
-        Ok(Response::new(pb::SetModelAliasResponse { registered_model }))
+        Ok(Response::new(pb::SetModelAliasResponse {
+            registered_model,
+        }))
     }
 
     async fn delete_model_alias(
@@ -275,14 +359,22 @@ impl pb::catalogue_service_server::CatalogueService for Catalogue {
         let caller = Caller::of(&request)?;
         let message = request.into_inner();
         let (name, alias) = convert::alias_to_delete(&message)?;
-        let scope = caller.authorize(&self.app, Action::PublishModels, &project_name(&message.project)).await?;
+        let scope = caller
+            .authorize(
+                &self.app,
+                Action::PublishModels,
+                &project_name(&message.project),
+            )
+            .await?;
 
         let txn = self.app.db.begin().await?;
         let model = store::locked_model(&txn, &scope, &name).await?;
         let model = store::delete_alias(&txn, &model, alias, self.app.now()).await?;
         let registered_model = model_answer(&txn, model).await?;
         txn.commit().await.map_err(Error::from)?;
-        Ok(Response::new(pb::DeleteModelAliasResponse { registered_model }))
+        Ok(Response::new(pb::DeleteModelAliasResponse {
+            registered_model,
+        }))
     }
 }
 

@@ -19,7 +19,12 @@ pub(super) enum Stage {
 }
 
 impl Stage {
-    const ALL: [Self; 4] = [Self::Development, Self::Staging, Self::Production, Self::Archived];
+    const ALL: [Self; 4] = [
+        Self::Development,
+        Self::Staging,
+        Self::Production,
+        Self::Archived,
+    ];
 
     /// As it is stored and shown.
     pub(super) fn as_str(self) -> &'static str {
@@ -75,7 +80,10 @@ impl Stage {
         let possible: Vec<&str> = self.next().iter().map(|stage| stage.as_str()).collect();
         Err(Error::precondition(
             "STAGE_TRANSITION_NOT_ALLOWED",
-            format!("a version cannot move from {self} to {to}; possible from {self}: {}", possible.join(", ")),
+            format!(
+                "a version cannot move from {self} to {to}; possible from {self}: {}",
+                possible.join(", ")
+            ),
         ))
     }
 }
@@ -104,7 +112,11 @@ mod tests {
         ];
         for from in Stage::ALL {
             for to in Stage::ALL {
-                assert_eq!(from.check_move(to).is_ok(), allowed.contains(&(from, to)), "{from} -> {to}");
+                assert_eq!(
+                    from.check_move(to).is_ok(),
+                    allowed.contains(&(from, to)),
+                    "{from} -> {to}"
+                );
             }
         }
     }

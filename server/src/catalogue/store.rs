@@ -6,8 +6,8 @@
 use mlplat_proto::catalogue::v1 as pb;
 use prost::Message as _;
 use sea_orm::{
-    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, sea_query::OnConflict,
+    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, sea_query::OnConflict,
 };
 use uuid::Uuid;
 
@@ -27,7 +27,12 @@ const MODEL: &str = "registered model";
 const VERSION: &str = "model version";
 
 /// Creates a model; false when there is one of that name.
-async fn insert_model(txn: &impl ConnectionTrait, scope: &Scope, new: &NewModel, now: Timestamp) -> Result<bool> {
+async fn insert_model(
+    txn: &impl ConnectionTrait,
+    scope: &Scope,
+    new: &NewModel,
+    now: Timestamp,
+) -> Result<bool> {
     let row = model::ActiveModel {
         id: Set(Uuid::now_v7()),
         project_id: Set(scope.project_id()),
@@ -39,8 +44,14 @@ async fn insert_model(txn: &impl ConnectionTrait, scope: &Scope, new: &NewModel,
         updated_at: Set(now.micros()),
         created_by: Set(scope.subject().to_owned()),
     };
-    let taken = OnConflict::columns([model::Column::ProjectId, model::Column::Name]).do_nothing().to_owned();
-    Ok(model::Entity::insert(row).on_conflict(taken).exec_without_returning(txn).await? > 0)
+    let taken = OnConflict::columns([model::Column::ProjectId, model::Column::Name])
+        .do_nothing()
+        .to_owned();
+    Ok(model::Entity::insert(row)
+        .on_conflict(taken)
+        .exec_without_returning(txn)
+        .await?
+        > 0)
 }
 
 /// Creates a model of a name that is free.
@@ -64,8 +75,12 @@ pub(super) async fn ensure_model(
     name: &str,
     now: Timestamp,
 ) -> Result<model::Model> {
-    let new =
-        NewModel { name: name.to_owned(), description: String::new(), tags: "{}".to_owned(), key: None };
+    let new = NewModel {
+        name: name.to_owned(),
+        description: String::new(),
+        tags: "{}".to_owned(),
+        key: None,
+    };
     insert_model(txn, scope, &new, now).await?;
     locked_model(txn, scope, name).await
 }
@@ -77,17 +92,36 @@ fn by_name(scope: &Scope, name: &str) -> sea_orm::Select<model::Entity> {
 }
 
 /// The model of this name.
-pub(super) async fn get_model(conn: &impl ConnectionTrait, scope: &Scope, name: &str) -> Result<model::Model> {
-    by_name(scope, name).one(conn).await?.ok_or_else(|| Error::not_found(MODEL, name))
+pub(super) async fn get_model(
+    conn: &impl ConnectionTrait,
+    scope: &Scope,
+    name: &str,
+) -> Result<model::Model> {
+    by_name(scope, name)
+        .one(conn)
+        .await?
+        .ok_or_else(|| Error::not_found(MODEL, name))
 }
 
 /// The model of this name, locked until the end of the transaction. On SQLite a transaction that writes is alone anyway.
-pub(super) async fn locked_model(txn: &impl ConnectionTrait, scope: &Scope, name: &str) -> Result<model::Model> {
-    by_name(scope, name).lock_exclusive().one(txn).await?.ok_or_else(|| Error::not_found(MODEL, name))
+pub(super) async fn locked_model(
+    txn: &impl ConnectionTrait,
+    scope: &Scope,
+    name: &str,
+) -> Result<model::Model> {
+    by_name(scope, name)
+        .lock_exclusive()
+        .one(txn)
+        .await?
+        .ok_or_else(|| Error::not_found(MODEL, name))
 }
 
 /// A page of models by name.
-pub(super) async fn list_models(conn: &impl ConnectionTrait, scope: &Scope, page: &Page) -> Result<Vec<model::Model>> {
+pub(super) async fn list_models(
+    conn: &impl ConnectionTrait,
+    scope: &Scope,
+    page: &Page,
+) -> Result<Vec<model::Model>> {
     let mut models = model::Entity::find()
         .filter(model::Column::ProjectId.eq(scope.project_id()))
         .order_by_asc(model::Column::Name)
@@ -118,7 +152,11 @@ pub(super) async fn update_model(
 }
 
 /// Marks a model as changed.
-async fn touch(txn: &impl ConnectionTrait, model: &model::Model, now: Timestamp) -> Result<model::Model> {
+async fn touch(
+    txn: &impl ConnectionTrait,
+    model: &model::Model,
+    now: Timestamp,
+) -> Result<model::Model> {
     let mut row: model::ActiveModel = model.clone().into();
     row.updated_at = Set(now.micros());
     Ok(row.update(txn).await?)
@@ -174,7 +212,9 @@ async fn insert_feature_uses(
         })
         .collect();
     for rows in rows.chunks(500) {
-        feature_use::Entity::insert_many(rows.to_vec()).exec_without_returning(txn).await?;
+        feature_use::Entity::insert_many(rows.to_vec())
+            .exec_without_returning(txn)
+            .await?;
     }
     Ok(())
 }
@@ -186,15 +226,27 @@ pub(super) async fn get_version(
     selector: &Selector,
 ) -> Result<version::Model> {
     let (number, label) = match selector {
-        Selector::Newest => (Some(model.latest_version), format!("{} (it has no version yet)", model.name)),
+        Selector::Newest => (
+            Some(model.latest_version),
+            format!("{} (it has no version yet)", model.name),
+        ),
         Selector::Number(number) => (Some(*number), format!("{} {number}", model.name)),
         Selector::Alias(alias) => {
-            let found = alias::Entity::find_by_id((model.id, alias.clone())).one(conn).await?;
-            (found.map(|alias| alias.version), format!("{}@{alias}", model.name))
+            let found = alias::Entity::find_by_id((model.id, alias.clone()))
+                .one(conn)
+                .await?;
+            (
+                found.map(|alias| alias.version),
+                format!("{}@{alias}", model.name),
+            )
         }
     };
     let found = match number {
-        Some(number) => version::Entity::find_by_id((model.id, number)).one(conn).await?,
+        Some(number) => {
+            version::Entity::find_by_id((model.id, number))
+                .one(conn)
+                .await?
+        }
         None => None,
     };
     found.ok_or_else(|| Error::not_found(VERSION, label))
@@ -225,7 +277,9 @@ pub(super) async fn update_version(
     change: Change,
     now: Timestamp,
 ) -> Result<version::Model> {
-    let mut row: version::ActiveModel = get_version(txn, model, &Selector::Number(number)).await?.into();
+    let mut row: version::ActiveModel = get_version(txn, model, &Selector::Number(number))
+        .await?
+        .into();
     if let Some(description) = change.description {
         row.description = Set(description);
     }
@@ -258,11 +312,18 @@ pub(super) async fn set_alias(
     now: Timestamp,
 ) -> Result<model::Model> {
     get_version(txn, model, &Selector::Number(number)).await?;
-    let row = alias::ActiveModel { model_id: Set(model.id), alias: Set(alias), version: Set(number) };
+    let row = alias::ActiveModel {
+        model_id: Set(model.id),
+        alias: Set(alias),
+        version: Set(number),
+    };
     let moved = OnConflict::columns([alias::Column::ModelId, alias::Column::Alias])
         .update_column(alias::Column::Version)
         .to_owned();
-    alias::Entity::insert(row).on_conflict(moved).exec_without_returning(txn).await?;
+    alias::Entity::insert(row)
+        .on_conflict(moved)
+        .exec_without_returning(txn)
+        .await?;
     touch(txn, model, now).await
 }
 
@@ -273,15 +334,23 @@ pub(super) async fn delete_alias(
     alias: String,
     now: Timestamp,
 ) -> Result<model::Model> {
-    let deleted = alias::Entity::delete_by_id((model.id, alias.clone())).exec(txn).await?;
+    let deleted = alias::Entity::delete_by_id((model.id, alias.clone()))
+        .exec(txn)
+        .await?;
     if deleted.rows_affected == 0 {
-        return Err(Error::not_found("model alias", format!("{}@{alias}", model.name)));
+        return Err(Error::not_found(
+            "model alias",
+            format!("{}@{alias}", model.name),
+        ));
     }
     touch(txn, model, now).await
 }
 
 /// The aliases of these models, by name.
-pub(super) async fn aliases(conn: &impl ConnectionTrait, models: &[model::Model]) -> Result<Vec<alias::Model>> {
+pub(super) async fn aliases(
+    conn: &impl ConnectionTrait,
+    models: &[model::Model],
+) -> Result<Vec<alias::Model>> {
     if models.is_empty() {
         return Ok(Vec::new());
     }
