@@ -6,52 +6,27 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mlplat_proto::catalogue::v1 as pb;
 use sea_orm::ConnectionTrait;
-use uuid::Uuid;
 
 use crate::{
     auth::Scope,
     error::{Error, Result},
     features::store::{self as features, FeatureUse},
-    tracking::store as tracking,
+    tracking::{entity::run, store as tracking},
 };
 
-/// The run whose artifact is published.
-#[derive(Debug)]
-pub(super) struct PublishedRun {
-    pub(super) id: Uuid,
-    /// Name of its experiment when it was created: part of the name of its lineage job.
-    pub(super) experiment: String,
-    /// Whether it has not ended.
-    pub(super) running: bool,
-}
-
-/// The run of the project with this id.
-pub(super) async fn published_run(
-    txn: &impl ConnectionTrait,
-    scope: &Scope,
-    id: Uuid,
-) -> Result<PublishedRun> {
-    let run = tracking::load_run(txn, scope, id).await?;
-    Ok(PublishedRun {
-        id,
-        experiment: run.experiment_at_creation,
-        running: run.ended_at.is_none(),
-    })
-}
-
-/// What the run and its files at this path are now. There must be at least one file.
+/// What the locked run and its files at this path are now. There must be at least one file.
 pub(super) async fn capture(
     txn: &impl ConnectionTrait,
     scope: &Scope,
-    run: &PublishedRun,
+    run: &run::Model,
     artifact_path: &str,
 ) -> Result<pb::ModelVersion> {
-    let files = tracking::artifacts_under(txn, scope, run.id, artifact_path).await?;
+    let files = tracking::artifacts_under(txn, scope, run, artifact_path).await?;
     if files.is_empty() {
         return Err(Error::not_found("artifact", artifact_path));
     }
-    let params = tracking::load_params(txn, scope, run.id).await?;
-    let series = tracking::load_summaries(txn, scope, &[run.id]).await?;
+    let params = tracking::load_params(txn, scope, run).await?;
+    let metrics = tracking::load_last_metrics(txn, scope, run).await?;
     let uses = features::uses_of_run(txn, scope, run.id).await?;
     Ok(pb::ModelVersion {
         files: files
@@ -63,10 +38,7 @@ pub(super) async fn capture(
             })
             .collect(),
         params: params.into_iter().collect(),
-        metrics: series
-            .into_iter()
-            .map(|series| (series.key, f64::from_bits(series.last_bits.cast_unsigned())))
-            .collect(),
+        metrics: metrics.into_iter().collect(),
         feature_views: merge(uses),
         ..pb::ModelVersion::default()
     })
@@ -94,6 +66,8 @@ fn merge(uses: Vec<FeatureUse>) -> Vec<pb::FeatureViewUse> {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
     use crate::clock::Timestamp;
 

@@ -6,12 +6,13 @@ use uuid::Uuid;
 
 use mlplat_proto::catalogue::v1 as pb;
 
-use super::{capture::PublishedRun, convert::Move, stage::Stage};
+use super::{convert::Move, stage::Stage};
 use crate::{
     auth::Scope,
     clock::Timestamp,
     error::Result,
     lineage::{Dataset, EventType, Names, RunEvent, store},
+    tracking::entity::run,
 };
 
 /// Digest of what a version holds: that of the file, or of the list of files of a directory.
@@ -33,7 +34,7 @@ pub(super) async fn published(
     txn: &impl ConnectionTrait,
     scope: &Scope,
     names: &Names,
-    run: &PublishedRun,
+    run: &run::Model,
     version: &pb::ModelVersion,
     now: Timestamp,
 ) -> Result<()> {
@@ -42,9 +43,9 @@ pub(super) async fn published(
         &version.artifact_path,
         &digest(&version.artifact_path, &version.files),
     );
-    let training = names.experiment(&run.experiment);
+    let training = names.experiment(&run.experiment_at_creation);
     // A run that has ended does not run again; OTHER is for what becomes known later.
-    let kind = if run.running {
+    let kind = if run.ended_at.is_none() {
         EventType::Running
     } else {
         EventType::Other

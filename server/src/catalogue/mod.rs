@@ -10,5 +10,7 @@ mod events;
 mod service;
 mod stage;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use service::Catalogue;

@@ -20,6 +20,7 @@ use crate::{
     lineage::Names,
     page::Page,
     request::{Violations, project_name},
+    tracking::store as tracking,
 };
 
 const CREATE_MODEL: &str = "CreateRegisteredModel";
@@ -200,7 +201,7 @@ impl pb::catalogue_service_server::CatalogueService for Catalogue {
         {
             return Ok(Response::new(response));
         }
-        let run = capture::published_run(&txn, &scope, new.run_id).await?;
+        let run = tracking::lock_run(&txn, &scope, new.run_id).await?;
         let captured = capture::capture(&txn, &scope, &run, &new.artifact_path).await?;
         let model = store::ensure_model(&txn, &scope, &new.model, now).await?;
         let row = store::insert_version(&txn, &scope, &model, &new, &captured, now).await?;

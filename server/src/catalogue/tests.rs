@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use mlplat_proto::{
     catalogue::v1::{
-        self as pb, ModelStage, catalogue_service_server::CatalogueService as _, get_model_version_request::Which,
+        self as pb, ModelStage, catalogue_service_server::CatalogueService as _,
+        get_model_version_request::Which,
     },
     lineage::v1::{self as lineage, lineage_service_server::LineageService as _},
     tracking::v1::{self as tracking, tracking_service_server::TrackingService as _},
 };
 use prost_types::FieldMask;
+use sea_orm::{ActiveValue::Set, EntityTrait as _};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
@@ -21,7 +23,7 @@ use crate::{
     clock::{TestClock, Timestamp},
     config::Config,
     lineage::Lineage,
-    tracking::Tracking,
+    tracking::{Tracking, entity::artifact},
 };
 
 const MODEL: &str = "arrival-delay";
@@ -40,16 +42,27 @@ fn ask<T>(message: T) -> Request<T> {
 }
 
 fn reason(status: &Status) -> String {
-    status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
+    status
+        .get_error_details()
+        .error_info()
+        .map(|info| info.reason.clone())
+        .unwrap_or_default()
 }
 
 impl Bench {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = Config { data_dir: folder.path().to_owned(), ..Config::default() };
+        let config = Config {
+            data_dir: folder.path().to_owned(),
+            ..Config::default()
+        };
         let clock = Arc::new(TestClock::new(Timestamp(1_767_312_000_000_000)));
         let app = Arc::new(App::open(config, clock).await.unwrap());
-        Self { catalogue: Catalogue::new(Arc::clone(&app)), app, _folder: folder }
+        Self {
+            catalogue: Catalogue::new(Arc::clone(&app)),
+            app,
+            _folder: folder,
+        }
     }
 
     /// A run with a param, a metric and two files, `model.pkl` and `plots/a.png`.
@@ -81,6 +94,24 @@ impl Bench {
         run_id
     }
 
+    /// The record of a file, whose bytes nobody reads here.
+    async fn store_artifact(&self, run_id: Uuid, path: &str, sha256: &str) {
+        let row = artifact::ActiveModel {
+            run_id: Set(run_id),
+            path: Set(path.to_owned()),
+            size_bytes: Set(1),
+            sha256: Set(sha256.to_owned()),
+            media_type: Set(String::new()),
+            created_at: Set(0),
+        };
+        let txn = self.app.db.begin().await.unwrap();
+        artifact::Entity::insert(row)
+            .exec_without_returning(&txn)
+            .await
+            .unwrap();
+        txn.commit().await.unwrap();
+    }
+
     async fn publish(&self, run_id: Uuid, artifact_path: &str) -> Result<pb::ModelVersion, Status> {
         let message = pb::PublishModelVersionRequest {
             model: MODEL.to_owned(),
@@ -91,17 +122,35 @@ impl Bench {
         self.publish_message(message).await
     }
 
-    async fn publish_message(&self, message: pb::PublishModelVersionRequest) -> Result<pb::ModelVersion, Status> {
+    async fn publish_message(
+        &self,
+        message: pb::PublishModelVersionRequest,
+    ) -> Result<pb::ModelVersion, Status> {
         let answer = self.catalogue.publish_model_version(ask(message)).await?;
         Ok(answer.into_inner().model_version.unwrap())
     }
 
     async fn get(&self, which: Option<Which>) -> Result<pb::ModelVersion, Status> {
-        let message = pb::GetModelVersionRequest { model: MODEL.to_owned(), which, ..Default::default() };
-        Ok(self.catalogue.get_model_version(ask(message)).await?.into_inner().model_version.unwrap())
+        let message = pb::GetModelVersionRequest {
+            model: MODEL.to_owned(),
+            which,
+            ..Default::default()
+        };
+        Ok(self
+            .catalogue
+            .get_model_version(ask(message))
+            .await?
+            .into_inner()
+            .model_version
+            .unwrap())
     }
 
-    async fn transition(&self, version: u32, stage: ModelStage, comment: &str) -> Result<pb::ModelVersion, Status> {
+    async fn transition(
+        &self,
+        version: u32,
+        stage: ModelStage,
+        comment: &str,
+    ) -> Result<pb::ModelVersion, Status> {
         let message = pb::TransitionModelVersionRequest {
             model: MODEL.to_owned(),
             version,
@@ -109,7 +158,13 @@ impl Bench {
             comment: comment.to_owned(),
             ..Default::default()
         };
-        Ok(self.catalogue.transition_model_version(ask(message)).await?.into_inner().model_version.unwrap())
+        Ok(self
+            .catalogue
+            .transition_model_version(ask(message))
+            .await?
+            .into_inner()
+            .model_version
+            .unwrap())
     }
 
     async fn set_alias(&self, alias: &str, version: u32) -> Result<pb::RegisteredModel, Status> {
@@ -119,13 +174,27 @@ impl Bench {
             version,
             ..Default::default()
         };
-        Ok(self.catalogue.set_model_alias(ask(message)).await?.into_inner().registered_model.unwrap())
+        Ok(self
+            .catalogue
+            .set_model_alias(ask(message))
+            .await?
+            .into_inner()
+            .registered_model
+            .unwrap())
     }
 
     async fn events(&self) -> Vec<serde_json::Value> {
         let request = lineage::ListEventsRequest::default();
-        let answer = Lineage::new(Arc::clone(&self.app)).list_events(ask(request)).await.unwrap();
-        answer.into_inner().events.iter().map(|event| serde_json::from_str(&event.openlineage).unwrap()).collect()
+        let answer = Lineage::new(Arc::clone(&self.app))
+            .list_events(ask(request))
+            .await
+            .unwrap();
+        answer
+            .into_inner()
+            .events
+            .iter()
+            .map(|event| serde_json::from_str(&event.openlineage).unwrap())
+            .collect()
     }
 }
 
@@ -134,9 +203,16 @@ async fn a_version_captures_its_run_as_it_is() {
     let bench = Bench::new().await;
     let run_id = bench.run().await;
     let version = bench.publish(run_id, "model.pkl").await.unwrap();
-    assert_eq!((version.version, version.stage()), (1, ModelStage::Development));
+    assert_eq!(
+        (version.version, version.stage()),
+        (1, ModelStage::Development)
+    );
     assert_eq!(version.run_id, run_id.to_string());
-    let files: Vec<(&str, &str)> = version.files.iter().map(|f| (f.path.as_str(), f.sha256.as_str())).collect();
+    let files: Vec<(&str, &str)> = version
+        .files
+        .iter()
+        .map(|f| (f.path.as_str(), f.sha256.as_str()))
+        .collect();
     assert_eq!(files, [("model.pkl", "a".repeat(64).as_str())]);
     assert_eq!(version.params["depth"], "3");
     assert_eq!(version.metrics["mae"], 13.9);
@@ -146,7 +222,10 @@ async fn a_version_captures_its_run_as_it_is() {
         params: [("depth".to_owned(), "9".to_owned())].into(),
         ..Default::default()
     };
-    Tracking::new(Arc::clone(&bench.app)).log_batch(ask(batch)).await.unwrap();
+    Tracking::new(Arc::clone(&bench.app))
+        .log_batch(ask(batch))
+        .await
+        .unwrap();
     assert_eq!(bench.get(None).await.unwrap(), version);
 }
 
@@ -163,10 +242,19 @@ async fn a_directory_is_published_with_all_its_files_and_only_these() {
 async fn what_is_not_there_cannot_be_published() {
     let bench = Bench::new().await;
     let run_id = bench.run().await;
-    let unknown_run = bench.publish(Uuid::now_v7(), "model.pkl").await.unwrap_err();
-    assert_eq!((unknown_run.code(), reason(&unknown_run).as_str()), (Code::NotFound, "RUN_NOT_FOUND"));
+    let unknown_run = bench
+        .publish(Uuid::now_v7(), "model.pkl")
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (unknown_run.code(), reason(&unknown_run).as_str()),
+        (Code::NotFound, "RUN_NOT_FOUND")
+    );
     let unknown_path = bench.publish(run_id, "mod").await.unwrap_err();
-    assert_eq!((unknown_path.code(), reason(&unknown_path).as_str()), (Code::NotFound, "ARTIFACT_NOT_FOUND"));
+    assert_eq!(
+        (unknown_path.code(), reason(&unknown_path).as_str()),
+        (Code::NotFound, "ARTIFACT_NOT_FOUND")
+    );
     // Nothing is left of the attempts.
     let none = bench.get(None).await.unwrap_err();
     assert_eq!(reason(&none), "REGISTERED_MODEL_NOT_FOUND");
@@ -213,12 +301,27 @@ async fn aliases_move_and_go() {
     let model = bench.set_alias("champion", 2).await.unwrap();
     assert_eq!(model.aliases, [("champion".to_owned(), 2)].into());
     assert_eq!(champion().await.unwrap().aliases, ["champion"]);
-    assert_eq!(bench.set_alias("champion", 3).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(
+        bench.set_alias("champion", 3).await.unwrap_err().code(),
+        Code::NotFound
+    );
 
-    let gone = || pb::DeleteModelAliasRequest { model: MODEL.to_owned(), alias: "champion".to_owned(), ..Default::default() };
-    bench.catalogue.delete_model_alias(ask(gone())).await.unwrap();
+    let gone = || pb::DeleteModelAliasRequest {
+        model: MODEL.to_owned(),
+        alias: "champion".to_owned(),
+        ..Default::default()
+    };
+    bench
+        .catalogue
+        .delete_model_alias(ask(gone()))
+        .await
+        .unwrap();
     assert_eq!(champion().await.unwrap_err().code(), Code::NotFound);
-    let again = bench.catalogue.delete_model_alias(ask(gone())).await.unwrap_err();
+    let again = bench
+        .catalogue
+        .delete_model_alias(ask(gone()))
+        .await
+        .unwrap_err();
     assert_eq!(reason(&again), "MODEL_ALIAS_NOT_FOUND");
 }
 
@@ -226,17 +329,34 @@ async fn aliases_move_and_go() {
 async fn a_version_moves_one_step_at_a_time_and_the_lineage_knows_why() {
     let bench = Bench::new().await;
     bench.publish(bench.run().await, "model.pkl").await.unwrap();
-    let refused = bench.transition(1, ModelStage::Production, "").await.unwrap_err();
-    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::FailedPrecondition, "STAGE_TRANSITION_NOT_ALLOWED"));
-    let staged = bench.transition(1, ModelStage::Staging, "looks good").await.unwrap();
+    let refused = bench
+        .transition(1, ModelStage::Production, "")
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::FailedPrecondition, "STAGE_TRANSITION_NOT_ALLOWED")
+    );
+    let staged = bench
+        .transition(1, ModelStage::Staging, "looks good")
+        .await
+        .unwrap();
     assert_eq!(staged.stage(), ModelStage::Staging);
     let before = bench.events().await.len();
-    bench.transition(1, ModelStage::Staging, "again").await.unwrap();
+    bench
+        .transition(1, ModelStage::Staging, "again")
+        .await
+        .unwrap();
     let events = bench.events().await;
     assert_eq!(events.len(), before, "being there already is no move");
     assert_eq!(events[0]["job"]["name"], format!("transition/{MODEL}"));
-    let parameters = events[0]["run"]["facets"]["executionParameters"]["parameters"].as_array().unwrap();
-    assert!(parameters.contains(&serde_json::json!({ "key": "comment", "value": "looks good" })), "{parameters:?}");
+    let parameters = events[0]["run"]["facets"]["executionParameters"]["parameters"]
+        .as_array()
+        .unwrap();
+    assert!(
+        parameters.contains(&serde_json::json!({ "key": "comment", "value": "looks good" })),
+        "{parameters:?}"
+    );
 }
 
 #[tokio::test]
@@ -244,18 +364,38 @@ async fn a_version_comes_from_its_run_in_the_lineage() {
     let bench = Bench::new().await;
     let run_id = bench.run().await;
     bench.publish(run_id, "model.pkl").await.unwrap();
-    let node = lineage::ModelVersionRef { model: MODEL.to_owned(), version: 1 };
+    let node = lineage::ModelVersionRef {
+        model: MODEL.to_owned(),
+        version: 1,
+    };
     let request = lineage::GetLineageRequest {
-        node: Some(lineage::NodeRef { node: Some(lineage::node_ref::Node::ModelVersion(node)) }),
+        node: Some(lineage::NodeRef {
+            node: Some(lineage::node_ref::Node::ModelVersion(node)),
+        }),
         direction: lineage::Direction::Upstream.into(),
         ..Default::default()
     };
-    let graph = Lineage::new(Arc::clone(&bench.app)).get_lineage(ask(request)).await.unwrap().into_inner();
+    let graph = Lineage::new(Arc::clone(&bench.app))
+        .get_lineage(ask(request))
+        .await
+        .unwrap()
+        .into_inner();
     let names: Vec<&str> = graph.nodes.iter().map(|node| node.name.as_str()).collect();
     let artifact = format!("runs/{run_id}/artifacts/model.pkl");
-    assert_eq!(names, ["models/arrival-delay", "publish/arrival-delay", &artifact, "experiments/delays"]);
+    assert_eq!(
+        names,
+        [
+            "models/arrival-delay",
+            "publish/arrival-delay",
+            &artifact,
+            "experiments/delays"
+        ]
+    );
     let run = graph.nodes.last().unwrap();
-    assert_eq!((run.run_id.as_str(), run.state.as_str()), (run_id.to_string().as_str(), "RUNNING"));
+    assert_eq!(
+        (run.run_id.as_str(), run.state.as_str()),
+        (run_id.to_string().as_str(), "RUNNING")
+    );
 }
 
 #[tokio::test]
@@ -274,11 +414,23 @@ async fn notes_and_labels_change_and_lists_are_paged() {
     };
     let update = pb::UpdateModelVersionRequest {
         model_version: Some(version),
-        update_mask: Some(FieldMask { paths: vec!["tags".to_owned()] }),
+        update_mask: Some(FieldMask {
+            paths: vec!["tags".to_owned()],
+        }),
         ..Default::default()
     };
-    let changed = bench.catalogue.update_model_version(ask(update)).await.unwrap().into_inner().model_version.unwrap();
-    assert_eq!((changed.tags["k"].as_str(), changed.description.as_str()), ("v", ""));
+    let changed = bench
+        .catalogue
+        .update_model_version(ask(update))
+        .await
+        .unwrap()
+        .into_inner()
+        .model_version
+        .unwrap();
+    assert_eq!(
+        (changed.tags["k"].as_str(), changed.description.as_str()),
+        ("v", "")
+    );
 
     let list = |page_token: String| pb::ListModelVersionsRequest {
         model: MODEL.to_owned(),
@@ -286,10 +438,28 @@ async fn notes_and_labels_change_and_lists_are_paged() {
         page_token,
         ..Default::default()
     };
-    let first = bench.catalogue.list_model_versions(ask(list(String::new()))).await.unwrap().into_inner();
-    let second = bench.catalogue.list_model_versions(ask(list(first.next_page_token))).await.unwrap().into_inner();
-    let numbers: Vec<u32> = first.model_versions.iter().chain(&second.model_versions).map(|v| v.version).collect();
-    assert_eq!((numbers, second.next_page_token.as_str()), (vec![3, 2, 1], ""));
+    let first = bench
+        .catalogue
+        .list_model_versions(ask(list(String::new())))
+        .await
+        .unwrap()
+        .into_inner();
+    let second = bench
+        .catalogue
+        .list_model_versions(ask(list(first.next_page_token)))
+        .await
+        .unwrap()
+        .into_inner();
+    let numbers: Vec<u32> = first
+        .model_versions
+        .iter()
+        .chain(&second.model_versions)
+        .map(|v| v.version)
+        .collect();
+    assert_eq!(
+        (numbers, second.next_page_token.as_str()),
+        (vec![3, 2, 1], "")
+    );
 }
 
 #[tokio::test]
@@ -300,14 +470,34 @@ async fn a_name_is_taken_once() {
         description: "minutes".to_owned(),
         ..Default::default()
     };
-    bench.catalogue.create_registered_model(ask(new())).await.unwrap();
-    let taken = bench.catalogue.create_registered_model(ask(new())).await.unwrap_err();
+    bench
+        .catalogue
+        .create_registered_model(ask(new()))
+        .await
+        .unwrap();
+    let taken = bench
+        .catalogue
+        .create_registered_model(ask(new()))
+        .await
+        .unwrap_err();
     assert_eq!(taken.code(), Code::AlreadyExists);
     // A model without versions has no newest one.
-    assert_eq!(reason(&bench.get(None).await.unwrap_err()), "MODEL_VERSION_NOT_FOUND");
+    assert_eq!(
+        reason(&bench.get(None).await.unwrap_err()),
+        "MODEL_VERSION_NOT_FOUND"
+    );
     // Publishing into it keeps its notes.
     bench.publish(bench.run().await, "model.pkl").await.unwrap();
-    let list = bench.catalogue.list_registered_models(ask(pb::ListRegisteredModelsRequest::default())).await.unwrap();
-    let [model] = &list.into_inner().registered_models[..] else { panic!("one model") };
-    assert_eq!((model.description.as_str(), model.latest_version), ("minutes", 1));
+    let list = bench
+        .catalogue
+        .list_registered_models(ask(pb::ListRegisteredModelsRequest::default()))
+        .await
+        .unwrap();
+    let [model] = &list.into_inner().registered_models[..] else {
+        panic!("one model")
+    };
+    assert_eq!(
+        (model.description.as_str(), model.latest_version),
+        ("minutes", 1)
+    );
 }
