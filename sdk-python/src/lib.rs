@@ -15,6 +15,7 @@ mod features;
 mod html;
 mod lineage;
 mod progress;
+mod projects;
 mod runtime;
 mod table;
 mod time;
@@ -28,6 +29,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     runtime::register(module)?;
     call::register(module)?;
     client::register(module)?;
+    projects::register(module)?;
     table::register(module)?;
     tracking::register(module)?;
     artifacts::register(module)?;

@@ -270,6 +270,24 @@ def search_runs(
     return search_call(filter, experiment, order_by, limit).then(Table).wait()
 
 
+def create_project(
+    name: str, *, description: str = "", tags: Mapping[str, object] | None = None
+) -> _native.Project:
+    """Creates a project: a tenant with experiments, features, models and lineage of its own."""
+    labels = _arguments.labels(tags, "tags")
+    return _native.create_project(current_client(), _arguments.text(name, "name"), description, labels).wait()
+
+
+def get_project(name: str) -> _native.Project:
+    """One project by name."""
+    return _native.get_project(current_client(), _arguments.text(name, "name")).wait()
+
+
+def list_projects() -> list[_native.Project]:
+    """The projects that you may see, by name."""
+    return _native.list_projects(current_client()).wait()
+
+
 def list_experiments() -> list[_native.Experiment]:
     """The experiments of the project, by name."""
     return _native.list_experiments(current_client()).wait()

@@ -277,6 +277,24 @@ async def search_runs(
     return await search_call(filter, experiment, order_by, limit).then(Table)
 
 
+async def create_project(
+    name: str, *, description: str = "", tags: Mapping[str, object] | None = None
+) -> _native.Project:
+    """Creates a project: a tenant with experiments, features, models and lineage of its own."""
+    labels = _arguments.labels(tags, "tags")
+    return await _native.create_project(current_client(), _arguments.text(name, "name"), description, labels)
+
+
+async def get_project(name: str) -> _native.Project:
+    """One project by name."""
+    return await _native.get_project(current_client(), _arguments.text(name, "name"))
+
+
+async def list_projects() -> list[_native.Project]:
+    """The projects that you may see, by name."""
+    return await _native.list_projects(current_client())
+
+
 async def list_experiments() -> list[_native.Experiment]:
     """The experiments of the project, by name."""
     return await _native.list_experiments(current_client())
