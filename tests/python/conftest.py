@@ -1,0 +1,77 @@
+"""A real server for the tests, and a project of its own for each of them.
+
+`MLPLAT_TEST_SERVER_BIN` names the server's binary (default: bin/mlplat-server); with `MLPLAT_TEST_DATABASE_URL` it works
+on that database instead of SQLite.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlplat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Server:
+    """A server process with a data folder of its own."""
+
+    def __init__(self, data: Path) -> None:
+        binary = os.environ.get("MLPLAT_TEST_SERVER_BIN", ROOT / "bin" / "mlplat-server")
+        command = [binary, "--listen", "127.0.0.1:0", "--data-dir", data]
+        if database := os.environ.get("MLPLAT_TEST_DATABASE_URL"):
+            command += ["--database-url", database]
+        self.log = (data / "server.log").open("wb")
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        self.url = self._address()
+
+    def _address(self) -> str:
+        """What the server prints when it is ready; all else that it prints goes to the log."""
+        assert self.process.stdout is not None
+        stdout = self.process.stdout
+        for line in stdout:
+            if found := re.search(r"listens on (http://\S+)", line):
+                threading.Thread(target=stdout.read, daemon=True).start()
+                return found[1]
+        raise RuntimeError(f"the server did not start; see {self.log.name}")
+
+    def stop(self) -> None:
+        """Ends it as an operator would."""
+        self.process.terminate()
+        try:
+            assert self.process.wait(timeout=20) == 0
+        finally:
+            self.process.kill()
+            self.log.close()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    with tempfile.TemporaryDirectory(prefix="mlplat-test-") as folder:
+        server = Server(Path(folder))
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def project(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A fresh project that `mlplat` and child processes are connected to."""
+    for name in [name for name in os.environ if name.startswith("MLPLAT_") and "_TEST_" not in name]:
+        monkeypatch.delenv(name)
+    name = f"p-{uuid.uuid4().hex[:12]}"
+    mlplat.connect(server.url)
+    mlplat.create_project(name)
+    monkeypatch.setenv("MLPLAT_URL", server.url)
+    monkeypatch.setenv("MLPLAT_PROJECT", name)
+    mlplat.connect()
+    yield name
+    while mlplat.active_run():
+        mlplat.end_run("KILLED", "left over by a test")
