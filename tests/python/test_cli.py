@@ -1,0 +1,126 @@
+"""The `mlplat` command line, as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+
+import mlplat
+import polars as pl
+import pytest
+from mlplat import features
+from mlplat.features import Entity, FeatureView, ParquetSource
+
+
+def run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mlplat", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(env or {})})
+
+
+@pytest.fixture
+def finished(project: str, tmp_path: Path) -> mlplat.ActiveRun:
+    pl.DataFrame({"k": [1], "t": [datetime(2020, 1, 1, tzinfo=timezone.utc)], "x": [1.0]}).write_parquet(
+        tmp_path / "raw.parquet"
+    )
+    features.apply(
+        FeatureView(
+            "view", entities=[Entity("k")], source=ParquetSource(tmp_path / "raw.parquet", timestamp="t")
+        )
+    )
+    (tmp_path / "model.pkl").write_text("m")
+    with mlplat.start_run("delays", "first") as run:
+        run.log_metric("mae", 14.25)
+        run.log_param("depth", 3)
+        run.publish_model("arrival-delay", tmp_path / "model.pkl")
+    return run
+
+
+def test_runs(finished: mlplat.ActiveRun):
+    listed = run("runs", "list")
+    assert listed.returncode == 0
+    head, row = listed.stdout.splitlines()
+    assert head.split() == ["RUN", "EXPERIMENT", "NAME", "STATUS", "STARTED", "METRICS"]
+    assert row.startswith(f"{finished.id}  delays")
+    assert "mae=14.25" in row
+    [found] = json.loads(run("runs", "list", "--json", "--filter", "metrics.mae < 15").stdout)
+    assert (found["run_id"], found["metrics"], found["params"]) == (
+        finished.id,
+        {"mae": 14.25},
+        {"depth": "3"},
+    )
+    assert json.loads(run("runs", "list", "--json", "--experiment", "delays", "--limit", "1").stdout)
+    assert run("runs", "list", "--filter", "metrics.mae > 15").stdout.count("\n") == 1
+
+    shown = run("runs", "show", finished.id)
+    assert "FINISHED" in shown.stdout
+    assert "model.pkl: 1" in shown.stdout
+    facts = json.loads(run("runs", "show", finished.id, "--json").stdout)
+    assert (facts["status"], facts["artifacts"]) == ("FINISHED", {"model.pkl": 1})
+
+
+def test_features(finished: mlplat.ActiveRun):
+    assert "view" in run("features", "list").stdout
+    [view] = json.loads(run("features", "list", "--json").stdout)
+    assert (view["name"], view["join_keys"], view["schema"]) == ("view", ["k"], {"x": "Float64"})
+
+
+def test_models(finished: mlplat.ActiveRun):
+    assert "arrival-delay" in run("models", "list").stdout
+    [model] = json.loads(run("models", "list", "--json").stdout)
+    assert (model["name"], model["latest_version"]) == ("arrival-delay", 1)
+    assert "DEVELOPMENT" in run("models", "show", "arrival-delay").stdout
+    version = json.loads(run("models", "show", "arrival-delay@1", "--json").stdout)
+    assert (version["version"], version["metrics"]) == (1, {"mae": 14.25})
+
+
+def test_lineage(finished: mlplat.ActiveRun, tmp_path: Path):
+    shown = run("lineage", "show", "model:arrival-delay@1")
+    assert "experiments/delays" in shown.stdout
+    graph = json.loads(run("lineage", "show", finished.id, "--direction", "both", "--json").stdout)
+    assert graph["nodes"]
+    assert graph["edges"]
+    picture = tmp_path / "lineage.svg"
+    assert run("lineage", "show", finished.id, "--svg", str(picture)).stdout == ""
+    assert picture.read_text().startswith("<svg")
+
+
+def test_failures_are_short_and_tell_by_the_exit_code(project: str):
+    unknown = run("runs", "show", "01941f29-7c00-7000-8000-000000000000")
+    assert unknown.returncode == 1
+    assert unknown.stderr.startswith("mlplat: ")
+    assert "Traceback" not in unknown.stderr
+    nobody = run("runs", "list", "--url", "http://127.0.0.1:1")
+    assert nobody.returncode == 1
+    assert "is it running" in nobody.stderr
+    assert run("runs").returncode == 2
+    assert run("--version").stdout == f"mlplat {mlplat.__version__}\n"
+
+
+def test_the_server_command_becomes_the_server(tmp_path: Path):
+    fake = tmp_path / "mlplat-server"
+    fake.write_text('#!/bin/sh\necho "server $@"\nexit 3\n')
+    fake.chmod(fake.stat().st_mode | stat.S_IEXEC)
+    code = (
+        "import os, sys, sysconfig\n"
+        "sysconfig.get_path = lambda *a: '/nowhere'\n"
+        "sys.executable = sys.argv[0] = '/nowhere/python'\n"
+        "from mlplat._cli import main\n"
+        "sys.exit(main(['server', '--listen', '127.0.0.1:0', '--json']))\n"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": str(tmp_path)},
+    )
+    assert (found.returncode, found.stdout) == (3, "server --listen 127.0.0.1:0 --json\n")
+    missing = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PATH": "/nowhere"}
+    )
+    assert missing.returncode == 1
+    assert "pip install mlplat-server" in missing.stderr
