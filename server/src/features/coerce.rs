@@ -1,9 +1,9 @@
 //! Values in the type that somebody else wants them in, when nothing is lost.
 
 use arrow::{
-    array::{Array as _, ArrayRef},
+    array::{ArrayRef, AsArray as _},
     compute::{CastOptions, cast_with_options},
-    datatypes::DataType,
+    datatypes::{DataType, Decimal128Type},
 };
 
 /// `array` as `to`, or what stands in the way. Numbers become other numbers only when they are the same number, and only
@@ -23,12 +23,30 @@ pub(super) fn lossless(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, Stri
     };
     let there = cast_with_options(array, to, &options).map_err(|_| refused())?;
     let back = cast_with_options(&there, from, &options).map_err(|_| refused())?;
-    if back.to_data() == array.to_data() || *from == DataType::Null {
+    // The way back rounds to the greatest integer, which hides that the way there did not.
+    let beyond = to.is_floating() && exceeds(array, to);
+    if !beyond && (&back == array || *from == DataType::Null) {
         return Ok(there);
     }
     Err(format!(
         "is {from} and holds values that {to} cannot hold exactly"
     ))
+}
+
+/// Whether an integer of `array` is beyond those that the float type holds one by one.
+fn exceeds(array: &ArrayRef, float: &DataType) -> bool {
+    if !array.data_type().is_integer() {
+        return false;
+    }
+    let exact_below: i128 = match float {
+        DataType::Float16 => 1 << 11,
+        DataType::Float32 => 1 << 24,
+        _ => 1 << 53,
+    };
+    let wide = cast_with_options(array, &DataType::Decimal128(20, 0), &CastOptions::default());
+    let Ok(wide) = wide else { return true };
+    let mut values = wide.as_primitive::<Decimal128Type>().iter().flatten();
+    values.any(|value| value.abs() > exact_below)
 }
 
 /// Types whose values can be the same thing.
@@ -61,7 +79,7 @@ fn family(data_type: &DataType) -> Family {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Float64Array, Int64Array, NullArray, StringArray};
+    use arrow::array::{Array as _, Float64Array, Int64Array, NullArray, StringArray};
 
     use super::*;
 

@@ -216,7 +216,7 @@ mod tests {
         let store = EmbeddedStore::open(&folder.path().join("online.redb")).unwrap();
         let weather = table("weather", 1);
         let writes = (0..40_u8).map(|n| {
-            let event = i128::from((n * 7) % 40);
+            let event = i128::from(u32::from(n) * 7 % 40);
             store.write(&weather, vec![(b"k".to_vec(), row(event, 1, 0))])
         });
         futures::future::try_join_all(writes).await.unwrap();
