@@ -7,5 +7,6 @@ mod features;
 mod lifecycle;
 mod platform;
 mod rpc_walk;
+mod search;
 mod traces;
 mod tracking;
