@@ -1,7 +1,7 @@
 //! The bytes of artifacts, on local disk or in S3.
 //!
 //! Invariant: an object is there whole or not at all, and once [`Upload::finish`] returned it survives a crash of the machine.
-//! Keys are made by us (`projects/…`), never by users. It must not know what the bytes mean.
+//! Keys are made by us (`blobs/…`), never by users. It must not know what the bytes mean.
 
 mod local;
 mod s3;
@@ -51,7 +51,7 @@ impl Objects {
     pub async fn begin(&self, key: &str) -> Result<Upload> {
         match self {
             Self::Local(objects) => objects.begin(key).await.map(Upload::Local),
-            Self::S3(objects) => Ok(Upload::S3(objects.begin(key))),
+            Self::S3(objects) => objects.begin(key).await.map(Upload::S3),
         }
     }
 

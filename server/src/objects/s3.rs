@@ -2,6 +2,11 @@
 //!
 //! Small objects go up in one request, larger ones in parts; both appear whole or not at all.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use anyhow::Context as _;
 use aws_config::{BehaviorVersion, Region, retry::RetryConfig};
 use aws_sdk_s3::{
@@ -34,6 +39,8 @@ pub struct S3Objects {
     client: Client,
     bucket: String,
     prefix: String,
+    /// Set when the bucket was found to be there.
+    found: Arc<AtomicBool>,
 }
 
 impl S3Objects {
@@ -51,18 +58,26 @@ impl S3Objects {
             client: client(config).await,
             bucket: bucket.to_owned(),
             prefix,
+            found: Arc::default(),
         })
     }
 
-    pub(super) fn begin(&self, key: &str) -> S3Upload {
-        S3Upload {
+    pub(super) async fn begin(&self, key: &str) -> Result<S3Upload> {
+        // Asked once: some S3 servers take objects for a bucket that nobody has made, and they would be lost there.
+        // Who may write without seeing the bucket goes on.
+        if !self.found.load(Ordering::Relaxed)
+            && let Err(missing @ Error::FailedPrecondition { .. }) = self.check().await
+        {
+            return Err(missing);
+        }
+        Ok(S3Upload {
             client: self.client.clone(),
             bucket: self.bucket.clone(),
             key: self.key(key),
             pending: BytesMut::new(),
             parts: Vec::new(),
             upload_id: None,
-        }
+        })
     }
 
     pub(super) async fn get(&self, key: &str) -> Result<BoxStream<'static, Result<Bytes>>> {
@@ -125,6 +140,7 @@ impl S3Objects {
                 }
                 _ => self.failure(error),
             })?;
+        self.found.store(true, Ordering::Relaxed);
         Ok(())
     }
 

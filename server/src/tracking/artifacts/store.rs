@@ -16,10 +16,11 @@ use crate::{
     tracking::entity::artifact,
 };
 
-/// Key of the bytes with this digest, in the object store.
+/// Key of the bytes with this digest, in the object store. Kept short: some S3 servers over a file system put the whole key
+/// into the name of one file.
 pub(crate) fn object_key(scope: &Scope, sha256: &str) -> String {
-    let start = sha256.get(..2).unwrap_or_default();
-    format!("projects/{}/blobs/{start}/{sha256}", scope.project_id())
+    let (start, rest) = sha256.split_at_checked(2).unwrap_or((sha256, ""));
+    format!("blobs/{}/{start}/{rest}", scope.project_id().simple())
 }
 
 /// Records a file of a run whose row is locked. The same content again leaves the record as it is.
