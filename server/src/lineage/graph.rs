@@ -13,7 +13,10 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::entity::{dataset, edge, run};
+use super::{
+    detours,
+    entity::{dataset, edge, run},
+};
 use crate::{
     auth::Scope,
     error::{Error, Result},
@@ -50,6 +53,15 @@ pub(super) struct Limits {
 pub(super) enum Node {
     Dataset(dataset::Model),
     Run(run::Model),
+}
+
+impl Node {
+    pub(super) fn id(&self) -> NodeId {
+        match self {
+            Self::Dataset(dataset) => NodeId::Dataset(dataset.id),
+            Self::Run(run) => NodeId::Run(run.id),
+        }
+    }
 }
 
 /// A part of the graph; nodes nearest to the beginning first.
@@ -125,7 +137,8 @@ pub(super) async fn walk(
             step(conn, scope, walk, &mut found, level == limits.depth).await?;
         }
     }
-    let nodes = load(conn, scope, &found.order).await?;
+    let mut nodes = load(conn, scope, &found.order).await?;
+    detours::leave_out(&mut nodes, &mut found.edges, starts, ways);
     Ok(Graph {
         nodes,
         edges: found.edges,

@@ -5,6 +5,7 @@
 //! [`store::record`].
 
 mod convert;
+mod detours;
 mod entity;
 mod event;
 mod graph;

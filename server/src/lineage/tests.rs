@@ -229,15 +229,14 @@ async fn a_model_version_leads_back_to_the_raw_file() {
             "training_sets/delays",
             "historical_features",
             "feature_views/weather",
-            "/data/weather.parquet",
             "apply/weather",
+            "/data/weather.parquet",
         ]
     );
     assert_eq!(
         edge_names(&graph),
         [
             ("/data/weather.parquet", "apply/weather"),
-            ("/data/weather.parquet", "historical_features"),
             ("apply/weather", "feature_views/weather"),
             ("experiments/delays", ARTIFACT),
             ("feature_views/weather", "historical_features"),
@@ -415,7 +414,7 @@ async fn walks_are_bounded_and_say_so() {
         (few.nodes.len(), few.edges.len(), few.truncated),
         (4, 3, true)
     );
-    // Eight nodes, the farthest six edges away from the beginning, and an edge between two of the last level.
+    // The farthest is seven edges away: the file is read by the retrieval too, but shown by way of the view.
     let all = bench
         .lineage(model(1), UP, Limits { depth: 7, ..WIDE })
         .await
@@ -424,6 +423,83 @@ async fn walks_are_bounded_and_say_so() {
         (all.nodes.len(), all.edges.len(), all.truncated),
         (9, 9, false)
     );
+}
+
+#[tokio::test]
+async fn a_file_that_changed_since_the_view_was_applied_keeps_its_own_edge() {
+    let bench = Bench::new().await;
+    let names = bench.names();
+    let file = |digest| names.file_source("/w.parquet", Some(digest));
+    let (view, derived) = (names.feature_view("w", 1), names.feature_view("busy", 1));
+    let query = names.sql_source("busy", Some("1"));
+    let set = |name| names.training_set(name);
+    bench
+        .record(&instant(
+            1,
+            &names.apply("w"),
+            10,
+            &[file("d1")],
+            std::slice::from_ref(&view),
+        ))
+        .await;
+    bench
+        .record(&instant(
+            2,
+            &names.apply("busy"),
+            11,
+            &[query.clone(), view.clone(), file("d1")],
+            std::slice::from_ref(&derived),
+        ))
+        .await;
+    let read = |digest| [derived.clone(), query.clone(), file(digest)];
+    bench
+        .record(&instant(
+            3,
+            &names.historical_features(),
+            20,
+            &read("d1"),
+            &[set("same")],
+        ))
+        .await;
+    bench
+        .record(&instant(
+            4,
+            &names.historical_features(),
+            30,
+            &read("d2"),
+            &[set("changed")],
+        ))
+        .await;
+
+    let same = bench
+        .lineage(Ref::TrainingSet("same".to_owned()), UP, WIDE)
+        .await
+        .unwrap();
+    assert_eq!(
+        edge_names(&same),
+        [
+            ("/w.parquet", "apply/w"),
+            ("apply/busy", "feature_views/busy"),
+            ("apply/w", "feature_views/w"),
+            ("feature_views/busy", "historical_features"),
+            ("feature_views/w", "apply/busy"),
+            ("historical_features", "training_sets/same"),
+            ("sources/busy", "apply/busy"),
+        ]
+    );
+    assert_eq!(same.nodes.last().unwrap().name, "/w.parquet");
+    let changed = bench
+        .lineage(Ref::TrainingSet("changed".to_owned()), UP, WIDE)
+        .await
+        .unwrap();
+    assert!(edge_names(&changed).contains(&("/w.parquet", "historical_features")));
+    let versions: Vec<&str> = changed
+        .nodes
+        .iter()
+        .filter(|node| node.name == "/w.parquet")
+        .map(|node| node.version.as_str())
+        .collect();
+    assert_eq!(versions, ["d2", "d1"]);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use super::{
     check::{self, Requested},
     compatibility,
     diff::{self, Flatten},
-    lineage::record_applied,
+    lineage::{inputs_of, record_applied},
     plan::Plan,
     resolve, store,
 };
@@ -183,7 +183,8 @@ async fn write_all(
     }
     let written = store::load(txn, scope).await?;
     for (name, version) in &views {
-        record_applied(txn, scope, names, &written, (name, *version), now).await?;
+        let inputs = inputs_of(names, &written, &plan.found, name);
+        record_applied(txn, scope, names, inputs, (name, *version), now).await?;
     }
     Ok(())
 }

@@ -4,7 +4,10 @@ use mlplat_proto::features::v1::source::Location;
 use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
-use super::Catalog;
+use super::{
+    Catalog,
+    plan::{Dependency, Found},
+};
 use crate::{
     auth::Scope,
     clock::Timestamp,
@@ -12,17 +15,39 @@ use crate::{
     lineage::{self, Dataset, EventType, Names, RunEvent},
 };
 
-/// The dataset of a source as it is defined, whatever its files hold.
-pub(in crate::features) fn source_dataset(
+/// What a view rests on: its source, and all sources and views that the queries below it name.
+pub(super) fn inputs_of(
     names: &Names,
     catalog: &Catalog,
-    source: &str,
-) -> Dataset {
+    found: &Found,
+    view: &str,
+) -> Vec<Dataset> {
+    let Some(view) = catalog.views.get(view) else {
+        return Vec::new();
+    };
+    found
+        .references
+        .closure(&view.definition.source)
+        .iter()
+        .filter_map(|dependency| match dependency {
+            Dependency::Source(source) => Some(source_dataset(names, catalog, found, source)),
+            Dependency::View(view) => {
+                let version = catalog.views.get(view)?.version();
+                Some(names.feature_view(view, version))
+            }
+        })
+        .collect()
+}
+
+/// A source as it was found: files with their digest, so that a retrieval that reads the same ones reads the same dataset.
+fn source_dataset(names: &Names, catalog: &Catalog, found: &Found, source: &str) -> Dataset {
     let defined = catalog.sources.get(source);
-    let by_name = names.sql_source(source, None);
     match defined.and_then(|source| source.location.as_ref()) {
         Some(Location::Parquet(files)) => {
-            names.file_source(&files.uri, None).also_known_as(&by_name)
+            let digest = found.digests.get(source).map(String::as_str);
+            names
+                .file_source(&files.uri, digest)
+                .also_known_as(&names.sql_source(source, None))
         }
         Some(Location::Sql(_)) | None => {
             let version = defined
@@ -38,17 +63,12 @@ pub(super) async fn record_applied(
     connection: &impl ConnectionTrait,
     scope: &Scope,
     names: &Names,
-    catalog: &Catalog,
+    inputs: Vec<Dataset>,
     view: (&str, u32),
     now: Timestamp,
 ) -> Result<()> {
     let (name, version) = view;
     let run_id = Uuid::now_v7();
-    let source = catalog.views.get(name).map(|view| &view.definition.source);
-    let inputs = source
-        .map(|source| source_dataset(names, catalog, source))
-        .into_iter()
-        .collect::<Vec<_>>();
     let outputs = vec![names.feature_view(name, version)];
     for event_type in [EventType::Start, EventType::Complete] {
         let event = RunEvent::new(event_type, run_id, names.apply(name), now)

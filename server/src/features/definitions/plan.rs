@@ -25,6 +25,17 @@ pub(super) struct Plan {
     pub(super) on_demand_paths: BTreeMap<String, String>,
     /// Everything that the request names, for the diff.
     pub(super) named: BTreeSet<(i32, String)>,
+    /// What was found of the data, for the lineage.
+    pub(super) found: Found,
+}
+
+/// What the sources were when the plan was resolved.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// What sources and views rest on.
+    pub(super) references: References,
+    /// Source -> digest of its files, of those that were looked at.
+    pub(super) digests: BTreeMap<String, String>,
 }
 
 impl Plan {
@@ -88,6 +99,7 @@ impl Plan {
             current,
             desired,
             named,
+            found: Found::default(),
         };
         plan.check_references(requested, violations);
         plan

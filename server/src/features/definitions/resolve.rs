@@ -83,6 +83,11 @@ pub(super) async fn resolve(
             plan.desired.views.insert(name, view);
         }
     }
+    let digests = session.pins().digests();
+    plan.found.digests = digests
+        .map(|(source, _, digest)| (source.to_owned(), digest))
+        .collect();
+    plan.found.references = references;
     resolve_on_demand(plan, &mut violations);
     if violations.is_empty() {
         plan.check_services(requested, &mut violations);
