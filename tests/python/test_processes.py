@@ -136,10 +136,12 @@ def test_asyncio_twins(tmp_path):
 
 def test_asyncio_errors_and_cancelling_end_runs():
     async def fails() -> str:
+        started: list[str] = []
         with pytest.raises(ValueError, match="x"):
             async with mlplat.aio.start_run("e") as run:
+                started.append(run.id)
                 raise ValueError("x")
-        return run.id
+        return started[0]
 
     assert mlplat.get_run(asyncio.run(fails())).status == "FAILED"
 

@@ -80,7 +80,7 @@ def test_other_dicts_become_tables():
         lambda table: table.to_batches()[0],
         lambda table: table.to_reader(),
         pl.from_arrow,
-        lambda table: pl.from_arrow(table).lazy(),
+        lambda table: pl.DataFrame(table).lazy(),
         lambda table: table.to_pandas(types_mapper=pd.ArrowDtype),
     ],
     ids=[
