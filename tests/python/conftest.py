@@ -17,6 +17,7 @@ from pathlib import Path
 
 import mlplat
 import pytest
+from mlplat import _active
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,14 +33,19 @@ class Server:
         self.log = (data / "server.log").open("wb")
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.url = self._address()
+        self.reader = threading.Thread(target=self._read_on, daemon=True)
+        self.reader.start()
+
+    def _read_on(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as stdout:
+            stdout.read()
 
     def _address(self) -> str:
-        """What the server prints when it is ready; all else that it prints goes to the log."""
+        """What the server prints when it is ready; it may print more, which nobody needs."""
         assert self.process.stdout is not None
-        stdout = self.process.stdout
-        for line in stdout:
+        for line in self.process.stdout:
             if found := re.search(r"listens on (http://\S+)", line):
-                threading.Thread(target=stdout.read, daemon=True).start()
                 return found[1]
         raise RuntimeError(f"the server did not start; see {self.log.name}")
 
@@ -50,6 +56,7 @@ class Server:
             assert self.process.wait(timeout=20) == 0
         finally:
             self.process.kill()
+            self.reader.join(timeout=5)
             self.log.close()
 
 
@@ -73,5 +80,5 @@ def project(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("MLPLAT_PROJECT", name)
     mlplat.connect()
     yield name
-    while mlplat.active_run():
-        mlplat.end_run("KILLED", "left over by a test")
+    while run := _active.innermost():
+        run._deactivate()  # left over by a test that failed
