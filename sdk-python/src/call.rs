@@ -6,11 +6,13 @@
 
 use std::{
     future::Future,
+    panic::AssertUnwindSafe,
     pin::Pin,
     sync::Mutex,
     time::{Duration, Instant},
 };
 
+use futures::FutureExt as _;
 use pyo3::{
     IntoPyObjectExt as _,
     exceptions::PyRuntimeError,
@@ -138,10 +140,17 @@ impl Call {
         let future = event_loop.call_method0("create_future")?;
         let (target, waiting) = (event_loop.unbind(), future.clone().unbind());
         let task = runtime(py)?.spawn(async move {
-            let result = work.await;
+            // A task that panics would leave the event loop waiting for ever.
+            let result = AssertUnwindSafe(work).catch_unwind().await;
             // Waiting for the interpreter must not hold up the other tasks.
             let delivery = tokio::task::spawn_blocking(move || {
-                Python::attach(|py| deliver(py, &target, waiting, finish(py, result, then)));
+                Python::attach(|py| {
+                    let result = match result {
+                        Ok(result) => finish(py, result, then),
+                        Err(_) => Err(PyRuntimeError::new_err("the client panicked; see stderr")),
+                    };
+                    deliver(py, &target, waiting, result);
+                });
             });
             // The event loop is gone only when nobody waits any more.
             let _ = delivery.await;

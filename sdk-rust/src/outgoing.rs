@@ -10,13 +10,19 @@ use tokio::sync::oneshot;
 
 use crate::{call::CallError, error::Error};
 
-/// Where the error of the source arrives.
-pub(crate) struct SourceError(oneshot::Receiver<Error>);
+/// Where the error of the source arrives; none once the source ended well.
+pub(crate) struct SourceError(Option<oneshot::Receiver<Error>>);
 
 impl SourceError {
     /// The error, if there is ever one.
     async fn arrived(&mut self) -> Error {
-        match (&mut self.0).await {
+        let Some(receiver) = &mut self.0 else {
+            return pending().await;
+        };
+        let outcome = receiver.await;
+        // It has answered, and must not be asked again.
+        self.0 = None;
+        match outcome {
             Ok(error) => error,
             Err(_) => pending().await,
         }
@@ -57,7 +63,7 @@ where
             }
         },
     );
-    (messages, SourceError(failure))
+    (messages, SourceError(Some(failure)))
 }
 
 #[cfg(test)]
@@ -72,6 +78,19 @@ mod tests {
             .or(async { Ok(messages.collect::<Vec<i32>>().await) })
             .await;
         assert!(matches!(outcome, Err(CallError::Final(e)) if e.to_string() == "disk on fire"));
+    }
+
+    #[tokio::test]
+    async fn a_source_that_ended_can_be_asked_again() {
+        let (messages, mut failure) = outgoing(stream::iter([Ok(1)]));
+        assert_eq!(messages.collect::<Vec<i32>>().await, [1]);
+        for turn in 0..3 {
+            let slow = async {
+                tokio::task::yield_now().await;
+                Ok(turn)
+            };
+            assert_eq!(failure.or(slow).await.unwrap(), turn);
+        }
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -40,9 +41,10 @@ def test_connect_does_not_touch_the_network():
 
 def test_defaults_and_environment():
     code = "import mlplat; c = mlplat.connect(); print(c.url, c.project)"
-    bare = subprocess.run([sys.executable, "-c", code], env={}, check=True, capture_output=True, text=True)
+    other = {name: value for name, value in os.environ.items() if not name.startswith("MLPLAT_")}
+    bare = subprocess.run([sys.executable, "-c", code], env=other, check=True, capture_output=True, text=True)
     assert bare.stdout == "http://127.0.0.1:5000 default\n"
-    env = {"MLPLAT_URL": "http://example.org:81", "MLPLAT_PROJECT": "p"}
+    env = {**other, "MLPLAT_URL": "http://example.org:81", "MLPLAT_PROJECT": "p"}
     given = subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True)
     assert given.stdout == "http://example.org:81 p\n"
 
