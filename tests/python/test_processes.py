@@ -135,15 +135,16 @@ def test_asyncio_twins(tmp_path):
 
 
 def test_asyncio_errors_and_cancelling_end_runs():
-    async def fails() -> str:
-        started: list[str] = []
-        with pytest.raises(ValueError, match="x"):
-            async with mlplat.aio.start_run("e") as run:
-                started.append(run.id)
-                raise ValueError("x")
-        return started[0]
+    started: list[str] = []
 
-    assert mlplat.get_run(asyncio.run(fails())).status == "FAILED"
+    async def fails() -> None:
+        async with mlplat.aio.start_run("e") as run:
+            started.append(run.id)
+            raise ValueError("x")
+
+    with pytest.raises(ValueError, match="x"):
+        asyncio.run(fails())
+    assert mlplat.get_run(started[0]).status == "FAILED"
 
     async def cancelled() -> str:
         started: asyncio.Future[str] = asyncio.get_running_loop().create_future()
