@@ -127,15 +127,13 @@ impl Graph {
         self.0.find(name).map(Node::from)
     }
 
-    /// A shortest way along the data between two nodes (as found by their names), both ends included; empty where
-    /// there is none.
-    fn path(&self, source: &str, target: &str) -> Vec<Node> {
-        let ends = self.0.find(source).zip(self.0.find(target));
-        let path = ends.and_then(|(from, to)| self.0.path(&from.id, &to.id));
-        path.unwrap_or_default()
-            .into_iter()
-            .map(Node::from)
-            .collect()
+    /// A shortest way along the data that leads through nodes of these names, in this order; empty where there is none.
+    ///
+    /// Of a name any node counts that contains it: `graph.path("weather.parquet", "feature_views/weather", "my-model")`.
+    #[pyo3(signature = (*names))]
+    fn path(&self, names: Vec<String>) -> Vec<Node> {
+        let way = self.0.path_through(&names);
+        way.into_iter().map(Node::from).collect()
     }
 
     /// The graph as a self-contained SVG picture, data flowing from left to right.

@@ -36,11 +36,13 @@ def trained(project: str, tmp_path: Path) -> mlplat.ModelVersion:
 
 def test_the_way_from_the_raw_table_to_the_model(trained: mlplat.ModelVersion):
     graph = mlplat.lineage.upstream(trained)
-    path = [str(node) for node in graph.path("raw.parquet", "arrival-delay")]
+    path = [str(node) for node in graph.path("raw.parquet", "view", "set-1", "delays", "arrival-delay")]
     assert "raw.parquet" in path[0]
     assert "arrival-delay" in path[-1]
     for part in ("view", "set-1", "experiments/delays"):
         assert any(part in node for node in path), (part, path)
+    assert graph.path("arrival-delay", "raw.parquet") == []
+    assert graph.path("no such node") == []
     names = " ".join(str(node) for node in graph.nodes)
     assert "arrival-delay" in str(graph.nodes[0])
     for part in ("raw.parquet", "view", "set-1", "experiments/delays", "arrival-delay"):
@@ -83,7 +85,7 @@ def test_all_kinds_of_beginnings(trained: mlplat.ModelVersion, tmp_path: Path):
     assert {"view", "arrival-delay"} <= {found.name.split("/")[-1] for found in both.nodes} | {
         part for found in both.nodes for part in ("view", "arrival-delay") if part in found.name
     }
-    [dataset] = [node for node in both.nodes if node.name.endswith("raw.parquet")]
+    dataset = next(node for node in both.nodes if node.name.endswith("raw.parquet"))
     assert mlplat.lineage.downstream(f"dataset:{dataset.namespace}#{dataset.name}").nodes
     assert len(mlplat.lineage.upstream(trained, depth=1).nodes) < len(mlplat.lineage.upstream(trained).nodes)
     with pytest.raises(mlplat.NotFoundError):

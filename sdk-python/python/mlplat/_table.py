@@ -110,12 +110,15 @@ class Table:
         names = self.column_names
         rows = [[_short(cell) for cell in row] for row in self._batches.to_texts(_SHOWN_ROWS)]
         widths = [max([len(name), *(len(row[at]) for row in rows)]) for at, name in enumerate(names)]
-        lines = ["  ".join(name.ljust(width) for name, width in zip(names, widths, strict=True))]
-        lines += [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows
+        shown = _fitting(widths, _terminal_width())
+        lines = [
+            "  ".join(row[at].ljust(widths[at]) for at in range(shown)).rstrip() for row in (names, *rows)
         ]
-        body = "\n".join(line.rstrip() for line in lines)
-        return f"<{self._title()}>\n{body}" + ("\n…" if len(self) > len(rows) else "")
+        if shown < len(names):
+            lines.append(f"and {len(names) - shown} more columns: {', '.join(names[shown:])}")
+        if len(self) > len(rows):
+            lines.append("…")
+        return "\n".join([f"<{self._title()}>", *lines])
 
     def _repr_html_(self) -> str:
         import html
@@ -176,6 +179,22 @@ class OnlineFeatures(Table):
     def statuses(self) -> list[dict[str, str]]:
         """Why each value is what it is, one dict per row: PRESENT, NULL_VALUE, NOT_FOUND or OUTSIDE_MAX_AGE."""
         return self._answer.statuses
+
+
+def _terminal_width() -> int:
+    import shutil
+
+    return shutil.get_terminal_size((120, 24)).columns
+
+
+def _fitting(widths: list[int], width: int) -> int:
+    """How many columns fit beside each other; at least one."""
+    used = 0
+    for at, column in enumerate(widths):
+        used += column + 2
+        if used - 2 > width and at > 0:
+            return at
+    return len(widths)
 
 
 def _short(text: str) -> str:

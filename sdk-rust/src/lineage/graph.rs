@@ -180,6 +180,47 @@ impl Graph {
         None
     }
 
+    /// A shortest way along the data that leads through nodes of these names, in this order; empty where there is none. Of a
+    /// name any node counts that contains it.
+    pub fn path_through(&self, names: &[impl AsRef<str>]) -> Vec<&Node> {
+        let Some((first, rest)) = names.split_first() else {
+            return Vec::new();
+        };
+        // The best way so far to each node of the name before.
+        let mut ways: Vec<Vec<&Node>> = self
+            .named(first.as_ref())
+            .into_iter()
+            .map(|node| vec![node])
+            .collect();
+        for name in rest {
+            let longer = self.named(name.as_ref()).into_iter().filter_map(|node| {
+                ways.iter()
+                    .filter_map(|way| self.longer(way, node))
+                    .min_by_key(Vec::len)
+            });
+            ways = longer.collect();
+        }
+        ways.into_iter().min_by_key(Vec::len).unwrap_or_default()
+    }
+
+    fn named(&self, name: &str) -> Vec<&Node> {
+        self.nodes
+            .iter()
+            .filter(|node| node.name.contains(name))
+            .collect()
+    }
+
+    /// The way and on from its end to `node`.
+    fn longer<'a>(&'a self, way: &[&'a Node], node: &Node) -> Option<Vec<&'a Node>> {
+        let rest = self.path(&way.last()?.id, &node.id)?;
+        Some(
+            way.iter()
+                .copied()
+                .chain(rest.into_iter().skip(1))
+                .collect(),
+        )
+    }
+
     /// As [`Graph::path`], as one line of text: `file weather.parquet -> feature view weather (v1) -> …`.
     pub fn path_text(&self, from: &str, to: &str) -> Option<String> {
         let names: Vec<String> = self
@@ -322,5 +363,23 @@ mod tests {
             "data does not flow back"
         );
         assert_eq!(graph.path("weather", "weather").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_way_through_named_nodes_may_be_longer() {
+        let graph = training();
+        let names =
+            |way: Vec<&super::Node>| way.iter().map(|node| node.name.clone()).collect::<Vec<_>>();
+        let short = graph.path_through(&["flights.parquet", "arrival-delay"]);
+        let through = graph.path_through(&["flights.parquet", "busy", "arrival-delay"]);
+        assert_eq!(through.len(), short.len() + 1);
+        assert!(names(through).contains(&"busy".to_owned()));
+        assert!(
+            graph
+                .path_through(&["arrival-delay", "flights.parquet"])
+                .is_empty()
+        );
+        assert!(graph.path_through(&["nothing"]).is_empty());
+        assert!(graph.path_through(&[] as &[&str]).is_empty());
     }
 }
