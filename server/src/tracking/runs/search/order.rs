@@ -240,10 +240,7 @@ pub(super) fn decode(keys: &[SortKey], token: &[String]) -> Option<Vec<Option<So
         .collect()
 }
 
-#[expect(
-    clippy::option_option,
-    reason = "outside: does the token fit; inside: is there a value"
-)]
+/// Outside: whether the text fits; inside: whether there is a value.
 fn decode_one(value_type: Type, text: &str) -> Option<Option<SortValue>> {
     let Some(text) = text.strip_prefix('=') else {
         return text.is_empty().then_some(None);
