@@ -255,16 +255,12 @@ fn check_view(violations: &mut Violations, path: &str, view: &pb::FeatureView) {
         }
     }
     if let Some(ttl) = &view.ttl {
-        match std::time::Duration::try_from(*ttl) {
-            Ok(ttl) if ttl.is_zero() => violations.add(
+        // Nothing is a TTL too: only rows of that very instant count.
+        if std::time::Duration::try_from(*ttl).is_err() {
+            violations.add(
                 format!("{path}.ttl"),
-                "must be longer than nothing; leave it out for features that never expire",
-            ),
-            Ok(_) => {}
-            Err(_) => violations.add(
-                format!("{path}.ttl"),
-                "must be a duration that is not negative",
-            ),
+                "must be a duration that is not negative; leave it out for features that never expire",
+            );
         }
     }
     let names: Vec<&String> = view.features.iter().map(|feature| &feature.name).collect();
