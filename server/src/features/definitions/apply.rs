@@ -176,13 +176,13 @@ async fn write_all(
     write::<pb::Entity>(txn, scope, plan, now).await?;
     write::<pb::Source>(txn, scope, plan, now).await?;
     let views = write::<View>(txn, scope, plan, now).await?;
-    write::<pb::OnDemandFeatureView>(txn, scope, plan, now).await?;
+    let computed = write::<pb::OnDemandFeatureView>(txn, scope, plan, now).await?;
     write::<pb::FeatureService>(txn, scope, plan, now).await?;
-    if views.is_empty() {
+    if views.is_empty() && computed.is_empty() {
         return Ok(());
     }
     let written = store::load(txn, scope).await?;
-    for (name, version) in &views {
+    for (name, version) in views.iter().chain(&computed) {
         let inputs = inputs_of(names, &written, &plan.found, name);
         record_applied(txn, scope, names, inputs, (name, *version), now).await?;
     }

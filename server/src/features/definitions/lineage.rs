@@ -1,11 +1,14 @@
 //! What applying a view means for the lineage: a run of its own job, from the sources to the view.
 
+use std::collections::BTreeSet;
+
 use mlplat_proto::features::v1::source::Location;
 use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
 use super::{
     Catalog,
+    names::split,
     plan::{Dependency, Found},
 };
 use crate::{
@@ -22,6 +25,17 @@ pub(super) fn inputs_of(
     found: &Found,
     view: &str,
 ) -> Vec<Dataset> {
+    if let Some(computed) = catalog.on_demand_views.get(view) {
+        let read: BTreeSet<&str> = computed
+            .inputs
+            .iter()
+            .filter_map(|input| Some(split(input)?.0))
+            .collect();
+        let read = read.into_iter();
+        return read
+            .filter_map(|view| Some(names.feature_view(view, catalog.views.get(view)?.version())))
+            .collect();
+    }
     let Some(view) = catalog.views.get(view) else {
         return Vec::new();
     };

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     Catalog, View,
-    check::Requested,
+    check::{ON_DEMAND, Requested, VIEWS},
     diff::Flatten as _,
     names::listed,
     plan::{Dependency, Plan, References},
@@ -68,8 +68,7 @@ pub(super) async fn resolve(
             continue; // told already
         };
         let path = plan.view_paths.get(&name).cloned();
-        let path =
-            path.unwrap_or_else(|| format!("feature view `{name}`, which is not in this request"));
+        let path = path.unwrap_or_else(|| unnamed(VIEWS, &name));
         let is_named = plan.view_paths.contains_key(&name);
         if let Some(mut view) = resolve_view(
             &plan.desired,
@@ -94,6 +93,11 @@ pub(super) async fn resolve(
     }
     violations.finish()?;
     unreadable.map_or(Ok(()), Err)
+}
+
+/// The path of a definition that the request does not name, but that rests on something in it.
+fn unnamed(list: &str, name: &str) -> String {
+    format!("{list}[{name:?}, which the request does not name]")
 }
 
 fn location_field(path: &str, source: &pb::Source) -> String {
@@ -320,9 +324,7 @@ fn resolve_on_demand(plan: &mut Plan, violations: &mut Violations) {
             continue; // told already
         }
         let path = plan.on_demand_paths.get(name).cloned();
-        let path = path.unwrap_or_else(|| {
-            format!("on-demand feature view `{name}`, which is not in this request")
-        });
+        let path = path.unwrap_or_else(|| unnamed(ON_DEMAND, name));
         match OnDemand::compile(view, &plan.desired) {
             Ok(compiled) => {
                 let mut view = view.clone();

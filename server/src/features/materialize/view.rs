@@ -31,7 +31,7 @@ const REPORT_EVERY: Duration = Duration::from_millis(500);
 /// Rows held before they are written. What a view with few keys holds is less.
 const FLUSH_BYTES: usize = 64 << 20;
 /// Rows of one write, which others wait for.
-const WRITE_ROWS: usize = 20_000;
+const WRITE_ROWS: usize = 50_000;
 
 /// Materializes a view, with reports.
 pub(super) async fn materialize(
@@ -177,18 +177,21 @@ impl<'a> Copy<'a> {
         Ok(())
     }
 
-    /// Writes what is held.
+    /// Writes what is held, in the order of the keys, which is that of the store.
     async fn flush(&mut self) -> Result<()> {
+        let mut rows = Vec::new();
         for batch in self.latest.take().map_err(|e| asof_error(&e))? {
-            for start in (0..batch.num_rows()).step_by(WRITE_ROWS) {
-                let part = batch.slice(start, WRITE_ROWS.min(batch.num_rows() - start));
-                let tag = (self.table.origin, self.layout);
-                let rows = online::encode_rows(&self.encoder, &self.side, tag, &part)?;
-                let written = rows.len() as u64;
-                self.work.features.online.write(&self.table, rows).await?;
-                self.report.keys_written += written;
-                self.tell();
-            }
+            let tag = (self.table.origin, self.layout);
+            rows.extend(online::encode_rows(&self.encoder, &self.side, tag, &batch)?);
+        }
+        rows.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let mut rows = rows.into_iter();
+        while rows.len() > 0 {
+            let part: Vec<_> = rows.by_ref().take(WRITE_ROWS).collect();
+            let written = part.len() as u64;
+            self.work.features.online.write(&self.table, part).await?;
+            self.report.keys_written += written;
+            self.tell();
         }
         Ok(())
     }

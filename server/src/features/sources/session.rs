@@ -15,7 +15,10 @@ use datafusion::{
     error::DataFusionError,
     execution::{memory_pool::FairSpillPool, runtime_env::RuntimeEnvBuilder},
     prelude::{SQLOptions, SessionConfig, SessionContext, ident},
-    sql::{parser::Statement, sqlparser::ast},
+    sql::{
+        parser::{DFParserBuilder, Statement},
+        sqlparser::ast,
+    },
 };
 use futures::future::BoxFuture;
 use mlplat_proto::features::v1::{self as pb, source::Location};
@@ -182,9 +185,7 @@ impl Session {
         Box::pin(async move {
             let planning = |error: DataFusionError| PlanError::planning(what, &error);
             let state = self.context.state();
-            let dialect = state.config_options().sql_parser.dialect;
-            let statement = state.sql_to_statement(sql, &dialect).map_err(planning)?;
-            require_select(what, &statement)?;
+            let statement = parse_select(what, sql)?;
             for reference in state
                 .resolve_table_references(&statement)
                 .map_err(planning)?
@@ -214,9 +215,7 @@ impl Session {
     ) -> Result<Vec<(Option<String>, String)>, PlanError> {
         let planning = |error: DataFusionError| PlanError::planning(what, &error);
         let state = self.context.state();
-        let dialect = state.config_options().sql_parser.dialect;
-        let statement = state.sql_to_statement(sql, &dialect).map_err(planning)?;
-        require_select(what, &statement)?;
+        let statement = parse_select(what, sql)?;
         let references = state
             .resolve_table_references(&statement)
             .map_err(planning)?;
@@ -307,11 +306,17 @@ pub(in crate::features) fn join_keys(catalog: &Catalog, view: &pb::FeatureView) 
     keys
 }
 
-fn require_select(what: &str, statement: &Statement) -> Result<(), PlanError> {
-    if let Statement::Statement(inner) = statement
-        && matches!(**inner, ast::Statement::Query(_))
+/// Parses a query, and refuses everything that is not one query.
+fn parse_select(what: &str, sql: &str) -> Result<Statement, PlanError> {
+    let statements = DFParserBuilder::new(sql)
+        .build()
+        .and_then(|mut parser| parser.parse_statements())
+        .map_err(|error| PlanError::planning(what, &error))?;
+    let mut statements = statements.into_iter();
+    if let (Some(Statement::Statement(inner)), None) = (statements.next(), statements.next())
+        && matches!(*inner, ast::Statement::Query(_))
     {
-        return Ok(());
+        return Ok(Statement::Statement(inner));
     }
     let text =
         format!("{what}: only one SELECT statement is allowed, which reads and changes nothing");
