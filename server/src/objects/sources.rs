@@ -365,7 +365,7 @@ fn expand(pattern: &str) -> Result<Vec<PathBuf>> {
     })?;
     let mut paths = Vec::new();
     for entry in entries {
-        let path = entry.map_err(|error| io_error(&error.path().to_owned(), error.error()))?;
+        let path = entry.map_err(|error| io_error(error.path(), error.error()))?;
         if !path.is_dir() {
             paths.push(path);
             check_count(paths.len(), pattern)?;
