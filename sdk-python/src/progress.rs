@@ -3,10 +3,7 @@
 //! Invariant: shown only where a person looks (a terminal), only after a moment, and gone when the call is over.
 
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -25,7 +22,8 @@ pub(crate) struct Progress(Arc<Line>);
 #[derive(Default)]
 struct Line {
     text: Mutex<String>,
-    shown: AtomicBool,
+    /// What stands on the terminal now; empty when nothing does.
+    shown: Mutex<String>,
 }
 
 impl Progress {
@@ -52,15 +50,18 @@ impl Progress {
         if text.is_empty() || stderr.is_none() || !stderr.call_method0("isatty")?.is_truthy()? {
             return Ok(());
         }
-        self.0.shown.store(true, Ordering::Relaxed);
-        let line = format!("\r\x1b[Kmlplat: {text} ({:.0} s)", elapsed.as_secs_f64());
+        let line = format!("\r\x1b[Kmlplat: {text} ({} s)", elapsed.as_secs());
+        if *lock(&self.0.shown) == line {
+            return Ok(());
+        }
+        lock(&self.0.shown).clone_from(&line);
         stderr.call_method1("write", (line,))?;
         stderr.call_method0("flush")?;
         Ok(())
     }
 
     pub(crate) fn clear(&self, py: Python<'_>) -> PyResult<()> {
-        if self.0.shown.swap(false, Ordering::Relaxed) {
+        if !std::mem::take(&mut *lock(&self.0.shown)).is_empty() {
             let stderr = py.import("sys")?.getattr("stderr")?;
             stderr.call_method1("write", ("\r\x1b[K",))?;
             stderr.call_method0("flush")?;

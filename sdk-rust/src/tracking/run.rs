@@ -341,8 +341,7 @@ impl ActiveRun {
     /// Logs one point of a metric, now. Without a step it is one more than the last of this key, from 0.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a bad key,
-    /// [`Error::FailedPrecondition`](crate::Error::FailedPrecondition) when the run has ended.
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a bad key. A run that has ended still takes what arrives late.
     pub async fn log_metric(
         &self,
         key: impl Into<String>,
