@@ -152,8 +152,8 @@ fn history(names: &Names) -> Vec<RunEvent> {
         1,
         &names.apply("weather"),
         10,
-        &[file.clone()],
-        &[view.clone()],
+        std::slice::from_ref(&file),
+        std::slice::from_ref(&view),
     ));
     events.push(
         of_training(EventType::Start, 20).parent(Uuid::from_u128(99), &names.experiment("sweep")),
@@ -163,7 +163,7 @@ fn history(names: &Names) -> Vec<RunEvent> {
         &names.historical_features(),
         30,
         &[view, file],
-        &[set.clone()],
+        std::slice::from_ref(&set),
     ));
     events.push(of_training(EventType::Running, 31).inputs(vec![set]));
     events.push(of_training(EventType::Complete, 40));
@@ -513,10 +513,22 @@ async fn both_ways_are_two_walks_and_cycles_end() {
         names.materialize("c"),
     );
     bench
-        .record(&instant(1, &there, 10, &[a.clone()], &[b.clone()]))
+        .record(&instant(
+            1,
+            &there,
+            10,
+            std::slice::from_ref(&a),
+            std::slice::from_ref(&b),
+        ))
         .await;
     bench
-        .record(&instant(2, &back, 20, &[b.clone()], &[a.clone()]))
+        .record(&instant(
+            2,
+            &back,
+            20,
+            std::slice::from_ref(&b),
+            std::slice::from_ref(&a),
+        ))
         .await;
     let both = bench
         .lineage(
@@ -535,7 +547,7 @@ async fn both_ways_are_two_walks_and_cycles_end() {
             &aside,
             30,
             &[names.feature_view("w", 1)],
-            &[c.clone()],
+            std::slice::from_ref(&c),
         ))
         .await;
     bench
