@@ -17,7 +17,7 @@ use super::{
     asof::{FeatureSide, Pruning},
     definitions::View,
     instant::Window,
-    sources::{Session, run_error},
+    sources::{Rows, Session, rows, run_error},
 };
 use crate::error::{Error, Result};
 
@@ -123,6 +123,11 @@ impl ViewScan {
             self = self.filter(bound)?;
         }
         Ok(self)
+    }
+
+    /// Begins to read.
+    pub(super) async fn rows(self) -> Result<Rows> {
+        rows(&format!("feature view `{}`", self.side.view), self.table).await
     }
 
     fn filter(self, predicate: Expr) -> Result<Self> {

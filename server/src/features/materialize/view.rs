@@ -20,7 +20,7 @@ use crate::{
         instant::{self, Window},
         online::{self, KeyEncoder, Layout, TableId},
         retrieval::source_datasets,
-        scan::{self, read_error},
+        scan,
         sources::{Session, asof_error},
         store,
     },
@@ -55,14 +55,9 @@ pub(super) async fn materialize(
     let scan = scan::open(&mut session, view, &features).await?;
     let scan = scan.within(plan.window)?;
     let mut copy = Copy::begin(work, view, scan.side.clone(), &plan, sender).await?;
-    let rows = scan.table.execute_stream().await;
-    let mut rows = rows.map_err(|error| read_error(name, &error))?;
+    let mut rows = scan.rows().await?;
     let copied = async {
-        while let Some(batch) = rows
-            .try_next()
-            .await
-            .map_err(|error| read_error(name, &error))?
-        {
+        while let Some(batch) = rows.try_next().await? {
             copy.push(&batch).await?;
         }
         copy.flush().await

@@ -15,7 +15,7 @@ use crate::{
     error::{Error, Result},
     features::{
         definitions::names::listed,
-        sources::{Session, is_timestamp, run_error},
+        sources::{Session, is_timestamp, rows},
     },
 };
 
@@ -83,10 +83,9 @@ impl Entities {
             .await
             .map_err(|error| error.in_field("entity_sql"))?;
         let schema = SchemaRef::new(table.schema().as_arrow().clone());
-        let failed = |error| run_error(WHAT, &error);
-        let mut rows = table.execute_stream().await.map_err(failed)?;
+        let mut rows = rows(WHAT, table).await?;
         let (mut batches, mut bytes) = (Vec::new(), 0);
-        while let Some(batch) = rows.try_next().await.map_err(failed)? {
+        while let Some(batch) = rows.try_next().await? {
             bytes += batch.get_array_memory_size();
             check_size(bytes, limit)?;
             if batch.num_rows() > 0 {

@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Result},
     features::{
         asof::{AsOf, AsOfOptions, EntitySide, Matches},
-        scan::{self, read_error},
+        scan,
         selection::{Join, Selection},
         sources::{Session, asof_error},
     },
@@ -52,15 +52,8 @@ async fn join_view(
     };
     let mut asof = AsOf::new(&side, &scan.side, &options).map_err(|e| asof_error(&e))?;
     if !asof.pruning().nothing {
-        let view = join.view.definition.name.as_str();
-        let scan = scan.prune(asof.pruning())?;
-        let rows = scan.table.execute_stream().await;
-        let mut rows = rows.map_err(|error| read_error(view, &error))?;
-        while let Some(batch) = rows
-            .try_next()
-            .await
-            .map_err(|error| read_error(view, &error))?
-        {
+        let mut rows = scan.prune(asof.pruning())?.rows().await?;
+        while let Some(batch) = rows.try_next().await? {
             asof.push(&batch).map_err(|e| asof_error(&e))?;
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
-use datafusion::{execution::SendableRecordBatchStream, prelude::ident};
+use datafusion::prelude::ident;
 use futures::{Stream, StreamExt as _};
 
 use crate::{
@@ -12,15 +12,14 @@ use crate::{
         instant::Window,
         scan::{self, read_error},
         selection::{Selection, Value},
-        sources::Session,
+        sources::{Rows, Session, rows},
     },
 };
 
 /// The rows of a view, as they come out of its source.
 pub(super) struct WindowRows {
-    view: String,
     schema: SchemaRef,
-    rows: SendableRecordBatchStream,
+    rows: Rows,
 }
 
 /// Begins to read: the keys, the event time, the features.
@@ -63,10 +62,9 @@ pub(super) async fn open(
         .select(selected.collect::<Vec<_>>())
         .map_err(|error| read_error(&view, &error))?;
     let schema = Arc::new(table.schema().as_arrow().clone());
-    let rows = table.execute_stream().await;
+    let what = format!("feature view `{view}`");
     Ok(WindowRows {
-        rows: rows.map_err(|error| read_error(&view, &error))?,
-        view,
+        rows: rows(&what, table).await?,
         schema,
     })
 }
@@ -79,10 +77,8 @@ impl WindowRows {
 
     /// The rows.
     pub(super) fn into_stream(self) -> impl Stream<Item = Result<RecordBatch>> + Send {
-        let (view, schema) = (self.view, self.schema);
-        self.rows.map(move |batch| {
-            let batch = batch.map_err(|error| read_error(&view, &error))?;
-            batch.with_schema(schema.clone()).map_err(Error::internal)
-        })
+        let schema = self.schema;
+        self.rows
+            .map(move |batch| batch?.with_schema(schema.clone()).map_err(Error::internal))
     }
 }

@@ -68,6 +68,14 @@ pub(in crate::features) fn run_error(what: &str, error: &DataFusionError) -> Err
             "SOURCE_UNREADABLE",
             format!("{what} cannot be read: {text}"),
         ),
+        // An operator that reads on a task of its own met a file that its decoder panics at.
+        DataFusionError::ExecutionJoin(join) if join.is_panic() => {
+            tracing::warn!(what, error = %join, "a file could not be decoded");
+            Error::precondition(
+                "SOURCE_UNREADABLE",
+                format!("{what} cannot be read: its data is damaged"),
+            )
+        }
         DataFusionError::Internal(_) | DataFusionError::ExecutionJoin(_) => {
             Error::internal(anyhow::anyhow!("{what}: {error}"))
         }

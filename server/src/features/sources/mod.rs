@@ -6,8 +6,10 @@
 mod errors;
 mod parquet;
 mod pins;
+mod rows;
 mod session;
 
 pub(super) use errors::{PlanError, asof_error, run_error};
 pub(super) use pins::{Pins, is_timestamp};
+pub(super) use rows::{Rows, rows};
 pub(super) use session::{Session, SessionOptions, join_keys};

@@ -3,7 +3,6 @@
 //! Invariant: rows come file by file in the order of the list, and within a file in its order; columns have the types that
 //! the files have. This file must not know where the list comes from.
 
-use std::panic::AssertUnwindSafe;
 use std::{collections::HashMap, sync::Arc};
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -23,6 +22,7 @@ use datafusion::{
 };
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 
+use super::rows::guarded;
 use crate::{
     error::{Error, Result},
     objects::sources::{Listing, SourceFile, store_error},
@@ -68,25 +68,20 @@ impl ParquetTable {
 async fn footer(state: &dyn Session, listing: &Listing, file: &SourceFile) -> Result<SchemaRef> {
     let format = ParquetFormat::default().with_force_view_types(false);
     let objects = std::slice::from_ref(&file.meta);
-    let read = format.infer_schema(state, &listing.store, objects);
-    // The reader panics on some footers that are not ones, e.g. on a length beyond the file.
-    let read = AssertUnwindSafe(read).catch_unwind().await;
-    read.unwrap_or_else(|_| {
-        Err(DataFusionError::Execution(
-            "its footer is damaged".to_owned(),
-        ))
-    })
-    .map_err(|error| match error.find_root() {
-        DataFusionError::ObjectStore(error) => store_error(&file.uri, error),
-        root => Error::precondition(
-            "SOURCE_UNREADABLE",
-            format!(
-                "`{}` is not a readable Parquet file: {}",
-                file.uri,
-                root.strip_backtrace()
+    let what = format!("`{}`", file.uri);
+    guarded(&what, format.infer_schema(state, &listing.store, objects))
+        .await?
+        .map_err(|error| match error.find_root() {
+            DataFusionError::ObjectStore(error) => store_error(&file.uri, error),
+            root => Error::precondition(
+                "SOURCE_UNREADABLE",
+                format!(
+                    "`{}` is not a readable Parquet file: {}",
+                    file.uri,
+                    root.strip_backtrace()
+                ),
             ),
-        ),
-    })
+        })
 }
 
 /// All columns of all files; a column that a file does not have is null there.
