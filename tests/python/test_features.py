@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -318,6 +321,30 @@ def test_a_table_that_fails_is_the_error_to_see(weather: FeatureView):
     reader = pa.RecordBatchReader.from_batches(schema, batches())
     with pytest.raises(mlplat.ArrowError, match="the table broke"):
         features.historical(reader, ["weather:temp"])
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_for_terminals(weather: FeatureView, monkeypatch: pytest.MonkeyPatch, terminal: bool):
+    class Stderr(io.StringIO):
+        def isatty(self) -> bool:
+            return terminal
+
+    def batches():
+        time.sleep(0.7)
+        yield pa.record_batch(
+            {"origin": ["JFK"], "event_timestamp": pa.array([at(1)], pa.timestamp("us", "UTC"))}
+        )
+        time.sleep(0.3)
+
+    schema = pa.schema({"origin": pa.string(), "event_timestamp": pa.timestamp("us", "UTC")})
+    stderr = Stderr()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    features.historical(pa.RecordBatchReader.from_batches(schema, batches()), ["weather:temp"])
+    if terminal:
+        assert "mlplat: historical features: 1 entity rows sent" in stderr.getvalue()
+        assert stderr.getvalue().endswith("\r\x1b[K")
+    else:
+        assert stderr.getvalue() == ""
 
 
 def test_online_equals_offline(weather: FeatureView):

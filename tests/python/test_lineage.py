@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import types
 import urllib.request
 from datetime import datetime, timezone
 from pathlib import Path
@@ -69,6 +71,18 @@ def test_the_graph_is_shown(trained: mlplat.ModelVersion, capsys: pytest.Capture
     assert found is not None
     assert found.kind == "dataset"
     assert graph.find("no such node") is None
+
+
+def test_a_notebook_gets_the_picture(trained: mlplat.ModelVersion, monkeypatch: pytest.MonkeyPatch):
+    shown: list[object] = []
+    ipython, display = types.ModuleType("IPython"), types.ModuleType("IPython.display")
+    ipython.get_ipython = lambda: types.SimpleNamespace(kernel=True)  # type: ignore[attr-defined]
+    display.display = shown.append  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    graph = mlplat.lineage.upstream(trained)
+    graph.show()
+    assert shown == [graph]
 
 
 def test_all_kinds_of_beginnings(trained: mlplat.ModelVersion, tmp_path: Path):

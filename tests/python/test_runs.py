@@ -205,6 +205,16 @@ def test_threads_with_runs_of_their_own():
     assert all(mlplat.get_run(run_id).parent_run_id is None for run_id in found.values())
 
 
+def test_a_run_that_another_thread_ended_is_not_active():
+    run = mlplat.start_run("e")
+    thread = threading.Thread(target=run.end)
+    thread.start()
+    thread.join()
+    assert mlplat.active_run() is None
+    with mlplat.start_run("e") as other:
+        assert other.parent_run_id is None
+
+
 def test_a_process_joins_a_run(monkeypatch: pytest.MonkeyPatch):
     code = (
         "import mlplat\n"

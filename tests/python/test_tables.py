@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import sys
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+import mlplat
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -165,6 +167,22 @@ def test_tables_are_shown_short():
     assert len(text.splitlines()) == 13
     assert "…" in text
     assert "<script>" not in table_of({"a": ["<script>"]})._repr_html_()
+
+
+def test_wide_tables_are_cut_to_the_terminal(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    text = repr(table_of({f"column{at}": [at] for at in range(20)}))
+    assert all(len(line) <= 50 for line in text.splitlines()[:3])
+    assert "and 15 more columns: column5, column6" in text
+
+
+@pytest.mark.parametrize("name", ["pyarrow", "polars", "pandas"])
+def test_a_missing_package_is_named(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, name, None)
+    table = table_of({"a": [1]})
+    convert = {"pyarrow": table.to_arrow, "polars": table.to_polars, "pandas": table.to_pandas}[name]
+    with pytest.raises(mlplat.MissingPackageError, match=f"pip install {name}"):
+        convert()
 
 
 def test_request_columns_take_python_types():

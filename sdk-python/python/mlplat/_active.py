@@ -149,7 +149,8 @@ def _end_open_runs() -> None:
 
 def innermost() -> ActiveRunBase | None:
     """The active run of this context, or else the only one of the process."""
-    stack = _stack.get()
+    # Another thread may have ended one of them.
+    stack = [run for run in _stack.get() if not run._ended]
     if stack:
         return stack[-1]
     tops = [run for run in _open if not any(other.parent_run_id == run.id for other in _open)]
@@ -192,7 +193,7 @@ def start_call(
     joined = run_id_to_join()
     if joined and run_id is None:
         return client, _native.join_run(client, joined), True
-    stack = _stack.get()
+    stack = [run for run in _stack.get() if not run._ended]
     outer = stack[-1] if stack else None
     if parent is None:
         parent = outer

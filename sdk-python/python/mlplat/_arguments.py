@@ -9,15 +9,26 @@ import os
 from datetime import date, datetime, timedelta, timezone
 
 from . import _native
-from ._errors import MisuseError, WrongTypeError
+from ._errors import MissingPackageError, MisuseError, WrongTypeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from typing import Any
 
     from ._types import Point
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def package(name: str, what: str) -> Any:
+    """An optional package, imported where it is needed."""
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MissingPackageError(f"{what} needs {name}: pip install {name}") from error
 
 
 def text(value: object, what: str) -> str:
@@ -163,9 +174,8 @@ def table(value: object, what: str) -> object:
     """A table that speaks Arrow: as it is, or made of a pandas frame, a dict of columns, or a list of dicts."""
     if type(value).__module__.split(".")[0] == "pandas":
         # pandas would give its index away as a column of its own.
-        from pyarrow import Table as PyarrowTable  # a pandas frame speaks Arrow only with pyarrow
-
-        return PyarrowTable.from_pandas(value, preserve_index=False)
+        pyarrow = package("pyarrow", "a pandas frame")
+        return pyarrow.Table.from_pandas(value, preserve_index=False)
     if hasattr(value, "__arrow_c_stream__") or hasattr(value, "__arrow_c_array__"):
         return value
     if hasattr(value, "collect_schema"):
@@ -187,9 +197,9 @@ def columns(value: Mapping[str, object], what: str) -> _native.Batches:
     for name, column in value.items():
         module = type(column).__module__.split(".")[0]
         if module in ("numpy", "pandas"):
-            from pyarrow import array as pyarrow_array  # these do not speak Arrow by themselves
-
-            column = pyarrow_array(column, from_pandas=True)
+            # These do not speak Arrow by themselves.
+            pyarrow = package("pyarrow", f"a column of {module}")
+            column = pyarrow.array(column, from_pandas=True)
         elif isinstance(column, (str, bytes)) or not hasattr(column, "__iter__"):
             raise WrongTypeError(
                 f"column `{name}` of {what} is a {type(column).__name__}; give a list of values"

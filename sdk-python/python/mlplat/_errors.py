@@ -138,6 +138,10 @@ class WrongTypeError(MisuseError, TypeError):
     """A value is of a type that cannot be used here; nothing was sent."""
 
 
+class MissingPackageError(MisuseError, ImportError):
+    """A package that is needed only for this is not installed."""
+
+
 class NoActiveRunError(MisuseError):
     """A function of the module needs an active run, and there is none."""
 

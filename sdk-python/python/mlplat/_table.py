@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import _native
+from . import _arguments, _native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,15 +46,11 @@ class Table:
 
     def to_arrow(self) -> pyarrow.Table:
         """A `pyarrow.Table`, without a copy."""
-        import pyarrow
-
-        return pyarrow.table(self)
+        return _arguments.package("pyarrow", "to_arrow()").table(self)
 
     def to_polars(self) -> polars.DataFrame:
         """A `polars.DataFrame`, without a copy."""
-        import polars
-
-        return polars.DataFrame(self)
+        return _arguments.package("polars", "to_polars()").DataFrame(self)
 
     def to_pandas(self, *, dtype_backend: Literal["numpy", "pyarrow"] = "numpy") -> pandas.DataFrame:
         """A `pandas.DataFrame`.
@@ -63,8 +59,8 @@ class Table:
         become `Int64`, `boolean` and their like where there are nulls). With `dtype_backend="pyarrow"` nothing is
         copied or converted.
         """
-        import pandas
-
+        pandas = _arguments.package("pandas", "to_pandas()")
+        _arguments.package("pyarrow", "to_pandas()")
         table = self.to_arrow()
         if dtype_backend == "pyarrow":
             return table.to_pandas(types_mapper=pandas.ArrowDtype)
