@@ -315,6 +315,11 @@ fn from_database_code(code: Option<&str>) -> Option<Error> {
             "DATABASE_UNAVAILABLE",
             "the database cannot be reached; try again",
         )),
+        // PostgreSQL cannot hold NUL in a text. What is stored is checked before; this is for names that are only looked up.
+        "22021" => Some(Error::invalid(
+            "request",
+            "text must not hold NUL characters",
+        )),
         // SQLite's I/O errors while writing: on a full disk some file systems say so only here.
         "778" | "1034" | "4874" => Some(Error::exhausted(
             "STORAGE_FULL",
