@@ -63,6 +63,7 @@ pub(in crate::features) async fn apply(
             });
         }
         let txn = app.db.begin().await?;
+        store::lock(&txn, &scope).await?;
         if let Some(response) = idempotency::replay(&txn, &scope, METHOD, key, &request).await? {
             return Ok(response);
         }

@@ -4,12 +4,15 @@
 
 use mlplat_proto::features::v1 as pb;
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, sea_query::Expr,
+    ActiveValue::Set,
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
+    sea_query::{Expr, LockType},
 };
 
 use super::{Catalog, Definition, View};
 use crate::{
+    admin::entity::project,
     auth::Scope,
     clock::Timestamp,
     error::{Error, Result},
@@ -89,6 +92,16 @@ pub(in crate::features) async fn list<D: Definition>(
         .all(connection)
         .await?;
     rows.iter().map(decode).collect()
+}
+
+/// Makes others who change the definitions of the project wait until the transaction ends. SQLite has one writer anyway.
+pub(super) async fn lock(connection: &impl ConnectionTrait, scope: &Scope) -> Result<()> {
+    project::Entity::find_by_id(scope.project_id())
+        // Weak enough for others to add rows that belong to the project.
+        .lock(LockType::NoKeyUpdate)
+        .one(connection)
+        .await?;
+    Ok(())
 }
 
 /// Makes `definition` the current version of its name, and returns its number.

@@ -6,7 +6,9 @@ use std::{collections::HashMap, path::Path, sync::Arc};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use parking_lot::Mutex;
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{
+    Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction,
+};
 
 use super::{Layout, OnlineStore, Row, TableId};
 use crate::error::{Error, Result};
@@ -33,10 +35,15 @@ impl EmbeddedStore {
             .create(path)
             .map_err(failure)?;
         // Tables are made by the first write; made now, no read has to wonder.
-        let transaction = database.begin_write().map_err(failure)?;
-        transaction.open_table(ROWS).map_err(failure)?;
-        transaction.open_table(LAYOUTS).map_err(failure)?;
-        transaction.commit().map_err(failure)?;
+        let reading = database.begin_read().map_err(failure)?;
+        let exist = reading.open_table(ROWS).is_ok() && reading.open_table(LAYOUTS).is_ok();
+        drop(reading);
+        if !exist {
+            let transaction = begin_write(&database)?;
+            transaction.open_table(ROWS).map_err(failure)?;
+            transaction.open_table(LAYOUTS).map_err(failure)?;
+            transaction.commit().map_err(failure)?;
+        }
         Ok(Self {
             database: Arc::new(database),
             layouts: Arc::default(),
@@ -69,7 +76,7 @@ impl OnlineStore for EmbeddedStore {
     fn write(&self, table: &TableId, rows: Vec<(Vec<u8>, Row)>) -> BoxFuture<'static, Result<()>> {
         let (database, prefix) = (self.database.clone(), prefix(table));
         blocking(move || {
-            let transaction = database.begin_write().map_err(failure)?;
+            let transaction = begin_write(&database)?;
             {
                 let mut table = transaction.open_table(ROWS).map_err(failure)?;
                 for (key, row) in rows {
@@ -110,7 +117,7 @@ impl OnlineStore for EmbeddedStore {
         let database = self.database.clone();
         blocking(move || {
             let bytes = serde_json::to_vec(&layout).map_err(Error::internal)?;
-            let transaction = database.begin_write().map_err(failure)?;
+            let transaction = begin_write(&database)?;
             {
                 let mut table = transaction.open_table(LAYOUTS).map_err(failure)?;
                 table
@@ -120,6 +127,14 @@ impl OnlineStore for EmbeddedStore {
             transaction.commit().map_err(failure)
         })
     }
+}
+
+/// A write that leaves the file so that it opens at once, also after a crash: without the state of the allocator, which this
+/// keeps with every commit, opening reads the whole file.
+fn begin_write(database: &Database) -> Result<WriteTransaction> {
+    let mut transaction = database.begin_write().map_err(failure)?;
+    transaction.set_quick_repair(true);
+    Ok(transaction)
 }
 
 /// Project and view; names of views have no control characters, so a zero ends them.
