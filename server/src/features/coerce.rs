@@ -1,7 +1,7 @@
 //! Values in the type that somebody else wants them in, when nothing is lost.
 
 use arrow::{
-    array::{ArrayRef, AsArray as _},
+    array::{Array as _, ArrayRef, AsArray as _, new_null_array},
     compute::{CastOptions, cast_with_options},
     datatypes::{DataType, Decimal128Type},
 };
@@ -13,8 +13,11 @@ pub(super) fn lossless(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, Stri
     if from == to {
         return Ok(array.clone());
     }
+    if *from == DataType::Null {
+        return Ok(new_null_array(to, array.len()));
+    }
     let refused = || format!("is {from}, and {to} is needed");
-    if *from != DataType::Null && family(from) != family(to) {
+    if family(from) != family(to) {
         return Err(refused());
     }
     let options = CastOptions {
@@ -25,7 +28,7 @@ pub(super) fn lossless(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, Stri
     let back = cast_with_options(&there, from, &options).map_err(|_| refused())?;
     // The way back rounds to the greatest integer, which hides that the way there did not.
     let beyond = to.is_floating() && exceeds(array, to);
-    if !beyond && (&back == array || *from == DataType::Null) {
+    if !beyond && &back == array {
         return Ok(there);
     }
     Err(format!(
@@ -79,7 +82,7 @@ fn family(data_type: &DataType) -> Family {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Array as _, Float64Array, Int64Array, NullArray, StringArray};
+    use arrow::array::{Float64Array, Int64Array, NullArray, StringArray};
 
     use super::*;
 
