@@ -172,7 +172,7 @@ impl Default for Config {
             },
             telemetry: TelemetryConfig {
                 // A span per statement is for traces; in the log it would only be noise.
-                log: "info,sea_orm=warn".to_owned(),
+                log: "info,sea_orm=warn,sqlx=warn".to_owned(),
                 log_format: LogFormat::Text,
                 otlp_endpoint: None,
                 sample_ratio: 1.0,

@@ -73,11 +73,12 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     };
     let app = Arc::new(App::open(config, Arc::new(SystemClock)).await?);
     let server = Server::bind(app, authenticator).await?;
-    println!("mlplat-server listens on http://{}", server.address()?);
+    // Before the address is told: who knows it may already say stop.
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
+    println!("mlplat-server listens on http://{}", server.address()?);
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}

@@ -4,6 +4,7 @@ mod admin;
 mod artifacts;
 mod crash;
 mod features;
+mod full_disk;
 mod lifecycle;
 mod platform;
 mod rpc_walk;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mlplat_proto::admin::v1::{self as pb, admin_service_client::AdminServiceClient};
-use mlplat_tests::{TestServer, binary::ServerProcess, rpc};
+use mlplat_tests::{TestDatabase, TestServer, binary::ServerProcess, rpc};
 use prost::Message as _;
 use tonic::Code;
 use tonic_health::pb::{
@@ -197,4 +197,40 @@ fn sigterm_ends_it_in_good_order() {
     let server = ServerProcess::start(&folder.path().join("data"), &[]);
     let status = server.terminate(Duration::from_secs(10));
     assert!(status.success(), "{status}");
+}
+
+/// Replicas share a PostgreSQL; a SQLite file has one server.
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_that_start_at_once_migrate_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = TestDatabase::create(folder.path())
+        .await
+        .expect("a database");
+    let replicas = if matches!(database, TestDatabase::Postgres { .. }) {
+        4
+    } else {
+        1
+    };
+    let starting: Vec<_> = (0..replicas)
+        .map(|replica| {
+            let (data, flags) = (
+                folder.path().join(format!("data-{replica}")),
+                database.flags(),
+            );
+            tokio::task::spawn_blocking(move || {
+                let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+                ServerProcess::start(&data, &flags)
+            })
+        })
+        .collect();
+    for (number, replica) in starting.into_iter().enumerate() {
+        let server = replica.await.expect("it started");
+        let client = mlplat::Client::connect(server.url()).expect("a client");
+        client
+            .admin()
+            .create_project(&format!("p{number}"), "", Default::default())
+            .await
+            .expect("it serves");
+    }
+    database.drop().await.expect("the database is removed");
 }

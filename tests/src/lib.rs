@@ -12,3 +12,12 @@ mod server;
 
 pub use database::TestDatabase;
 pub use server::{CALLER, TestServer, TestServerBuilder};
+
+/// Letters that no compression makes small.
+pub fn random_text(length: usize) -> String {
+    use rand::RngExt as _;
+    let mut rng = rand::rng();
+    (0..length)
+        .map(|_| char::from(rng.random_range(b'a'..=b'z')))
+        .collect()
+}
