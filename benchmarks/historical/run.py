@@ -86,7 +86,16 @@ def measure(engine: str, repeat: int, result: Path) -> None:
 
 
 def in_process(engine: str, repeat: int, result: Path, url: str) -> dict:
-    arguments = [sys.executable, __file__, "--engine", engine, "--repeat", str(repeat), "--result", str(result)]
+    arguments = [
+        sys.executable,
+        __file__,
+        "--engine",
+        engine,
+        "--repeat",
+        str(repeat),
+        "--result",
+        str(result),
+    ]
     done = subprocess.run(
         arguments, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "MLPLAT_URL": url}
     )

@@ -421,7 +421,7 @@ async fn walks_are_bounded_and_say_so() {
         .unwrap();
     assert_eq!(
         (all.nodes.len(), all.edges.len(), all.truncated),
-        (9, 9, false)
+        (9, 8, false)
     );
 }
 
