@@ -9,7 +9,7 @@ help: ## what can be made
 
 demo: build ## build, start the server on its embedded default, run the main example on real data, stop the server
 	@.ci/venv .venv requirements/runtime.txt requirements/demo.txt
-	@tests/services/server.sh run .venv/bin/python examples/flight_delays
+	@tests/services/server.sh run --data-dir .cache/demo examples/demo.sh
 
 test: ## everything that CI runs: checks, Rust tests on SQLite and PostgreSQL, Python tests on the built wheels
 	@.ci/test all
