@@ -165,9 +165,8 @@ def show_lineage(version: mlplat.ModelVersion) -> None:
     graph = mlplat.lineage.upstream(version)
     print()
     graph.show()
-    path = graph.path(
-        "weather.parquet", "feature_views/weather", "flights-2013", "flight-delays", version.name
-    )
+    waypoints = ["feature_views/weather", "flights-2013", "flight-delays", f"models/{version.name}"]
+    path = graph.path("weather.parquet", *waypoints)
     print("\nfrom the raw table to the model:\n  " + "\n  -> ".join(str(node) for node in path))
     picture = CACHE / "lineage.svg"
     picture.write_text(graph.to_svg(), encoding="utf-8")

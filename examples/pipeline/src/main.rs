@@ -28,6 +28,8 @@ const FEATURES: [&str; 2] = ["weather:temp", "weather:wind_speed"];
 /// 2013-07-01 00:00 UTC.
 const FIRST_DEPARTURE_US: i64 = 1_372_636_800_000_000;
 const HOUR_US: i64 = 3_600_000_000;
+/// 2013-12-20 20:00 UTC, up to which the Python example materializes.
+const MATERIALIZED_US: u64 = 1_387_569_600_000_000;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -167,10 +169,9 @@ async fn log_report(run: &ActiveRun, table: &RecordBatch) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// The newest materialized weather at the time of the last departure above.
+/// The weather that the Python example materialized, at the end of its window.
 async fn read_online(client: &Client) -> anyhow::Result<()> {
-    let at = std::time::UNIX_EPOCH
-        + std::time::Duration::from_micros((FIRST_DEPARTURE_US + 71 * HOUR_US) as u64);
+    let at = std::time::UNIX_EPOCH + std::time::Duration::from_micros(MATERIALIZED_US);
     let query = OnlineQuery::new(FEATURES).columns(["origin"]).at(at);
     let query = AIRPORTS
         .iter()
