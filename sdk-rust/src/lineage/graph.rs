@@ -58,17 +58,22 @@ impl Node {
         }
     }
 
-    /// The name without what is the same for all: the directories of a file.
+    /// The name without what its type says already: the directories of a file, the `feature_views/` of a feature view.
     pub(super) fn short_name(&self) -> &str {
         let is_file = self.node_type == "FILE"
             || self.namespace == "file"
             || self.namespace.starts_with("s3:");
-        let last = self.name.rsplit('/').find(|part| !part.is_empty());
-        if is_file {
-            last.unwrap_or(&self.name)
-        } else {
-            &self.name
-        }
+        let short = match self.kind {
+            NodeKind::Run => self.name.strip_prefix("experiments/"),
+            NodeKind::Dataset if is_file || self.node_type == "ARTIFACT" => {
+                self.name.rsplit('/').find(|part| !part.is_empty())
+            }
+            NodeKind::Dataset if self.namespace.starts_with("mlplat:") => {
+                self.name.split_once('/').map(|(_, name)| name)
+            }
+            NodeKind::Dataset => None,
+        };
+        short.unwrap_or(&self.name)
     }
 
     /// What tells this version or run from others: `v3`, the beginning of a digest, the end of a run id, a state.
@@ -328,7 +333,7 @@ pub(super) mod samples {
 
 #[cfg(test)]
 mod tests {
-    use super::samples::*;
+    use super::{Node, samples::*};
 
     #[test]
     fn nodes_say_what_they_are() {
@@ -342,7 +347,13 @@ mod tests {
             graph.nodes[6].to_string(),
             "file /data/weather.parquet (9f86d081)"
         );
+        assert_eq!(graph.nodes[1].short_name(), "delays");
         assert_eq!(graph.nodes[6].short_name(), "weather.parquet");
+        let view = Node {
+            namespace: "mlplat://local/default".to_owned(),
+            ..dataset("FEATURE_VIEW", "feature_views/weather", "1")
+        };
+        assert_eq!(view.short_name(), "weather");
         assert_eq!(graph.find("busy").unwrap().type_label(), "feature view");
     }
 
