@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use mlplat::tracking::NewRun;
 use mlplat_proto::admin::v1::{self as pb, admin_service_client::AdminServiceClient};
-use mlplat_tests::{TestDatabase, TestServer, binary::ServerProcess, rpc};
+use mlplat_tests::{CALLER, TestDatabase, TestServer, binary::ServerProcess, rpc};
 use prost::Message as _;
 use tonic::Code;
 use tonic_health::pb::{
@@ -23,12 +24,18 @@ fn reason(status: &tonic::Status) -> String {
 
 /// A plain HTTP/1.1 request; the status and the body.
 async fn http_get(server: &TestServer, path: &str) -> (u16, String) {
+    http_get_as(server, path, "").await
+}
+
+/// As another caller, said by a header line.
+async fn http_get_as(server: &TestServer, path: &str, header: &str) -> (u16, String) {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let address = server.url().trim_start_matches("http://").to_owned();
     let mut stream = tokio::net::TcpStream::connect(&address)
         .await
         .expect("a connection");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{header}\r\n");
     stream.write_all(request.as_bytes()).await.expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.expect("read");
@@ -233,4 +240,67 @@ async fn replicas_that_start_at_once_migrate_once() {
             .expect("it serves");
     }
     database.drop().await.expect("the database is removed");
+}
+
+#[tokio::test]
+async fn openlineage_events_are_only_for_those_who_may_read() {
+    let server = TestServer::start().await;
+    server
+        .client()
+        .start_run(NewRun::new("e"))
+        .await
+        .expect("started");
+    let (status, events) = http_get(&server, "/api/v1/events/lineage?limit=10&offset=0").await;
+    assert!(
+        status == 200 && events.contains("\"totalCount\":1"),
+        "{events}"
+    );
+    let path = "/api/v1/events/lineage";
+    let (status, refused) = http_get_as(&server, path, &format!("{CALLER}: anonymous\r\n")).await;
+    assert!(
+        status == 401 && refused.contains("UNAUTHENTICATED"),
+        "{refused}"
+    );
+    let (status, nothing) = http_get_as(&server, path, &format!("{CALLER}: outsider\r\n")).await;
+    assert!(
+        status == 200 && nothing.contains("\"totalCount\":0"),
+        "{nothing}"
+    );
+    for bad in ["?limit=x", "?limit=-1", "?offset=no"] {
+        let (status, refused) = http_get(&server, &format!("{path}{bad}")).await;
+        assert!(
+            status == 400 && refused.contains("INVALID_ARGUMENT"),
+            "{bad}: {refused}"
+        );
+    }
+    server.stop().await;
+}
+
+/// A browser's call: HTTP/1.1, one frame in, a frame and the trailers in the body out.
+#[tokio::test]
+async fn grpc_web_answers_over_http_1() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let server = TestServer::start().await;
+    let address = server.url().trim_start_matches("http://").to_owned();
+    let mut stream = tokio::net::TcpStream::connect(&address)
+        .await
+        .expect("a connection");
+    let head = format!(
+        "POST /mlplat.admin.v1.AdminService/GetServerInfo HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/grpc-web+proto\r\n\
+         Content-Length: 5\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    stream.write_all(&[0; 5]).await.expect("sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.expect("read");
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains("application/grpc-web"),
+        "{answer}"
+    );
+    assert!(
+        answer.contains(env!("CARGO_PKG_VERSION")) && answer.contains("grpc-status:0"),
+        "{answer}"
+    );
+    server.stop().await;
 }

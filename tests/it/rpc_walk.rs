@@ -1,5 +1,6 @@
 //! Every RPC of every service refuses the anonymous and the outsider. A new RPC without a sample here fails.
 
+use arrow_flight::{FlightData, FlightDescriptor};
 use mlplat_proto::{
     admin::v1 as admin, catalogue::v1 as catalogue, features::v1 as features,
     lineage::v1 as lineage, tracking::v1 as tracking,
@@ -55,6 +56,7 @@ fn sample(method: &str) -> Option<Vec<u8>> {
         "FeatureStoreService" => features_sample(name, text)?,
         "CatalogueService" => catalogue_sample(name, id, text)?,
         "LineageService" => lineage_sample(name, id)?,
+        "FlightService" => flight_sample(text),
         _ => return None,
     })
 }
@@ -361,10 +363,26 @@ fn lineage_sample(name: &str, id: impl Fn() -> String) -> Option<Vec<u8>> {
     })
 }
 
+/// The first message of a historical retrieval.
+fn flight_sample(text: impl Fn() -> String) -> Vec<u8> {
+    let query = features::HistoricalFeaturesQuery {
+        features: vec!["x:y".to_owned()],
+        timestamp_column: text(),
+        ..Default::default()
+    };
+    let descriptor = FlightDescriptor::new_cmd(query.encode_to_vec());
+    FlightData {
+        flight_descriptor: Some(descriptor),
+        ..Default::default()
+    }
+    .encode_to_vec()
+}
+
 #[tokio::test]
 async fn every_rpc_refuses_the_anonymous_and_the_outsider() {
     let server = TestServer::start().await;
-    let methods = methods();
+    let mut methods = methods();
+    methods.push("/arrow.flight.protocol.FlightService/DoExchange".to_owned());
     assert!(methods.len() > 40, "{methods:?}");
     for method in &methods {
         let message = sample(method).unwrap_or_else(|| panic!("{method} has no sample request"));
