@@ -14,11 +14,13 @@ mod errors;
 mod features;
 mod html;
 mod lineage;
+mod notebook;
 mod progress;
 mod projects;
 mod runtime;
 mod table;
 mod time;
+mod trace;
 mod tracking;
 
 use pyo3::prelude::*;
