@@ -18,6 +18,8 @@ pub enum Status {
     Failed,
     #[sea_orm(string_value = "KILLED")]
     Killed,
+    #[sea_orm(string_value = "CRASHED")]
+    Crashed,
 }
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]

@@ -45,7 +45,10 @@ pub(crate) async fn log_batch(
     if let Some(writer) = batch.writer
         && !store::advance_writer(&txn, &scope, batch.run_id, writer).await?
     {
-        return Ok(pb::LogBatchResponse { replayed: true });
+        return Ok(pb::LogBatchResponse {
+            replayed: true,
+            ..Default::default()
+        });
     }
     let changed = changed_since(&txn, &scope, &batch, &keys, &appended).await?;
     let again: Vec<&str> = changed.iter().map(String::as_str).collect();
@@ -56,7 +59,7 @@ pub(crate) async fn log_batch(
     runs::store::set_tags(&txn, &scope, batch.run_id, &batch.tags).await?;
     runs::store::touch(&txn, &scope, batch.run_id, app.now()).await?;
     txn.commit().await?;
-    Ok(pb::LogBatchResponse { replayed: false })
+    Ok(pb::LogBatchResponse::default())
 }
 
 /// What the batch does to the series with these keys, as they are now.

@@ -148,7 +148,7 @@ impl RunEnd {
             pb::RunStatus::Finished => Status::Finished,
             pb::RunStatus::Failed => Status::Failed,
             pb::RunStatus::Killed => Status::Killed,
-            pb::RunStatus::Unspecified | pb::RunStatus::Running => {
+            pb::RunStatus::Unspecified | pb::RunStatus::Running | pb::RunStatus::Crashed => {
                 violations.add("status", "must be FINISHED, FAILED or KILLED");
                 Status::Running
             }
@@ -189,6 +189,7 @@ impl From<Status> for pb::RunStatus {
             Status::Finished => Self::Finished,
             Status::Failed => Self::Failed,
             Status::Killed => Self::Killed,
+            Status::Crashed => Self::Crashed,
         }
     }
 }
@@ -214,6 +215,7 @@ pub(super) fn run_to_proto(row: run::Model, experiment: String) -> pb::Run {
         created_at: Some(Timestamp(row.created_at).to_proto()),
         updated_at: Some(Timestamp(row.updated_at).to_proto()),
         created_by: row.created_by,
+        ..Default::default()
     }
 }
 

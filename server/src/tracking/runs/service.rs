@@ -217,7 +217,7 @@ async fn finish(
     let ended_at = end.ended_at.unwrap_or(now.max(started_at));
     let event_type = match end.status {
         Status::Failed => EventType::Fail,
-        Status::Killed => EventType::Abort,
+        Status::Killed | Status::Crashed => EventType::Abort,
         Status::Finished | Status::Running => EventType::Complete,
     };
     let row = store::end_run(txn, scope, row, end, ended_at, now).await?;
