@@ -118,6 +118,7 @@ impl Tracking {
             keys: keys.to_vec(),
             start_step: range.start_step,
             end_step: range.end_step,
+            ..Default::default()
         };
         let mut columns = self
             .client

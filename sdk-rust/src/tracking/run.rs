@@ -30,16 +30,19 @@ pub enum RunStatus {
     Failed,
     /// Ended from outside (OpenLineage ABORT).
     Killed,
+    /// Its process was not heard of for a while; it can be resumed.
+    Crashed,
 }
 
 impl RunStatus {
-    /// Upper-case name: `RUNNING`, `FINISHED`, `FAILED`, `KILLED`.
+    /// Upper-case name: `RUNNING`, `FINISHED`, `FAILED`, `KILLED`, `CRASHED`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "RUNNING",
             Self::Finished => "FINISHED",
             Self::Failed => "FAILED",
             Self::Killed => "KILLED",
+            Self::Crashed => "CRASHED",
         }
     }
 }
@@ -57,6 +60,7 @@ impl From<RunStatus> for pb::RunStatus {
             RunStatus::Finished => Self::Finished,
             RunStatus::Failed => Self::Failed,
             RunStatus::Killed => Self::Killed,
+            RunStatus::Crashed => Self::Crashed,
         }
     }
 }
@@ -68,6 +72,7 @@ impl From<pb::RunStatus> for RunStatus {
             pb::RunStatus::Finished => Self::Finished,
             pb::RunStatus::Failed => Self::Failed,
             pb::RunStatus::Killed => Self::Killed,
+            pb::RunStatus::Crashed => Self::Crashed,
         }
     }
 }
