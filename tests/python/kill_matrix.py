@@ -1,6 +1,6 @@
 """Kills processes right after their last call, again and again, with the server up and down, and counts what is lost.
 
-    python tests/python/kill_matrix.py 100
+python tests/python/kill_matrix.py 100
 """
 
 from __future__ import annotations

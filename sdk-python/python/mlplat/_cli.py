@@ -114,7 +114,9 @@ def _sync(options: Any) -> None:
         time.sleep(10)
     left = [journal for journal in report.journals if journal.left]
     if left:
-        raise mlplat.UnavailableError(f"{len(left)} journals are not (wholly) delivered", reason="JOURNALS_LEFT")
+        raise mlplat.UnavailableError(
+            f"{len(left)} journals are not (wholly) delivered", reason="JOURNALS_LEFT"
+        )
 
 
 def _sync_text(report: _native.SyncReport) -> str:

@@ -5,6 +5,7 @@
 //! numbers, and runs by their ids.
 
 use std::{
+    collections::HashSet,
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
@@ -92,7 +93,8 @@ pub(super) struct Courier {
     rejects: Option<Mutex<Writer>>,
     said: notice::Once,
     pub(super) rejected: u64,
-    pub(super) replayed: u64,
+    /// Runs of the journal's own process that it has not ended so far.
+    unended: HashSet<Uuid>,
 }
 
 pub(super) fn tracking(channel: Channel) -> TrackingServiceClient<Channel> {
@@ -118,7 +120,7 @@ impl Courier {
             rejects: None,
             said: notice::Once::default(),
             rejected: 0,
-            replayed: 0,
+            unended: HashSet::new(),
         }
     }
 
@@ -170,7 +172,9 @@ impl Courier {
                 .await?;
             match sent {
                 Ok(answer) => {
-                    self.replayed += u64::from(answer.replayed);
+                    if run.own {
+                        self.unended.insert(run.run);
+                    }
                     let stored = answer.stored_sequence;
                     if answer.replayed && stored > 0 && stored < last {
                         // Another deliverer was here, and had cut the records into other batches.
@@ -214,7 +218,13 @@ impl Courier {
                 }
                 Err(Error::NotFound(_)) => {}
                 Err(error) => {
-                    self.reject(window, run, std::slice::from_ref(piece), definitions, &error);
+                    self.reject(
+                        window,
+                        run,
+                        std::slice::from_ref(piece),
+                        definitions,
+                        &error,
+                    );
                     return Ok(());
                 }
             }
@@ -222,20 +232,32 @@ impl Courier {
         let request = pb::CreateRunRequest::decode(create).unwrap_or_default();
         let sent = self
             .until_done(run, || async {
-                rpc!(self.client, Repeatable, tracking.create_run, request.clone())
+                rpc!(
+                    self.client,
+                    Repeatable,
+                    tracking.create_run,
+                    request.clone()
+                )
             })
             .await?;
         match sent {
             Ok(_) => self.begun(run),
             Err(error) => {
-                self.reject(window, run, std::slice::from_ref(piece), definitions, &error);
+                self.reject(
+                    window,
+                    run,
+                    std::slice::from_ref(piece),
+                    definitions,
+                    &error,
+                );
             }
         }
         Ok(())
     }
 
     /// The server knows the run from now on.
-    fn begun(&self, run: RunDefinition) {
+    fn begun(&mut self, run: RunDefinition) {
+        self.unended.insert(run.run);
         if let Manner::Own(shared) = &self.manner {
             shared.begun.lock().insert(run.run);
         }
@@ -257,6 +279,7 @@ impl Courier {
                 rpc!(self.client, Repeatable, tracking.end_run, request.clone())
             })
             .await?;
+        self.unended.remove(&run.run);
         match sent {
             Ok(answer) => {
                 if let (Manner::Own(shared), Some(ended)) = (&self.manner, answer.run) {
@@ -264,7 +287,13 @@ impl Courier {
                 }
             }
             Err(error) => {
-                self.reject(window, run, std::slice::from_ref(piece), definitions, &error);
+                self.reject(
+                    window,
+                    run,
+                    std::slice::from_ref(piece),
+                    definitions,
+                    &error,
+                );
             }
         }
         Ok(())
@@ -299,7 +328,10 @@ impl Courier {
                 let options = UploadOptions::default()
                     .directory(directory)
                     .media_type(media_type);
-                self.client.artifacts().upload(&run_id, &path, options).await
+                self.client
+                    .artifacts()
+                    .upload(&run_id, &path, options)
+                    .await
             })
             .await?;
         match sent {
@@ -315,18 +347,20 @@ impl Courier {
             Err(Error::Io(..)) if !path.exists() => {}
             Err(error) => {
                 self.keep_file(&path);
-                self.reject(window, run, std::slice::from_ref(piece), definitions, &error);
+                self.reject(
+                    window,
+                    run,
+                    std::slice::from_ref(piece),
+                    definitions,
+                    &error,
+                );
             }
         }
         Ok(())
     }
 
     /// Tries a call until it is done or refused; the inner error says that it is refused.
-    async fn until_done<R, F, Fut>(
-        &self,
-        run: RunDefinition,
-        call: F,
-    ) -> Result<Result<R>, GivenUp>
+    async fn until_done<R, F, Fut>(&self, run: RunDefinition, call: F) -> Result<Result<R>, GivenUp>
     where
         F: Fn() -> Fut,
         Fut: Future<Output = Result<R>>,
@@ -426,7 +460,12 @@ impl Courier {
             let (url, project) = (self.client.url(), self.client.project());
             let meta = Meta::new(writer_id, url, project, Owner::default());
             let limits = Limits::from_env();
-            Mutex::new(Writer::new(meta, Some(folder), limits, Arc::new(Shared::new())))
+            Mutex::new(Writer::new(
+                meta,
+                Some(folder),
+                limits,
+                Arc::new(Shared::new()),
+            ))
         });
         let mut writer = rejects.lock();
         for piece in pieces {
@@ -446,10 +485,35 @@ impl Courier {
         let files = folder::rejected(home).join("files");
         let kept = std::fs::create_dir_all(&files).and_then(|()| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            std::fs::copy(path, files.join(format!("{}-{name}", Uuid::now_v7().simple())))
+            std::fs::copy(
+                path,
+                files.join(format!("{}-{name}", Uuid::now_v7().simple())),
+            )
         });
         if let Err(error) = kept {
             tracing::debug!(%error, "a refused file could not be kept");
+        }
+    }
+
+    /// Lets the server find out that runs of a dead process are not under way any more: it was heard of once, and then never
+    /// again.
+    pub(super) async fn last_heartbeat(&self) {
+        const MOST: usize = 1000;
+        if self.unended.is_empty() {
+            return;
+        }
+        let request = pb::HeartbeatRunsRequest {
+            project: self.client.project().to_owned(),
+            run_ids: self
+                .unended
+                .iter()
+                .take(MOST)
+                .map(Uuid::to_string)
+                .collect(),
+        };
+        let told = rpc!(self.client, Repeatable, tracking.heartbeat_runs, request);
+        if let Err(error) = told {
+            tracing::debug!(%error, "a last heartbeat failed");
         }
     }
 
