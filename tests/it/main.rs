@@ -11,5 +11,6 @@ mod platform;
 mod resumed;
 mod rpc_walk;
 mod search;
+mod settings;
 mod traces;
 mod tracking;

@@ -54,7 +54,7 @@ impl RunLog {
         match metrics.cast::<PyDict>() {
             Ok(dict) => {
                 for (key, value) in dict {
-                    pairs.push((text(key)?, found(value)));
+                    pairs.push((text(key, "a metric key")?, found(value)));
                 }
             }
             Err(_) => {
@@ -63,7 +63,7 @@ impl RunLog {
                     .try_iter()?
                 {
                     let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item?.extract()?;
-                    pairs.push((text(key)?, found(value)));
+                    pairs.push((text(key, "a metric key")?, found(value)));
                 }
             }
         }
@@ -99,7 +99,7 @@ impl RunLog {
         let py = key.py();
         let step = step.map(whole).transpose()?;
         let at = timestamp.map(micros).transpose()?;
-        let key = text(key)?;
+        let key = text(key, "key")?;
         let value = match found(value) {
             Found::Number(number) => number,
             Found::Object(object) => number(&key, &object)?,
@@ -113,13 +113,12 @@ fn arguments(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
     py.import(intern!(py, "mlplat._arguments"))
 }
 
-fn text(key: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyString>> {
+fn text<'py>(key: Bound<'py, PyAny>, what: &str) -> PyResult<Bound<'py, PyString>> {
     match key.cast_into::<PyString>() {
         Ok(key) => Ok(key),
         Err(other) => {
             let other = other.into_inner();
             let py = other.py();
-            let what = "a metric key";
             let text = arguments(py)?.call_method1(intern!(py, "text"), (other, what))?;
             Ok(text.cast_into()?)
         }

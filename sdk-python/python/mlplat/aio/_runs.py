@@ -7,7 +7,15 @@ import sys
 from .. import _active, _arguments, _native
 from .._connection import client as current_client
 from .._run_info import RunInfo
-from .._runs import download_call, history_call, search_call, update_call
+from .._runs import (
+    artifacts_call,
+    create_experiment_call,
+    create_project_call,
+    download_call,
+    history_call,
+    search_call,
+    update_call,
+)
 from .._table import Table
 
 TYPE_CHECKING = False
@@ -33,7 +41,7 @@ class Run(RunInfo):
 
     async def artifacts(self, path: str = "") -> list[_native.Artifact]:
         """The files of the run, or those at or below `path`."""
-        return await _native.list_artifacts(self._client, self.id, path)
+        return await artifacts_call(self, path)
 
     async def download_artifact(self, path: str = "", into: PathLike | None = None) -> str:
         """Downloads a file or directory; see :meth:`mlplat.Run.download_artifact`."""
@@ -56,7 +64,7 @@ class ActiveRun(_active.ActiveRunBase):
 
     async def log_param(self, key: str, value: object) -> None:
         """Logs an input of the run as text."""
-        self._write_params({key: value})
+        self._write_params({_arguments.text(key, "key"): value})
 
     async def log_params(self, params: Mapping[str, object]) -> None:
         """Logs inputs of the run as text."""
@@ -90,7 +98,7 @@ class ActiveRun(_active.ActiveRunBase):
 
     async def set_tag(self, key: str, value: object) -> None:
         """Sets a label."""
-        self._write_tags({key: value})
+        self._write_tags({_arguments.text(key, "key"): value})
 
     async def set_tags(self, tags: Mapping[str, object]) -> None:
         """Sets labels."""
@@ -305,8 +313,7 @@ async def create_project(
     name: str, *, description: str = "", tags: Mapping[str, object] | None = None
 ) -> _native.Project:
     """Creates a project: a tenant with experiments, features, models and lineage of its own."""
-    labels = _arguments.labels(tags, "tags")
-    return await _native.create_project(current_client(), _arguments.text(name, "name"), description, labels)
+    return await create_project_call(name, description, tags)
 
 
 async def get_project(name: str) -> _native.Project:
@@ -333,9 +340,7 @@ async def create_experiment(
     name: str, *, description: str = "", tags: Mapping[str, object] | None = None
 ) -> _native.Experiment:
     """Creates an experiment, for its notes and labels."""
-    labels = _arguments.labels(tags, "tags")
-    name = _arguments.text(name, "name")
-    return await _native.create_experiment(current_client(), name, description, labels)
+    return await create_experiment_call(name, description, tags)
 
 
 async def server_info() -> _native.ServerInfo:
