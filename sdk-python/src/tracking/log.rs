@@ -76,7 +76,7 @@ impl RunLog {
         let mut views: SmallVec<[(&str, f64); INLINE]> = SmallVec::new();
         for (key, value) in &pairs {
             if let Found::Number(value) = value {
-                views.push((key.to_str()?, *value));
+                views.push((utf8(key)?, *value));
             }
         }
         self.0
@@ -104,7 +104,7 @@ impl RunLog {
             Found::Number(number) => number,
             Found::Object(object) => number(&key, &object)?,
         };
-        let pair = std::iter::once((key.to_str()?, value));
+        let pair = std::iter::once((utf8(&key)?, value));
         self.0.log_pairs(pair, step, at).map_err(|e| raise(py, &e))
     }
 }
@@ -123,6 +123,14 @@ fn text<'py>(key: Bound<'py, PyAny>, what: &str) -> PyResult<Bound<'py, PyString
             Ok(text.cast_into()?)
         }
     }
+}
+
+/// The text of a key; half of a character is refused in plain words.
+fn utf8<'a>(key: &'a Bound<'_, PyString>) -> PyResult<&'a str> {
+    key.to_str().or_else(|error| {
+        text(key.clone().into_any(), "a metric key")?;
+        Err(error)
+    })
 }
 
 fn found(value: Bound<'_, PyAny>) -> Found<'_> {
