@@ -515,7 +515,6 @@ with mlplat.start_run(run_id={run_id!r}, resume_from=50) as run:
     for step in range(50, 120):
         run.log_metrics({{"a": step, "b": step * 0.5, "c": -step}}, step=step)
 """
-    world.sync()
     done = world.python(code)
     assert done.returncode == 0, done.stderr
     world.check(run_id, 120)
