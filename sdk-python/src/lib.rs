@@ -13,8 +13,10 @@ mod columns;
 mod errors;
 mod features;
 mod html;
+mod journal;
 mod lineage;
 mod notebook;
+mod numbers;
 mod progress;
 mod projects;
 mod runtime;
@@ -34,6 +36,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     projects::register(module)?;
     table::register(module)?;
     tracking::register(module)?;
+    journal::register(module)?;
     artifacts::register(module)?;
     catalogue::register(module)?;
     features::register(module)?;
