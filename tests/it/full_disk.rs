@@ -31,7 +31,7 @@ impl Drop for Tmpfs<'_> {
 async fn a_full_disk_is_said_and_nothing_is_half_stored() {
     let folder = tempfile::tempdir().expect("a folder");
     let disk = folder.path().join("disk");
-    let Some(_mounted) = Tmpfs::mount(&disk, "16m") else {
+    let Some(_mounted) = Tmpfs::mount(&disk, "12m") else {
         eprintln!("skipped: this user cannot mount a tmpfs");
         return;
     };
