@@ -168,14 +168,22 @@ async fn errors_about_long_things_arrive() {
         );
         assert!(!error.request_id().is_empty() && error.to_string().len() < 5000);
     }
-    let run = client.start_run(NewRun::new("e")).await.expect("started");
-    let bad = (0..5000).map(|n| MetricPoint::new(format!("bad={n}"), 1.0));
-    let refused = run.log_metrics(bad).await.expect_err("bad keys");
-    assert!(
-        matches!(refused, Error::InvalidArgument(_)) && refused.violations().len() > 10,
-        "{refused:?}"
-    );
-    assert!(refused.to_string().contains("more"), "{refused}");
+    let bad = (0..5000).map(|n| pb::MetricSeries {
+        key: format!("bad={n}"),
+        values: vec![1.0],
+        ..Default::default()
+    });
+    let request = pb::LogBatchRequest {
+        run_id: mlplat::tracking::new_run_id(),
+        metrics: bad.collect(),
+        ..Default::default()
+    };
+    let mut tracking = TrackingServiceClient::new(server.channel().await);
+    let refused = tracking.log_batch(request).await.expect_err("bad keys");
+    let violations = refused.get_details_bad_request().expect("bad fields");
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    assert!(violations.field_violations.len() > 10, "{violations:?}");
+    assert!(refused.message().contains("more"), "{refused}");
     server.stop().await;
 }
 
