@@ -50,6 +50,7 @@ from ._native import (
     ModelVersion,
     Project,
     RegisteredModel,
+    RunBranch,
     ServerInfo,
 )
 from ._native import __version__ as __version__
@@ -112,6 +113,7 @@ __all__ = [
     "RegisteredModel",
     "ResourceExhaustedError",
     "Run",
+    "RunBranch",
     "ServerInfo",
     "Table",
     "TrainingSet",

@@ -106,6 +106,16 @@ def integer(value: object, what: str) -> int:
     return found
 
 
+def optional_count(value: object, what: str, most: int) -> int | None:
+    """A whole number from 1 to `most`, or None."""
+    if value is None:
+        return None
+    count = integer(value, what)
+    if not 1 <= count <= most:
+        raise MisuseError(f"{what} must be 1 to {most:,}, not {count}")
+    return count
+
+
 def points(metrics: Mapping[str, object], step: object = None, timestamp: object = None) -> list[Point]:
     """Metric values of one moment."""
     if not hasattr(metrics, "items"):

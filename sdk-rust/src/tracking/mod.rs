@@ -3,6 +3,7 @@
 //! Invariant: ids of runs are made here (UUIDv7), so that starting a run can be repeated safely and a run has its id
 //! before any server answered. The road of logged data is `delivery.rs`; files are in `artifacts`.
 
+mod branch;
 mod delivery;
 mod experiments;
 mod history;
@@ -14,6 +15,7 @@ use mlplat_proto::tracking::v1::{self as pb, tracking_service_client::TrackingSe
 use tonic::transport::Channel;
 use uuid::Uuid;
 
+pub use branch::RunBranch;
 pub use experiments::Experiment;
 pub use history::HistoryRange;
 pub use metrics::{MetricPoint, MetricSummary};
