@@ -51,6 +51,7 @@ from ._native import (
     ModelVersion,
     Project,
     RegisteredModel,
+    RunBranch,
     ServerInfo,
 )
 from ._native import __version__ as __version__
@@ -114,6 +115,7 @@ __all__ = [
     "RegisteredModel",
     "ResourceExhaustedError",
     "Run",
+    "RunBranch",
     "ServerInfo",
     "Table",
     "TrainingSet",

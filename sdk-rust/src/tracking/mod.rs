@@ -5,6 +5,7 @@
 
 mod active;
 mod check;
+mod branch;
 mod experiments;
 mod history;
 mod metrics;
@@ -17,6 +18,7 @@ use tonic::transport::Channel;
 use uuid::Uuid;
 
 pub use active::ActiveRun;
+pub use branch::RunBranch;
 pub use experiments::Experiment;
 pub use history::HistoryRange;
 pub use metrics::{MetricPoint, MetricSummary};
