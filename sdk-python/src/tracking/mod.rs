@@ -3,6 +3,7 @@
 mod handle;
 mod records;
 mod runs_table;
+mod system;
 
 use std::collections::BTreeMap;
 
@@ -180,6 +181,7 @@ fn create_experiment(
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<RunHandle>()?;
+    module.add_class::<system::SystemMetrics>()?;
     module.add_class::<RunRecord>()?;
     module.add_class::<MetricSummary>()?;
     module.add_class::<Experiment>()?;
