@@ -39,7 +39,7 @@ def load_steps(model: object) -> Generator[_native.Call[Any], Any, Any]:
             model = yield version_call(found[1], found[2])
         elif found := _RUN.match(text):
             return (yield from _downloaded(found[1], found[2], None))
-        elif re.match(r"^[a-z]+:/", text):
+        elif re.match(r"^[a-z][a-z0-9+.-]+:/", text):
             raise MisuseError(f"{text!r} is no model; give {_FORMS}")
         else:
             return local(text)
