@@ -1,7 +1,6 @@
 //! How far a long call is, shown on standard error while a thread waits for it.
 //!
-//! Invariant: shown only where a person looks (a terminal, or one line in a notebook), only after a moment, and gone when
-//! the call is over.
+//! Invariant: shown only where a person looks (a terminal), only after a moment, and gone when the call is over.
 
 use std::{
     sync::{Arc, Mutex},
@@ -23,18 +22,8 @@ pub(crate) struct Progress(Arc<Line>);
 #[derive(Default)]
 struct Line {
     text: Mutex<String>,
-    /// What stands there now; empty when nothing does.
+    /// What stands on the terminal now; empty when nothing does.
     shown: Mutex<String>,
-    /// Where it stands, once that is known.
-    place: Mutex<Option<Place>>,
-}
-
-/// Where lines are shown.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Terminal,
-    Notebook,
-    Nowhere,
 }
 
 impl Progress {
@@ -57,64 +46,28 @@ impl Progress {
             return Ok(());
         }
         let text = lock(&self.0.text).clone();
-        let place = self.place(py)?;
-        if text.is_empty() || place == Place::Nowhere {
+        let stderr = py.import("sys")?.getattr("stderr")?;
+        if text.is_empty() || stderr.is_none() || !stderr.call_method0("isatty")?.is_truthy()? {
             return Ok(());
         }
-        let seconds = elapsed.as_secs();
-        let line = format!("mlplat: {text} ({seconds} s)");
-        {
-            let mut shown = lock(&self.0.shown);
-            // Every line of a notebook is a message to a browser, and is kept in the file.
-            let same_second = shown.ends_with(&format!("({seconds} s)"));
-            if *shown == line || (place == Place::Notebook && same_second) {
-                return Ok(());
-            }
-            shown.clone_from(&line);
+        let line = format!("\r\x1b[Kmlplat: {text} ({} s)", elapsed.as_secs());
+        if *lock(&self.0.shown) == line {
+            return Ok(());
         }
-        let start = match place {
-            Place::Terminal => "\r\x1b[K",
-            Place::Notebook | Place::Nowhere => "\r",
-        };
-        write(py, &format!("{start}{line}"))
+        lock(&self.0.shown).clone_from(&line);
+        stderr.call_method1("write", (line,))?;
+        stderr.call_method0("flush")?;
+        Ok(())
     }
 
     pub(crate) fn clear(&self, py: Python<'_>) -> PyResult<()> {
-        let shown = std::mem::take(&mut *lock(&self.0.shown));
-        if shown.is_empty() {
-            return Ok(());
+        if !std::mem::take(&mut *lock(&self.0.shown)).is_empty() {
+            let stderr = py.import("sys")?.getattr("stderr")?;
+            stderr.call_method1("write", ("\r\x1b[K",))?;
+            stderr.call_method0("flush")?;
         }
-        match self.place(py)? {
-            Place::Terminal => write(py, "\r\x1b[K"),
-            Place::Notebook => write(py, &format!("\r{}\r", " ".repeat(shown.chars().count()))),
-            Place::Nowhere => Ok(()),
-        }
+        Ok(())
     }
-
-    /// Where the package says that a person looks.
-    fn place(&self, py: Python<'_>) -> PyResult<Place> {
-        if let Some(place) = *lock(&self.0.place) {
-            return Ok(place);
-        }
-        let found: String = py
-            .import("mlplat._place")?
-            .call_method0("place")?
-            .extract()?;
-        let place = match found.as_str() {
-            "terminal" => Place::Terminal,
-            "notebook" => Place::Notebook,
-            _ => Place::Nowhere,
-        };
-        *lock(&self.0.place) = Some(place);
-        Ok(place)
-    }
-}
-
-fn write(py: Python<'_>, text: &str) -> PyResult<()> {
-    let stderr = py.import("sys")?.getattr("stderr")?;
-    stderr.call_method1("write", (text,))?;
-    stderr.call_method0("flush")?;
-    Ok(())
 }
 
 /// Bytes for people.

@@ -257,9 +257,11 @@ def test_texts_dicts_and_pages(tmp_path: Path):
     assert b"<table" in content(run, "html/frame.html")
     types = media_types(run)
     assert (types["d.yaml"], types["html/page.html"]) == ("application/yaml", "text/html")
+    endless: dict[str, Any] = {}
+    endless["self"] = endless
+    endless: dict[str, Any] = {}
+    endless["self"] = endless
     with mlplat.start_run("e") as run, pytest.raises(mlplat.MisuseError, match="contains itself"):
-        endless: dict[str, Any] = {}
-        endless["self"] = endless
         run.log_dict(endless, "d.json")
 
 

@@ -116,7 +116,7 @@ def test_functions_and_other_objects():
     assert mlplat.load_model(info)([2]).tolist() == [6]
     assert mlplat.load_model(logged({"weights": [1, 2]})) == {"weights": [1, 2]}
     with pytest.raises(mlplat.MisuseError, match="cannot be pickled"):
-        logged((at for at in range(3)))
+        logged(at for at in range(3))
     with pytest.raises(mlplat.WrongTypeError, match="None"):
         logged(None)
 

@@ -99,7 +99,7 @@ impl Sampler {
         };
         // One device may be mounted in several places.
         let mut moved: BTreeMap<OsString, (u64, u64)> = BTreeMap::new();
-        for disk in disks.list_mut() {
+        for disk in disks.iter_mut() {
             disk.refresh_specifics(DiskRefreshKind::nothing().with_io_usage());
             let usage = disk.usage();
             let bytes = (usage.read_bytes, usage.written_bytes);
@@ -111,7 +111,7 @@ impl Sampler {
         readings.push(("disk_read_mb_per_s".into(), read as f64 / MB / seconds));
         readings.push(("disk_write_mb_per_s".into(), written as f64 / MB / seconds));
         let directory = &self.directory;
-        let here = disks.list_mut().iter_mut();
+        let here = disks.iter_mut();
         let here = here
             .filter(|disk| directory.starts_with(disk.mount_point()))
             .max_by_key(|disk| disk.mount_point().as_os_str().len());
@@ -130,7 +130,8 @@ impl Sampler {
         networks.refresh(true);
         let (mut received, mut sent) = (0, 0);
         for (name, data) in networks.iter() {
-            if name != "lo" && !name.starts_with("lo0") {
+            // Not what the machine says to itself.
+            if name != "lo" && name != "lo0" {
                 received += data.received();
                 sent += data.transmitted();
             }

@@ -76,7 +76,8 @@ class Companion:
         with self._wake:
             self._stopping = True
             self._wake.notify()
-        self._thread.join(_PATIENCE_S)
+        if self._thread.ident is not None:
+            self._thread.join(_PATIENCE_S)
         if self._thread.is_alive():
             _say(
                 f"what run {self._run.id} printed, and where it was made, is still on its way; it may be lost"

@@ -35,6 +35,7 @@ def listen(level: Literal["python", "fd"]) -> Transcript:
             _tap_descriptors()
         if not _taps:
             _taps.extend(_StreamTap(name) for name in ("stdout", "stderr") if getattr(sys, name) is not None)
+            _follow_cells("register")
     return transcript
 
 
@@ -61,9 +62,26 @@ def forked() -> None:
 
 
 def _release() -> None:
+    if any(isinstance(tap, _StreamTap) for tap in _taps):
+        _follow_cells("unregister")
     for tap in _taps:
         tap.release()
     _taps.clear()
+
+
+def _follow_cells(action: Literal["register", "unregister"]) -> None:
+    """IPython wraps the streams too, for each cell, and makes them afterwards what they were before it."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
+    if shell is not None:
+        getattr(shell.events, action)("pre_run_cell", _cell_begins)
+
+
+def _cell_begins(*_: object) -> None:
+    with _lock:
+        for tap in _taps:
+            if isinstance(tap, _StreamTap):
+                tap.install()
 
 
 def _tap_descriptors() -> None:
@@ -85,11 +103,19 @@ class _StreamTap:
     def __init__(self, name: str) -> None:
         self._stream: Any = getattr(sys, name)
         self._write: Callable[[str], Any] = self._stream.write
-        original = self._write
+        self._wrapper: Callable[[str], Any] | None = None
+        self.install()
+
+    def install(self) -> None:
+        """Wraps what `write` is now, unless it is wrapped."""
+        original = self._stream.write
+        if original is self._wrapper:
+            return
 
         def write(text: str) -> Any:
             written = original(text)
-            if isinstance(text, str):
+            # Others may have kept an older wrapper and call it from within.
+            if self._wrapper is write and isinstance(text, str):
                 _say(text)
             return written
 
@@ -97,14 +123,15 @@ class _StreamTap:
         try:
             self._stream.write = write
         except AttributeError:
-            self._stream = None  # a stream that cannot be wrapped is left alone
+            self._wrapper = None  # a stream that cannot be wrapped is left alone
 
     def drain(self) -> None:
         """Nothing is on its way."""
 
     def release(self) -> None:
         """Makes the stream what it was, unless somebody has wrapped it again since."""
-        if self._stream is not None and self._stream.__dict__.get("write") is self._wrapper:
+        wrapper, self._wrapper = self._wrapper, None
+        if wrapper is not None and self._stream.__dict__.get("write") is wrapper:
             del self._stream.write
             if self._stream.write != self._write:
                 self._stream.write = self._write

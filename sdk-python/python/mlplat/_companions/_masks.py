@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 HIDDEN = "***"
 
-_NAMES = r"(?:pass(?:word|wd|phrase)?|secret|token|api[-_]?key|access[-_]?key|private[-_]?key|auth|credentials?|bearer)"
-_OPTION = re.compile(rf"^--?[\w.-]*{_NAMES}[\w.-]*$", re.IGNORECASE)
-_ASSIGNED = re.compile(rf"^(-{{0,2}}[\w.-]*{_NAMES}[\w.-]*[=:])(.+)$", re.IGNORECASE | re.DOTALL)
+_WORDS = frozenset(
+    [
+        "apikey",
+        "auth",
+        "authorization",
+        "bearer",
+        "credential",
+        "credentials",
+        "pass",
+        "passphrase",
+        "passwd",
+        "password",
+        "pwd",
+        "secret",
+        "secrets",
+        "token",
+    ]
+)
+_PAIRS = frozenset(["api key", "access key", "private key", "account key", "encryption key"])
+_ASSIGNED = re.compile(r"^(-{0,2}[\w.-]+)([=:])(.+)$", re.DOTALL)
 _URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s@'\"]+@")
 _KNOWN = re.compile(
     r"\b(?:"
@@ -39,7 +57,17 @@ def masked_arguments(arguments: list[str]) -> list[str]:
             found.append(HIDDEN)
             hide = False
             continue
-        hide = bool(_OPTION.match(argument))
         assigned = _ASSIGNED.match(argument)
-        found.append(assigned[1] + HIDDEN if assigned else masked(argument))
+        hide = argument.startswith("-") and assigned is None and _is_secret(argument)
+        if assigned and _is_secret(assigned[1]):
+            found.append(f"{assigned[1]}{assigned[2]}{HIDDEN}")
+        else:
+            found.append(masked(argument))
     return found
+
+
+def _is_secret(name: str) -> bool:
+    # By whole words: a tokenizer, a number of tokens and an author are no secrets.
+    words = [word for word in re.split(r"[-_.]+", name.lower()) if word]
+    pairs = {f"{one} {two}" for one, two in itertools.pairwise(words)}
+    return not _WORDS.isdisjoint(words) or not _PAIRS.isdisjoint(pairs)
