@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from datetime import datetime, timezone
 
 from .. import _native
@@ -113,19 +114,19 @@ def full(client: _native.Client, record: _native.RunRecord, series: Series) -> s
     parts = [
         "<div style='border:1px solid rgba(128,128,128,.35);border-radius:8px;padding:10px 14px;max-width:760px;"
         "font:13px/1.45 system-ui,sans-serif'>",
-        f"<div>{_status(record)} <b>{html.escape(record.name)}</b> "
+        f"<div>{_status(record)} <strong>{html.escape(record.name)}</strong> "
         f"<span style='opacity:.7'>in {html.escape(record.experiment)} · {_duration(record)}</span></div>",
     ]
     if record.status_message:
         parts.append(f"<div style='color:#cf222e'>{html.escape(_cut(record.status_message, 300))}</div>")
     if record.description:
-        notes = html.escape(_cut(record.description, 600))
+        notes = _notes(_cut(record.description, 600))
         parts.append(f"<div style='white-space:pre-wrap;margin-top:4px'>{notes}</div>")
     parts.append(_metrics(record, series))
     if record.params:
         shown = sorted(record.params.items())[:_PARAMS]
         chips = "".join(
-            f"<span style='{_CHIP}'>{html.escape(_cut(key, 40))} = <b>{html.escape(_cut(value, 60))}</b></span>"
+            f"<span style='{_CHIP}'>{html.escape(_cut(key, 40))} = <strong>{html.escape(_cut(value, 60))}</strong></span>"
             for key, value in shown
         )
         rest = len(record.params) - len(shown)
@@ -138,18 +139,26 @@ def line(client: _native.Client, record: _native.RunRecord, series: Series) -> s
     """The view that takes one line."""
     keys = _keys(record)[:3]
     numbers = "".join(
-        f" · {html.escape(_cut(key, 40))} <b>{_number(record.metric_summaries[key].last)}</b>" for key in keys
+        f" · {html.escape(_cut(key, 40))} <strong>{_number(record.metric_summaries[key].last)}</strong>" for key in keys
     )
     if keys:
         numbers += f" {sparkline(series.values(keys[0], record.metric_summaries[keys[0]]), 84, 18)}"
     return (
-        f"<div style='font:13px/1.45 system-ui,sans-serif'>{_status(record)} <b>{html.escape(record.name)}</b> "
+        f"<div style='font:13px/1.45 system-ui,sans-serif'>{_status(record)} <strong>{html.escape(record.name)}</strong> "
         f"<span style='opacity:.7'>in {html.escape(record.experiment)} · {_duration(record)}</span>{numbers} "
         f"<span style='opacity:.7'>{_link(client, record)}</span></div>"
     )
 
 
 _CHIP = "display:inline-block;border:1px solid rgba(128,128,128,.35);border-radius:6px;padding:0 6px;margin:2px 4px 2px 0"
+
+
+def _notes(text: str) -> str:
+    """Notes are Markdown; what stands inside of a line of it is shown, and anything else stays as it is written."""
+    safe = html.escape(text)
+    safe = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", safe)
+    safe = re.sub(r"\*\*([^*\n]+)\*\*", r"<strong>\1</strong>", safe)
+    return re.sub(r"(?<![\w*])\*([^*\n]+)\*(?![\w*])", r"<i>\1</i>", safe)
 
 
 def _status(record: _native.RunRecord) -> str:
@@ -179,7 +188,7 @@ def _metrics(record: _native.RunRecord, series: Series) -> str:
         rows.append(
             f"<tr style='background:none'><td {left}>{html.escape(_cut(key, 50))}</td>"
             f"<td {left}>{sparkline(series.values(key, summary))}</td>"
-            f"<td {cell}><b>{_number(summary.last)}</b></td><td {cell}>{_number(summary.min)}</td>"
+            f"<td {cell}><strong>{_number(summary.last)}</strong></td><td {cell}>{_number(summary.min)}</td>"
             f"<td {cell}>{_number(summary.max)}</td><td {cell}>{summary.last_step}</td></tr>"
         )
     return f"<table style='margin:6px 0 0 0;border:0;border-collapse:collapse'>{''.join(rows)}</table>{_more(len(keys) - _METRICS)}"
