@@ -139,18 +139,16 @@ def line(client: _native.Client, record: _native.RunRecord, series: Series) -> s
     """The view that takes one line."""
     keys = _keys(record)[:3]
     numbers = "".join(
-        f" · {html.escape(_cut(key, 40))} <strong>{_number(record.metric_summaries[key].last)}</strong>" for key in keys
+        f" · {html.escape(_cut(key, 40))} <strong>{_number(record.metric_summaries[key].last)}</strong>"
+        for key in keys
     )
     if keys:
         numbers += f" {sparkline(series.values(keys[0], record.metric_summaries[keys[0]]), 84, 18)}"
+    name = _link(client, record, f"<strong>{html.escape(_cut(record.name, 60))}</strong>")
     return (
-        f"<div style='font:13px/1.45 system-ui,sans-serif'>{_status(record)} <strong>{html.escape(record.name)}</strong> "
-        f"<span style='opacity:.7'>in {html.escape(record.experiment)} · {_duration(record)}</span>{numbers} "
-        f"<span style='opacity:.7'>{_link(client, record)}</span></div>"
+        f"<div style='font:13px/1.45 system-ui,sans-serif'>{_status(record)} {name} "
+        f"<span style='opacity:.7'>in {html.escape(record.experiment)} · {_duration(record)}</span>{numbers}</div>"
     )
-
-
-_CHIP = "display:inline-block;border:1px solid rgba(128,128,128,.35);border-radius:6px;padding:0 6px;margin:2px 4px 2px 0"
 
 
 def _notes(text: str) -> str:
@@ -195,7 +193,7 @@ def _metrics(record: _native.RunRecord, series: Series) -> str:
 
 
 def _footer(client: _native.Client, record: _native.RunRecord) -> str:
-    facts = [_link(client, record)]
+    facts = [_link(client, record, html.escape(record.id))]
     machine = {
         key: record.metrics.get(f"system/{key}") for key in ("cpu_percent", "memory_percent", "gpu_0_percent")
     }
@@ -208,13 +206,14 @@ def _footer(client: _native.Client, record: _native.RunRecord) -> str:
     return f"<div style='opacity:.7;margin-top:6px'>{' · '.join(facts)}</div>"
 
 
-def _link(client: _native.Client, record: _native.RunRecord) -> str:
+def _link(client: _native.Client, record: _native.RunRecord, text: str) -> str:
+    """A link to the run on its server, where that is an address for browsers."""
     if not client.url.startswith(("http://", "https://")):
-        return html.escape(record.id)
+        return text
     address = html.escape(
         f"{client.url.rstrip('/')}/#/projects/{client.project}/runs/{record.id}", quote=True
     )
-    return f"<a href='{address}' target='_blank'>{html.escape(record.id)}</a>"
+    return f"<a href='{address}' target='_blank'>{text}</a>"
 
 
 def _duration(record: _native.RunRecord) -> str:
