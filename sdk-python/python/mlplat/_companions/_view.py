@@ -27,6 +27,7 @@ _WIDTH, _HEIGHT = 132, 26
 _MAX_POINTS = 100_000
 """Longer histories are not read only to draw a small line."""
 
+_CHIP = "display:inline-block;border:1px solid rgba(128,128,128,.35);border-radius:6px;padding:0 6px;margin:2px 4px 2px 0"
 _COLOURS = {
     "RUNNING": "#0969da",
     "FINISHED": "#1a7f37",
