@@ -13,7 +13,9 @@ mod columns;
 mod errors;
 mod features;
 mod html;
+mod journal;
 mod lineage;
+mod numbers;
 mod progress;
 mod projects;
 mod runtime;
@@ -32,6 +34,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     projects::register(module)?;
     table::register(module)?;
     tracking::register(module)?;
+    journal::register(module)?;
     artifacts::register(module)?;
     catalogue::register(module)?;
     features::register(module)?;

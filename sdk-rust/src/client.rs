@@ -1,12 +1,13 @@
 //! The handle to a server: its settings and its connection.
 //!
 //! Invariant: a [`Client`] is its settings plus a channel that is made at the first call, so it can be rebuilt from
-//! [`Client::to_builder`] at any time (after a `fork`, for another runtime). There is no global state. How calls
-//! are made is `call.rs`.
+//! [`Client::to_builder`] at any time (after a `fork`, for another runtime). Clients of one server and project share the
+//! journal of what is logged (`journal`), and nothing else. How calls are made is `call.rs`.
 
 use std::{
     env,
     fmt::Display,
+    path::PathBuf,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -20,6 +21,7 @@ use crate::{
     catalogue::Catalogue,
     error::{Error, Result},
     features::Features,
+    journal,
     lineage::Lineage,
     retry::RetryPolicy,
     tracking::{ActiveRun, NewRun, Run, Tracking},
@@ -41,6 +43,9 @@ pub struct ClientBuilder {
     timeout: Duration,
     stream_timeout: Duration,
     retry: RetryPolicy,
+    journal_home: Option<PathBuf>,
+    /// Whether calls first deliver what was logged before.
+    journal: bool,
 }
 
 impl Default for ClientBuilder {
@@ -53,6 +58,8 @@ impl Default for ClientBuilder {
             timeout: Duration::from_secs(30),
             stream_timeout: Duration::from_secs(3600),
             retry: RetryPolicy::default(),
+            journal_home: None,
+            journal: true,
         }
     }
 }
@@ -98,6 +105,27 @@ impl ClientBuilder {
     pub fn retry(mut self, retry: RetryPolicy) -> Self {
         self.retry = retry;
         self
+    }
+
+    /// Where the journal of what is logged is kept; default `MLPLAT_HOME`, else `~/.mlplat`.
+    pub fn journal_home(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.journal_home = Some(folder.into());
+        self
+    }
+
+    /// For the delivery of the journal itself: no waiting for it, and each call is tried once.
+    pub(crate) fn without_journal(mut self) -> Self {
+        self.journal = false;
+        self.retry = RetryPolicy::none();
+        self
+    }
+
+    pub(crate) fn given_url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn given_project(&self) -> &str {
+        &self.project
     }
 
     /// Takes address and project from `MLPLAT_URL` and `MLPLAT_PROJECT`, where these are set and not empty.
@@ -289,6 +317,17 @@ impl Client {
 
     pub(crate) fn retry(&self) -> &RetryPolicy {
         &self.inner.settings.retry
+    }
+
+    /// Where the journal is kept; none where there is no place.
+    pub(crate) fn journal_home(&self) -> Option<PathBuf> {
+        let given = self.inner.settings.journal_home.clone();
+        given.or_else(journal::default_home)
+    }
+
+    /// Whether calls first deliver what was logged before.
+    pub(crate) fn delivers_before(&self) -> bool {
+        self.inner.settings.journal
     }
 
     pub(crate) fn stream_timeout(&self) -> Duration {

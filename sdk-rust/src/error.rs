@@ -126,6 +126,33 @@ impl Error {
         }))
     }
 
+    /// A request that the server would refuse, found before anything was sent: one bad field.
+    pub(crate) fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self::all_invalid(vec![FieldViolation {
+            field: field.into(),
+            description: description.into(),
+        }])
+    }
+
+    /// As [`Error::invalid`], with all bad fields.
+    pub(crate) fn all_invalid(violations: Vec<FieldViolation>) -> Self {
+        const SHOWN: usize = 5;
+        let mut parts: Vec<String> = violations
+            .iter()
+            .take(SHOWN)
+            .map(|v| format!("{}: {}", v.field, v.description))
+            .collect();
+        if violations.len() > SHOWN {
+            parts.push(format!("and {} more", violations.len() - SHOWN));
+        }
+        Self::InvalidArgument(Box::new(Detail {
+            message: parts.join("; "),
+            reason: "INVALID_ARGUMENT".into(),
+            violations,
+            ..Detail::default()
+        }))
+    }
+
     pub(crate) fn protocol(missing: &str) -> Self {
         Self::data_loss(format!(
             "the server's answer has no {missing}; client and server versions may not fit together"

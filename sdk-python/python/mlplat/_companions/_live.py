@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .. import _native
     from .._active import ActiveRunBase
 
 _FASTEST_S = 1.0
@@ -39,17 +40,15 @@ class LiveView:
         """Draws it below the code that runs."""
         from IPython.display import HTML, display  # pyright: ignore[reportMissingImports]
 
-        self._html = self._drawn()
+        # The line at the start of a run waits for no server.
+        self._html = self._drawn() if self._full else self._of(self._run._record)
         self._display = display(HTML(self._html), display_id=True)
 
     def update(self) -> None:
         """Draws it again, in its place."""
         from IPython.display import HTML  # pyright: ignore[reportMissingImports]
 
-        try:
-            html = self._drawn()
-        except MlplatError:
-            html = self._html  # the server does not answer now
+        html = self._drawn()
         changed = html != self._html
         self._pause = _FASTEST_S if changed else min(self._pause * 1.5, _SLOWEST_S)
         self.due = time.monotonic() + self._pause
@@ -59,8 +58,16 @@ class LiveView:
 
     def _drawn(self) -> str:
         run = self._run
-        record = run._record if run._ended else run._handle.refresh().wait()
-        return (_view.full if self._full else _view.line)(run._client, record, self._series)
+        if run._ended:
+            return self._of(run._record)
+        try:
+            return self._of(run._handle.refresh().wait())
+        except MlplatError:
+            # The server does not answer now, or does not know the run yet.
+            return self._html or self._of(run._record)
+
+    def _of(self, record: _native.RunRecord) -> str:
+        return (_view.full if self._full else _view.line)(self._run._client, record, self._series)
 
 
 def begin(run: ActiveRunBase) -> None:

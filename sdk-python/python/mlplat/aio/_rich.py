@@ -31,34 +31,25 @@ class RichReading(RunInfo):
         """The images of a series; see :meth:`mlplat.Run.images`."""
         from .._media._series import images_call
 
-        await self._deliver()
         return await images_call(self._client, self.id, key)
 
     async def load_table(self, artifact_file: str) -> Table:
         """A table as it was logged by `log_table`; see :meth:`mlplat.Run.load_table`."""
         from .._media._tables import table_call
 
-        await self._deliver()
         return await table_call(self._client, self.id, artifact_file)
 
     async def histograms(self, key: str) -> Table:
         """The histograms of a series; see :meth:`mlplat.Run.histograms`."""
         from .._media._histograms import histogram_call
 
-        await self._deliver()
         return await histogram_call(self._client, self.id, key)
-
-    async def _deliver(self) -> None:
-        """What was logged has to be with the server before it can be read."""
 
 
 class RichLogging(ActiveRunBase, RichReading):
     """What a run under way can log beside params, metrics, tags and files."""
 
     __slots__ = ()
-
-    async def _deliver(self) -> None:
-        await self._handle.flush()
 
     async def log_figure(
         self,

@@ -14,6 +14,7 @@ from ._rich import RichLogging, RichReading
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
+    from datetime import timedelta
     from types import TracebackType
     from typing import Any, Literal
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 class Run(RichReading):
     """A run as it was when it was read; see :class:`mlplat.Run`."""
 
-    __slots__ = ()
+    __slots__ = ("_client", "_record")
 
     async def metric_history(
         self, key: str, *, start_step: int | None = None, end_step: int | None = None
@@ -48,21 +49,36 @@ class Run(RichReading):
 class ActiveRun(RichLogging):
     """A run under way; see :class:`mlplat.ActiveRun`."""
 
-    __slots__ = ()
+    __slots__ = (*_active.SLOTS, "_log")
+
+    def __init__(self, client: _native.Client, handle: _native.RunHandle, joined: bool) -> None:
+        super().__init__(client, handle, joined)
+        # Logging does not wait for anything, so it is the same in both flavours.
+        self._log = _native.RunLog(client, handle, joined)
 
     async def log_param(self, key: str, value: object) -> None:
         """Logs an input of the run as text."""
-        await self._params_call({key: value})
+        self._write_params({key: value})
 
     async def log_params(self, params: Mapping[str, object]) -> None:
         """Logs inputs of the run as text."""
-        await self._params_call(params)
+        self._write_params(params)
+
+    async def log_series(
+        self,
+        key: str,
+        steps: object | None,
+        values: object,
+        timestamps: object | None = None,
+    ) -> None:
+        """Logs many values of one metric at once; see :meth:`mlplat.ActiveRun.log_series`."""
+        self._write_series(key, steps, values, timestamps)
 
     async def log_metric(
         self, key: str, value: object, step: int | None = None, *, timestamp: When | None = None
     ) -> None:
         """Logs a value of a metric; without `step` it is one more than the last of this key, from 0."""
-        await self._metrics_call({key: value}, step, timestamp)
+        self._log.log_metric(key, value, step, timestamp=timestamp)
 
     async def log_metrics(
         self,
@@ -72,15 +88,15 @@ class ActiveRun(RichLogging):
         timestamp: When | None = None,
     ) -> None:
         """Logs values of several metrics at one step."""
-        await self._metrics_call(metrics, step, timestamp)
+        self._log.log_metrics(metrics, step, timestamp=timestamp)
 
     async def set_tag(self, key: str, value: object) -> None:
         """Sets a label."""
-        await self._tags_call({key: value})
+        self._write_tags({key: value})
 
     async def set_tags(self, tags: Mapping[str, object]) -> None:
         """Sets labels."""
-        await self._tags_call(tags)
+        self._write_tags(tags)
 
     async def log_artifact(
         self, path: PathLike, artifact_path: str | None = None, *, media_type: str | None = None
@@ -99,9 +115,9 @@ class ActiveRun(RichLogging):
         """Publishes a file or directory as the next version of a model; see :meth:`mlplat.ActiveRun.publish_model`."""
         return await self._publish_call(name, path, description, tags)
 
-    async def flush(self) -> None:
-        """Waits until everything that was logged is stored by the server."""
-        await self._handle.flush()
+    async def flush(self, timeout: float | timedelta | None = None) -> bool:
+        """Waits until everything that was logged is stored; see :meth:`mlplat.ActiveRun.flush`."""
+        return await self._flush_call(timeout)
 
     async def refresh(self) -> Run:
         """The run as the server knows it now."""
@@ -157,7 +173,7 @@ class RunStart:
     def __await__(self) -> Generator[Any, None, ActiveRun]:
         client, call, joined = _active.start_call(*self._arguments)
         run = ActiveRun(client, (yield from call.__await__()), joined)
-        run._begin(self._settings, self._asked_for_system_metrics, self._arguments[-1] is None)
+        run._begin(self._settings, self._asked_for_system_metrics, self._arguments[5] is None)
         return run
 
     async def __aenter__(self) -> ActiveRun:
@@ -182,13 +198,16 @@ def start_run(
     description: str = "",
     tags: Mapping[str, object] | None = None,
     run_id: str | None = None,
+    resume_from: int | None = None,
     system_metrics: bool | float | None = None,
     environment: bool | None = None,
     console: bool | Literal["python", "fd"] | None = None,
 ) -> RunStart:
     """Starts a run: `async with mlplat.aio.start_run(experiment="delays") as run: …`; see :func:`mlplat.start_run`."""
     settings = _active.settings(system_metrics, environment, console)
-    return RunStart(settings, bool(system_metrics), experiment, name, parent, description, tags, run_id)
+    return RunStart(
+        settings, bool(system_metrics), experiment, name, parent, description, tags, run_id, resume_from
+    )
 
 
 async def active_run() -> ActiveRun | None:
@@ -229,6 +248,13 @@ async def log_metric(
 ) -> None:
     """Logs a value of a metric of the active run."""
     await (await _required()).log_metric(key, value, step, timestamp=timestamp)
+
+
+async def log_series(
+    key: str, steps: object | None, values: object, timestamps: object | None = None
+) -> None:
+    """Logs many values of one metric of the active run at once; see :meth:`mlplat.ActiveRun.log_series`."""
+    await (await _required()).log_series(key, steps, values, timestamps)
 
 
 async def log_metrics(

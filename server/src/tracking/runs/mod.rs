@@ -4,7 +4,6 @@
 
 mod assemble;
 mod convert;
-mod name;
 mod search;
 mod service;
 pub(super) mod store;
