@@ -11,7 +11,11 @@ use pyo3_arrow::input::AnyArray;
 use crate::errors::{misuse, raise};
 
 /// What a column is made of.
-fn arrow(what: &str, values: &Bound<'_, PyAny>, to: &DataType) -> PyResult<Option<arrow::array::ArrayRef>> {
+fn arrow(
+    what: &str,
+    values: &Bound<'_, PyAny>,
+    to: &DataType,
+) -> PyResult<Option<arrow::array::ArrayRef>> {
     let py = values.py();
     if !(values.hasattr("__arrow_c_array__")? || values.hasattr("__arrow_c_stream__")?) {
         return Ok(None);
@@ -34,7 +38,10 @@ fn arrow(what: &str, values: &Bound<'_, PyAny>, to: &DataType) -> PyResult<Optio
     };
     let array = cast(&array, to).map_err(|e| raise(py, &e.into()))?;
     if array.null_count() > 0 && *to == DataType::Int64 {
-        return Err(misuse(py, format!("{what} have {} nulls", array.null_count())));
+        return Err(misuse(
+            py,
+            format!("{what} have {} nulls", array.null_count()),
+        ));
     }
     Ok(Some(array))
 }
@@ -43,14 +50,20 @@ fn arrow(what: &str, values: &Bound<'_, PyAny>, to: &DataType) -> PyResult<Optio
 pub(crate) fn floats(what: &str, values: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
     if let Ok(bytes) = values.cast::<PyBytes>() {
         let (chunks, _) = bytes.as_bytes().as_chunks::<8>();
-        return Ok(chunks.iter().map(|chunk| f64::from_ne_bytes(*chunk)).collect());
+        return Ok(chunks
+            .iter()
+            .map(|chunk| f64::from_ne_bytes(*chunk))
+            .collect());
     }
     if let Some(array) = arrow(what, values, &DataType::Float64)? {
         let array = array.as_primitive::<Float64Type>();
         if array.null_count() == 0 {
             return Ok(array.values().to_vec());
         }
-        return Ok(array.iter().map(|value| value.unwrap_or(f64::NAN)).collect());
+        return Ok(array
+            .iter()
+            .map(|value| value.unwrap_or(f64::NAN))
+            .collect());
     }
     values
         .extract()
@@ -61,7 +74,10 @@ pub(crate) fn floats(what: &str, values: &Bound<'_, PyAny>) -> PyResult<Vec<f64>
 pub(crate) fn integers(what: &str, values: &Bound<'_, PyAny>) -> PyResult<Vec<i64>> {
     if let Ok(bytes) = values.cast::<PyBytes>() {
         let (chunks, _) = bytes.as_bytes().as_chunks::<8>();
-        return Ok(chunks.iter().map(|chunk| i64::from_ne_bytes(*chunk)).collect());
+        return Ok(chunks
+            .iter()
+            .map(|chunk| i64::from_ne_bytes(*chunk))
+            .collect());
     }
     if let Some(array) = arrow(what, values, &DataType::Int64)? {
         return Ok(array.as_primitive::<Int64Type>().values().to_vec());
@@ -72,5 +88,8 @@ pub(crate) fn integers(what: &str, values: &Bound<'_, PyAny>) -> PyResult<Vec<i6
 }
 
 fn wrong(what: &str, py: Python<'_>, error: &PyErr) -> PyErr {
-    misuse(py, format!("{what} are not a column of numbers: {}", error.value(py)))
+    misuse(
+        py,
+        format!("{what} are not a column of numbers: {}", error.value(py)),
+    )
 }

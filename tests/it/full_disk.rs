@@ -66,8 +66,7 @@ async fn a_full_disk_is_said_and_nothing_is_half_stored() {
     // The journal would keep what the server does not take, so this goes past it.
     assert!(run.flush().await);
     let channel = tonic::transport::Channel::from_shared(server.url().to_owned()).expect("a URL");
-    let mut tracking =
-        TrackingServiceClient::new(channel.connect().await.expect("a connection"));
+    let mut tracking = TrackingServiceClient::new(channel.connect().await.expect("a connection"));
     let mut stored = 0;
     let full = loop {
         let request = pb::LogBatchRequest {

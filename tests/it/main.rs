@@ -9,5 +9,6 @@ mod lifecycle;
 mod platform;
 mod rpc_walk;
 mod search;
+mod system;
 mod traces;
 mod tracking;

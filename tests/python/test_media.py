@@ -8,6 +8,7 @@ import json
 import math
 import subprocess
 import sys
+import threading
 import time
 import wave
 from datetime import datetime, timezone
@@ -409,3 +410,34 @@ def test_media_need_no_server(server: Any, tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(mlplat.MisuseError):
         run.log_text("x", "../x.txt")
     run._deactivate()
+
+
+def test_large_tables_do_not_stay_in_memory(monkeypatch: pytest.MonkeyPatch):
+    from mlplat._media import _tables
+
+    monkeypatch.setattr(_tables, "_MAX_KEPT", 10)
+    with mlplat.start_run("e") as run:
+        for at in range(3):
+            run.log_table({"a": [at] * 10}, "t.json")
+        assert not _tables._written
+        assert run.load_table("t.json").num_rows == 30
+    assert not _tables._large
+
+
+def test_threads_lose_no_rows_and_no_histograms():
+    def work(thread: int) -> None:
+        for at in range(10):
+            run.log_table({"thread": [thread], "at": [at]}, "t.json")
+            run.log_histogram("h", [float(thread), float(at)], bins=2)
+            run.log_image(np.zeros((2, 2)), key="i", step=1)
+
+    with mlplat.start_run("e") as run:
+        threads = [threading.Thread(target=work, args=(thread,)) for thread in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    again = mlplat.get_run(run.id)
+    assert again.load_table("t.json").num_rows == 60
+    assert sorted(set(again.histograms("h").to_arrow()["step"].to_pylist())) == list(range(60))
+    assert len(again.images("i")) == 60

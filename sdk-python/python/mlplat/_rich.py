@@ -102,7 +102,8 @@ class RichLogging(ActiveRunBase, RichReading):
         """
         from ._media._tables import table_items
 
-        return _spool.put(self, table_items(self, data, artifact_file, append))
+        with _spool.order:
+            return _spool.put(self, table_items(self, data, artifact_file, append))
 
     def log_text(self, text: str, artifact_file: str) -> str:
         """Logs a text as a file and returns its path in the run."""
@@ -173,8 +174,8 @@ class RichLogging(ActiveRunBase, RichReading):
         """
         from ._media._histograms import histogram_items
 
-        items = histogram_items(self.id, key, values, step, bins, np_histogram)
-        return _spool.put(self, items)
+        with _spool.order:
+            return _spool.put(self, histogram_items(self.id, key, values, step, bins, np_histogram))
 
     def log_model(
         self,

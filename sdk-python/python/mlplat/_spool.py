@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 
 from ._errors import MisuseError, MlplatError
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
     Item: TypeAlias = tuple[bytes | str, str]
     """Content, or the path of a local file or directory; and the path in the run."""
+
+
+order = threading.RLock()
+"""Held from the making of a file that holds more each time to its handing over, so that none overtakes a later one."""
 
 
 def put(run: ActiveRunBase, items: Sequence[Item]) -> str:
@@ -69,3 +74,13 @@ def _tell(failure: Exception, what: str) -> None:
     if isinstance(failure, MisuseError):
         raise failure
     print(f"mlplat: {what} was not logged: {failure}", file=sys.stderr)
+
+
+def _forked() -> None:
+    """The lock of the parent may have been held by a thread that is not here."""
+    global order
+    order = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

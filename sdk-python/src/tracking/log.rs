@@ -105,9 +105,7 @@ impl RunLog {
             Found::Object(object) => number(&key, &object)?,
         };
         let pair = std::iter::once((key.to_str()?, value));
-        self.0
-            .log_pairs(pair, step, at)
-            .map_err(|e| raise(py, &e))
+        self.0.log_pairs(pair, step, at).map_err(|e| raise(py, &e))
     }
 }
 

@@ -214,7 +214,13 @@ impl Courier {
                 }
                 Err(Error::NotFound(_)) => {}
                 Err(error) => {
-                    self.reject(window, run, std::slice::from_ref(piece), definitions, &error);
+                    self.reject(
+                        window,
+                        run,
+                        std::slice::from_ref(piece),
+                        definitions,
+                        &error,
+                    );
                     return Ok(());
                 }
             }
@@ -222,13 +228,24 @@ impl Courier {
         let request = pb::CreateRunRequest::decode(create).unwrap_or_default();
         let sent = self
             .until_done(run, || async {
-                rpc!(self.client, Repeatable, tracking.create_run, request.clone())
+                rpc!(
+                    self.client,
+                    Repeatable,
+                    tracking.create_run,
+                    request.clone()
+                )
             })
             .await?;
         match sent {
             Ok(_) => self.begun(run),
             Err(error) => {
-                self.reject(window, run, std::slice::from_ref(piece), definitions, &error);
+                self.reject(
+                    window,
+                    run,
+                    std::slice::from_ref(piece),
+                    definitions,
+                    &error,
+                );
             }
         }
         Ok(())
@@ -264,7 +281,13 @@ impl Courier {
                 }
             }
             Err(error) => {
-                self.reject(window, run, std::slice::from_ref(piece), definitions, &error);
+                self.reject(
+                    window,
+                    run,
+                    std::slice::from_ref(piece),
+                    definitions,
+                    &error,
+                );
             }
         }
         Ok(())
@@ -299,7 +322,10 @@ impl Courier {
                 let options = UploadOptions::default()
                     .directory(directory)
                     .media_type(media_type);
-                self.client.artifacts().upload(&run_id, &path, options).await
+                self.client
+                    .artifacts()
+                    .upload(&run_id, &path, options)
+                    .await
             })
             .await?;
         match sent {
@@ -315,18 +341,20 @@ impl Courier {
             Err(Error::Io(..)) if !path.exists() => {}
             Err(error) => {
                 self.keep_file(&path);
-                self.reject(window, run, std::slice::from_ref(piece), definitions, &error);
+                self.reject(
+                    window,
+                    run,
+                    std::slice::from_ref(piece),
+                    definitions,
+                    &error,
+                );
             }
         }
         Ok(())
     }
 
     /// Tries a call until it is done or refused; the inner error says that it is refused.
-    async fn until_done<R, F, Fut>(
-        &self,
-        run: RunDefinition,
-        call: F,
-    ) -> Result<Result<R>, GivenUp>
+    async fn until_done<R, F, Fut>(&self, run: RunDefinition, call: F) -> Result<Result<R>, GivenUp>
     where
         F: Fn() -> Fut,
         Fut: Future<Output = Result<R>>,
@@ -426,7 +454,12 @@ impl Courier {
             let (url, project) = (self.client.url(), self.client.project());
             let meta = Meta::new(writer_id, url, project, Owner::default());
             let limits = Limits::from_env();
-            Mutex::new(Writer::new(meta, Some(folder), limits, Arc::new(Shared::new())))
+            Mutex::new(Writer::new(
+                meta,
+                Some(folder),
+                limits,
+                Arc::new(Shared::new()),
+            ))
         });
         let mut writer = rejects.lock();
         for piece in pieces {
@@ -446,7 +479,10 @@ impl Courier {
         let files = folder::rejected(home).join("files");
         let kept = std::fs::create_dir_all(&files).and_then(|()| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            std::fs::copy(path, files.join(format!("{}-{name}", Uuid::now_v7().simple())))
+            std::fs::copy(
+                path,
+                files.join(format!("{}-{name}", Uuid::now_v7().simple())),
+            )
         });
         if let Err(error) = kept {
             tracing::debug!(%error, "a refused file could not be kept");

@@ -43,7 +43,9 @@ mod unix {
         // SAFETY: `in_child` only adds to an atomic, which is allowed in a process with one thread left.
         let failed = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
         if failed != 0 {
-            tracing::warn!("forks cannot be watched; a forked process must not log to the run of its parent");
+            tracing::warn!(
+                "forks cannot be watched; a forked process must not log to the run of its parent"
+            );
         }
     }
 }

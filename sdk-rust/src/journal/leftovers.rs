@@ -3,11 +3,7 @@
 //! Invariant: nothing of a process that may still live is removed. Delivering the journal of a live process, or one journal
 //! from two processes, does no harm: the server stores each record once.
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     Journal,
@@ -143,7 +139,10 @@ pub async fn sync(settings: ClientBuilder, options: SyncOptions) -> Result<SyncR
     let here = Owner::this();
     for (folder, meta) in found(&folder::journals(&home)).map_err(|e| Error::io(&home, e))? {
         let of_others = url.as_ref().is_some_and(|url| *url != meta.url)
-            || options.project.as_ref().is_some_and(|name| *name != meta.project);
+            || options
+                .project
+                .as_ref()
+                .is_some_and(|name| *name != meta.project);
         if of_others {
             continue;
         }
@@ -204,10 +203,9 @@ fn found(place: &std::path::Path) -> std::io::Result<Vec<(Folder, Meta)>> {
             // Just being made or removed, or not ours.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) if folder.path().is_file() => drop(error),
-            Err(error) => super::notice::warn(&format!(
-                "{} is not read: {error}",
-                folder.path().display()
-            )),
+            Err(error) => {
+                super::notice::warn(&format!("{} is not read: {error}", folder.path().display()))
+            }
         }
     }
     // Runs begin before what is nested in them, and before what other processes log to them.
@@ -233,8 +231,8 @@ fn state(home: &std::path::Path, folder: &Folder, meta: &Meta, here: &Owner) -> 
         Some(true) => State::Alive,
         Some(false) => State::Dead,
         None => {
-            let silence = Folder::file_time(home)
-                .and_then(|now| Ok(now.duration_since(folder.heard_of()?)));
+            let silence =
+                Folder::file_time(home).and_then(|now| Ok(now.duration_since(folder.heard_of()?)));
             match silence {
                 Ok(Ok(silence)) if silence > GONE => State::Dead,
                 Ok(Ok(silence)) if silence > SILENT => State::Silent,
@@ -286,7 +284,8 @@ async fn deliver(
         }
         if let Err(GivenUp(error)) = courier.deliver(&window, &reader.definitions).await {
             report.left = Some(error.to_string());
-            report.unreachable = matches!(error, Error::Unavailable(_) | Error::DeadlineExceeded(_));
+            report.unreachable =
+                matches!(error, Error::Unavailable(_) | Error::DeadlineExceeded(_));
             break;
         }
         report.records += window.records;
@@ -338,7 +337,8 @@ pub(super) async fn look_after(journal: Arc<Journal>, client: Client) {
             }
             let state = state(&home, &folder, &meta, &here);
             if state != State::Alive {
-                let delivered = deliver(client.clone(), &home, &folder, &meta, state, Some(&journal));
+                let delivered =
+                    deliver(client.clone(), &home, &folder, &meta, state, Some(&journal));
                 let report = delivered.await;
                 tracing::debug!(?report, "delivered what a process left");
             }
@@ -346,4 +346,3 @@ pub(super) async fn look_after(journal: Arc<Journal>, client: Client) {
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
-

@@ -174,7 +174,9 @@ impl Journal {
     fn existing(client: &Client) -> Option<Arc<Self>> {
         let list = JOURNALS.get()?.lock();
         let home = client.journal_home();
-        list.iter().find(|found| found.serves(client, &home)).cloned()
+        list.iter()
+            .find(|found| found.serves(client, &home))
+            .cloned()
     }
 
     fn new(settings: ClientBuilder, home: Option<PathBuf>) -> Self {
@@ -188,7 +190,12 @@ impl Journal {
             settings.given_project(),
             Owner::this(),
         );
-        let writer = Writer::new(meta, folder.clone(), Limits::from_env(), Arc::clone(&shared));
+        let writer = Writer::new(
+            meta,
+            folder.clone(),
+            Limits::from_env(),
+            Arc::clone(&shared),
+        );
         Self {
             settings,
             home,
@@ -367,7 +374,11 @@ impl RunLog {
     }
 
     /// Begins the run, or goes on with it where `resume` is given and it exists.
-    pub(crate) fn open(&self, create: &pb::CreateRunRequest, resume: Option<&pb::ResumeRunRequest>) {
+    pub(crate) fn open(
+        &self,
+        create: &pb::CreateRunRequest,
+        resume: Option<&pb::ResumeRunRequest>,
+    ) {
         let create = prost::Message::encode_to_vec(create);
         let resume = resume.map(prost::Message::encode_to_vec);
         if let Some(place) = self.place() {
@@ -400,7 +411,9 @@ impl RunLog {
             return Ok(());
         };
         if let SpoolSource::File(path) = source
-            && !std::fs::metadata(path).map_err(|e| Error::io(path, e))?.is_file()
+            && !std::fs::metadata(path)
+                .map_err(|e| Error::io(path, e))?
+                .is_file()
         {
             return Err(Error::misuse(format!("`{}` is not a file", path.display())));
         }

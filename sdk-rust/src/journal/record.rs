@@ -178,9 +178,9 @@ impl<'a> Column<'a> {
         match self {
             Self::Absent => {}
             Self::Even { start, stride } => {
-                target.extend((0..count as i64).map(|at| {
-                    start.wrapping_add(stride.wrapping_mul(at))
-                }));
+                target.extend(
+                    (0..count as i64).map(|at| start.wrapping_add(stride.wrapping_mul(at))),
+                );
             }
             Self::Raw(bytes) => {
                 let (chunks, _) = bytes.as_chunks::<8>();

@@ -121,7 +121,11 @@ fn a_reader_goes_on_where_delivery_ended() {
             case.folder.remove_segment(segment);
         }
     }
-    assert_eq!(case.left(), numbers(61..=100), "definitions are in every segment");
+    assert_eq!(
+        case.left(),
+        numbers(61..=100),
+        "definitions are in every segment"
+    );
 }
 
 #[test]
@@ -129,10 +133,7 @@ fn a_bad_key_writes_nothing_and_breaks_nothing() {
     let case = Case::new(LIMITS);
     let run = case.writer.lock().run(Uuid::from_u128(7), true);
     let bad = [("b", 1.0), ("a=b", 2.0)];
-    let refused = case
-        .writer
-        .lock()
-        .metrics(run, Some(1), 5, bad.into_iter());
+    let refused = case.writer.lock().metrics(run, Some(1), 5, bad.into_iter());
     assert_eq!(refused.expect_err("refused").0, 1);
     (1..=10).for_each(|number| case.log(number));
     assert_eq!(case.left(), numbers(1..=10));
@@ -146,15 +147,24 @@ fn without_a_disk_it_waits_in_memory_and_what_does_not_fit_is_counted() {
     let case = Case::at(home, LIMITS);
     let mut own = case.own_reader();
     (1..=20).for_each(|number| case.log(number));
-    assert_eq!(read(&mut own, case.shared.appended()), numbers(1..=20), "from memory");
+    assert_eq!(
+        read(&mut own, case.shared.appended()),
+        numbers(1..=20),
+        "from memory"
+    );
     for number in 21..=500 {
         case.log(number);
     }
     let (kept, dropped) = (
         case.shared.appended(),
-        case.shared.dropped.load(std::sync::atomic::Ordering::Relaxed),
+        case.shared
+            .dropped
+            .load(std::sync::atomic::Ordering::Relaxed),
     );
-    assert!(kept > 20 && dropped > 0 && kept + dropped == 500, "{kept} {dropped}");
+    assert!(
+        kept > 20 && dropped > 0 && kept + dropped == 500,
+        "{kept} {dropped}"
+    );
     // The disk is there again.
     fs::remove_file(folder::journals(case.home.path())).expect("removed");
     std::thread::sleep(std::time::Duration::from_millis(250));
@@ -206,8 +216,20 @@ fn a_journal_that_is_given_up_begins_anew() {
 
 #[test]
 fn columns_are_short_where_they_are_even() {
-    assert_eq!(Column::of(&[3, 5, 7]), Column::Even { start: 3, stride: 2 });
-    assert_eq!(Column::of(&[4]), Column::Even { start: 4, stride: 0 });
+    assert_eq!(
+        Column::of(&[3, 5, 7]),
+        Column::Even {
+            start: 3,
+            stride: 2
+        }
+    );
+    assert_eq!(
+        Column::of(&[4]),
+        Column::Even {
+            start: 4,
+            stride: 0
+        }
+    );
     assert_eq!(Column::of(&[1, 2, 4]), Column::Given(&[1, 2, 4]));
     let extremes = [i64::MIN, i64::MAX];
     assert_eq!(Column::of(&extremes), Column::Given(&extremes));

@@ -198,9 +198,7 @@ impl<'a> Batch<'a> {
         let name: &Arc<str> = self.definitions.key(key)?;
         let place = self.places.get_mut(key as usize)?;
         let fits = match place.checked_sub(1) {
-            Some(at) => {
-                self.message.metrics[at as usize].steps.is_empty() != with_steps
-            }
+            Some(at) => self.message.metrics[at as usize].steps.is_empty() != with_steps,
             None => {
                 self.keys += 1;
                 false

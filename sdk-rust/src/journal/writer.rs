@@ -64,9 +64,16 @@ impl Limits {
 /// A size such as `1000000`, `64M` or `10 GiB`.
 fn parse_bytes(text: &str) -> Option<u64> {
     let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let shift = match unit.trim().to_ascii_uppercase().trim_end_matches("IB").trim_end_matches('B') {
+    let shift = match unit
+        .trim()
+        .to_ascii_uppercase()
+        .trim_end_matches("IB")
+        .trim_end_matches('B')
+    {
         "" => 0,
         "K" => 10,
         "M" => 20,
@@ -197,7 +204,14 @@ impl Writer {
     ) -> Result<(), (usize, String)> {
         self.begin(run);
         self.define(std::iter::once(key))?;
-        record::put_series(&mut self.buffer, run, self.ids[0], steps, timestamps_us, values);
+        record::put_series(
+            &mut self.buffer,
+            run,
+            self.ids[0],
+            steps,
+            timestamps_us,
+            values,
+        );
         self.commit(1, false);
         Ok(())
     }
@@ -250,7 +264,10 @@ impl Writer {
             let next = self.keys.len() as Id;
             let entry = match self.keys.get_mut(key) {
                 Some(entry) => entry,
-                None => self.keys.entry(key.into()).or_insert(Key { id: next, epoch: 0 }),
+                None => self
+                    .keys
+                    .entry(key.into())
+                    .or_insert(Key { id: next, epoch: 0 }),
             };
             if entry.epoch != self.epoch {
                 record::put_key(&mut self.buffer, entry.id, key);
@@ -272,11 +289,18 @@ impl Writer {
                 return;
             }
         }
-        self.shared.stored.fetch_add(self.written, Ordering::Relaxed);
+        self.shared
+            .stored
+            .fetch_add(self.written, Ordering::Relaxed);
         self.segment += 1;
         self.epoch += 1;
         (self.file, self.written, self.finished) = (None, 0, false);
-        record::put_header(&mut self.pending, self.meta.writer, self.segment, self.number + 1);
+        record::put_header(
+            &mut self.pending,
+            self.meta.writer,
+            self.segment,
+            self.number + 1,
+        );
         self.retry_at = Instant::now();
         self.try_disk();
     }

@@ -51,7 +51,11 @@ impl ActiveRun {
         })
     }
 
-    pub(super) fn open(&self, create: &pb::CreateRunRequest, resume: Option<&pb::ResumeRunRequest>) {
+    pub(super) fn open(
+        &self,
+        create: &pb::CreateRunRequest,
+        resume: Option<&pb::ResumeRunRequest>,
+    ) {
         self.log.open(create, resume);
     }
 

@@ -27,7 +27,10 @@ impl Violations {
     pub(super) fn labels(&mut self, field: &str, labels: &BTreeMap<String, String>) {
         if labels.len() > rules::MAX_LABELS {
             let count = labels.len();
-            let complaint = format!("must hold at most {} entries, has {count}", rules::MAX_LABELS);
+            let complaint = format!(
+                "must hold at most {} entries, has {count}",
+                rules::MAX_LABELS
+            );
             return self.check(field, Err(complaint));
         }
         for (key, value) in labels {
@@ -65,7 +68,11 @@ mod tests {
             ("nul".to_owned(), "\0".to_owned()),
         ]);
         let error = labels("params", &bad).unwrap_err();
-        let fields: Vec<&str> = error.violations().iter().map(|v| v.field.as_str()).collect();
+        let fields: Vec<&str> = error
+            .violations()
+            .iter()
+            .map(|v| v.field.as_str())
+            .collect();
         assert_eq!(fields, ["params[\"\"]", "params[\"nul\"]"]);
         assert!(labels("tags", &BTreeMap::new()).is_ok());
     }

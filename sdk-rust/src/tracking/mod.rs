@@ -16,10 +16,10 @@ use mlplat_proto::tracking::v1::{self as pb, tracking_service_client::TrackingSe
 use tonic::transport::Channel;
 use uuid::Uuid;
 
+pub use active::ActiveRun;
 pub use experiments::Experiment;
 pub use history::HistoryRange;
 pub use metrics::{MetricPoint, MetricSummary};
-pub use active::ActiveRun;
 pub use run::{NewRun, Run, RunStatus, RunUpdate};
 pub use search::RunQuery;
 

@@ -89,8 +89,18 @@ impl pb::tracking_service_server::TrackingService for Tracking {
         Ok(Response::new(runs::end_run(&self.app, request).await?))
     }
 
-    async fn resume_run(&self, _: Request<pb::ResumeRunRequest>) -> Result<Response<pb::ResumeRunResponse>, Status> { Err(Status::unimplemented("")) }
-    async fn heartbeat_runs(&self, _: Request<pb::HeartbeatRunsRequest>) -> Result<Response<pb::HeartbeatRunsResponse>, Status> { Err(Status::unimplemented("")) }
+    async fn resume_run(
+        &self,
+        _: Request<pb::ResumeRunRequest>,
+    ) -> Result<Response<pb::ResumeRunResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+    async fn heartbeat_runs(
+        &self,
+        _: Request<pb::HeartbeatRunsRequest>,
+    ) -> Result<Response<pb::HeartbeatRunsResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
 
     async fn search_runs(
         &self,

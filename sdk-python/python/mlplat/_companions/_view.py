@@ -38,7 +38,8 @@ _COLOURS = {
 
 
 class Series:
-    """The histories behind the lines, read again only when there are new points."""
+    """The histories behind the lines. One is read again only when it has grown by a tenth, so that following a long run
+    costs little more than reading its history a few times; what came since is its last value alone."""
 
     __slots__ = ("_client", "_known", "_run_id")
 
@@ -49,18 +50,22 @@ class Series:
 
     def values(self, key: str, summary: _native.MetricSummary) -> list[float]:
         """Values of a metric by step; empty where they cannot be read now."""
-        known = self._known.get(key)
-        if known is not None and known[0] == summary.count:
-            return known[1]
-        if summary.count > _MAX_POINTS:
-            return []
-        try:
-            table = _native.metric_history(self._client, self._run_id, key, None, None).wait()
-        except MlplatError:
-            return known[1] if known else []
-        values = thinned([row["value"] for row in table.to_dicts()], _WIDTH)
-        self._known[key] = (summary.count, values)
-        return values
+        count, values = self._known.get(key, (0, []))
+        if summary.count > max(count * 1.1, count + 8) or (summary.count != count and summary.count < 1000):
+            if summary.count > _MAX_POINTS:
+                return []
+            try:
+                values = thinned(_history(self._client, self._run_id, key), _WIDTH)
+            except MlplatError:
+                return values
+            self._known[key] = (summary.count, values)
+            return values
+        return values if summary.count == count else [*values, summary.last]
+
+
+def _history(client: _native.Client, run_id: str, key: str) -> list[float]:
+    table = _native.metric_history(client, run_id, key, None, None).wait()
+    return [row["value"] for row in table.to_dicts()]
 
 
 def thinned(values: Sequence[float], buckets: int) -> list[float]:

@@ -84,7 +84,8 @@ class RichLogging(ActiveRunBase, RichReading):
         """Logs a table; see :meth:`mlplat.ActiveRun.log_table`."""
         from .._media._tables import table_items
 
-        return await _spool.put_async(self, table_items(self, data, artifact_file, append))
+        with _spool.order:
+            return _spool.put(self, table_items(self, data, artifact_file, append))
 
     async def log_text(self, text: str, artifact_file: str) -> str:
         """Logs a text as a file; see :meth:`mlplat.ActiveRun.log_text`."""
@@ -138,8 +139,8 @@ class RichLogging(ActiveRunBase, RichReading):
         """Logs how values are distributed; see :meth:`mlplat.ActiveRun.log_histogram`."""
         from .._media._histograms import histogram_items
 
-        items = histogram_items(self.id, key, values, step, bins, np_histogram)
-        return await _spool.put_async(self, items)
+        with _spool.order:
+            return _spool.put(self, histogram_items(self.id, key, values, step, bins, np_histogram))
 
     async def log_model(
         self,
