@@ -15,12 +15,14 @@ mod features;
 mod html;
 mod journal;
 mod lineage;
+mod notebook;
 mod numbers;
 mod progress;
 mod projects;
 mod runtime;
 mod table;
 mod time;
+mod trace;
 mod tracking;
 
 use pyo3::prelude::*;

@@ -71,11 +71,20 @@ impl Client {
         send: F,
     ) -> Result<R>
     where
-        M: Clone,
+        M: Clone + prost::Message,
         F: Fn(Channel, Request<M>) -> Fut,
         Fut: Future<Output = Result<Response<R>, Status>>,
     {
         let span = tracing::info_span!("mlplat.call", otel.name = method, otel.kind = "client");
+        // The transport would break off in the middle, which looks as if the server were not there.
+        let bytes = message.encoded_len();
+        if bytes > MAX_MESSAGE_BYTES {
+            return Err(Error::too_large(
+                format_args!("the request of {method}"),
+                bytes,
+                MAX_MESSAGE_BYTES,
+            ));
+        }
         let mut timeout = self.timeout();
         if self.delivers_before() {
             let began = Instant::now();

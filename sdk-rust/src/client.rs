@@ -31,6 +31,8 @@ use crate::{
 pub const DEFAULT_URL: &str = "http://127.0.0.1:5000";
 /// The project that always exists.
 pub const DEFAULT_PROJECT: &str = "default";
+/// Longest deadline; what is longer does not fit into a header, and nobody waits for it.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Settings of a [`Client`]; every one has a default.
 #[derive(Debug, Clone)]
@@ -85,19 +87,19 @@ impl ClientBuilder {
 
     /// Longest time to make a connection; default 5 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
+        self.connect_timeout = timeout.min(LONGEST);
         self
     }
 
     /// Deadline of a call with one answer, all its retries included; default 30 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.timeout = timeout.min(LONGEST);
         self
     }
 
     /// Deadline of a call that streams (files, tables, materialization); default 1 h.
     pub fn stream_timeout(mut self, timeout: Duration) -> Self {
-        self.stream_timeout = timeout;
+        self.stream_timeout = timeout.min(LONGEST);
         self
     }
 
@@ -427,6 +429,20 @@ mod tests {
         let again = client.to_builder().build().unwrap();
         assert_eq!(again.project(), "p");
         assert_eq!(client.with_project("q").project(), "q");
+    }
+
+    #[tokio::test]
+    async fn no_timeout_is_too_long() {
+        let client = Client::builder()
+            .url("http://127.0.0.1:1")
+            .connect_timeout(Duration::MAX)
+            .timeout(Duration::MAX)
+            .stream_timeout(Duration::MAX)
+            .retry(RetryPolicy::default().max_attempts(1))
+            .build()
+            .unwrap();
+        let error = client.admin().server_info().await.unwrap_err();
+        assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
     }
 
     #[tokio::test]

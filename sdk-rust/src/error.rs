@@ -159,6 +159,18 @@ impl Error {
         ))
     }
 
+    /// A message that no server would take.
+    pub(crate) fn too_large(what: impl fmt::Display, bytes: usize, most: usize) -> Self {
+        let detail = Detail {
+            message: format!(
+                "{what} has {bytes} bytes; at most {most} fit into one message; send it in several"
+            ),
+            reason: "MESSAGE_TOO_LARGE".into(),
+            ..Detail::default()
+        };
+        Self::ResourceExhausted(Box::new(detail))
+    }
+
     pub(crate) fn deadline(message: impl Into<String>) -> Self {
         let detail = Detail {
             message: message.into(),

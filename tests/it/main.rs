@@ -9,6 +9,7 @@ mod lifecycle;
 mod platform;
 mod rpc_walk;
 mod search;
+mod settings;
 mod system;
 mod traces;
 mod tracking;

@@ -174,7 +174,7 @@ class ActiveRunBase(RunInfo):
         return self._handle.publish_model(
             _arguments.text(name, "the name of the model"),
             _arguments.path(path, "path"),
-            description,
+            _arguments.optional_text(description, "description"),
             _arguments.labels(tags, "tags"),
         )
 

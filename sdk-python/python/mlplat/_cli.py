@@ -275,12 +275,22 @@ def _lineage_show(options: Any) -> None:
 
 
 def _print_json(value: object) -> None:
-    def plain(value: object) -> object:
-        if isinstance(value, (datetime, date)):
-            return value.isoformat()
-        return value.total_seconds() if isinstance(value, timedelta) else str(value)
+    print(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
 
-    print(json.dumps(value, indent=2, default=plain, ensure_ascii=False))
+
+def _plain(value: Any) -> Any:
+    """What JSON has. It has no NaN and no infinities: they become the texts that protobuf's JSON has for them."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value - value != 0:
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    return value.total_seconds() if isinstance(value, timedelta) else str(value)
 
 
 def _print_rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -36,7 +36,7 @@ class Run(RichReading):
 
     def artifacts(self, path: str = "") -> list[_native.Artifact]:
         """The files of the run, or those at or below `path`."""
-        return _native.list_artifacts(self._client, self.id, path).wait()
+        return artifacts_call(self, path).wait()
 
     def download_artifact(self, path: str = "", into: PathLike | None = None) -> str:
         """Downloads a file or directory of the run and returns where it is now.
@@ -64,7 +64,7 @@ class ActiveRun(RichLogging, _native.RunLog):
 
     def log_param(self, key: str, value: object) -> None:
         """Logs an input of the run as text; a key that is logged again holds the last value."""
-        self._write_params({key: value})
+        self._write_params({_arguments.text(key, "key"): value})
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Logs inputs of the run as text."""
@@ -86,7 +86,7 @@ class ActiveRun(RichLogging, _native.RunLog):
 
     def set_tag(self, key: str, value: object) -> None:
         """Sets a label."""
-        self._write_tags({key: value})
+        self._write_tags({_arguments.text(key, "key"): value})
 
     def set_tags(self, tags: Mapping[str, object]) -> None:
         """Sets labels."""
@@ -306,8 +306,7 @@ def create_project(
     name: str, *, description: str = "", tags: Mapping[str, object] | None = None
 ) -> _native.Project:
     """Creates a project: a tenant with experiments, features, models and lineage of its own."""
-    labels = _arguments.labels(tags, "tags")
-    return _native.create_project(current_client(), _arguments.text(name, "name"), description, labels).wait()
+    return create_project_call(name, description, tags).wait()
 
 
 def get_project(name: str) -> _native.Project:
@@ -334,19 +333,48 @@ def create_experiment(
     name: str, *, description: str = "", tags: Mapping[str, object] | None = None
 ) -> _native.Experiment:
     """Creates an experiment. Starting a run does that too, so this is for its notes and labels."""
-    tags = _arguments.labels(tags, "tags")
-    name = _arguments.text(name, "name")
-    return _native.create_experiment(current_client(), name, description, tags).wait()
+    return create_experiment_call(name, description, tags).wait()
 
 
 # Calls that both flavours make.
 
 
+def create_project_call(
+    name: str, description: str, tags: Mapping[str, object] | None
+) -> _native.Call[_native.Project]:
+    return _native.create_project(
+        current_client(),
+        _arguments.text(name, "name"),
+        _arguments.optional_text(description, "description"),
+        _arguments.labels(tags, "tags"),
+    )
+
+
+def create_experiment_call(
+    name: str, description: str, tags: Mapping[str, object] | None
+) -> _native.Call[_native.Experiment]:
+    return _native.create_experiment(
+        current_client(),
+        _arguments.text(name, "name"),
+        _arguments.optional_text(description, "description"),
+        _arguments.labels(tags, "tags"),
+    )
+
+
 def history_call(
     run: RunInfo, key: str, start_step: int | None, end_step: int | None
 ) -> _native.Call[_native.Batches]:
-    key = _arguments.text(key, "key")
-    return _native.metric_history(run._client, run.id, key, start_step, end_step)
+    return _native.metric_history(
+        run._client,
+        run.id,
+        _arguments.text(key, "key"),
+        _arguments.optional_integer(start_step, "start_step"),
+        _arguments.optional_integer(end_step, "end_step"),
+    )
+
+
+def artifacts_call(run: RunInfo, path: str) -> _native.Call[list[_native.Artifact]]:
+    return _native.list_artifacts(run._client, run.id, _arguments.optional_text(path, "path"))
 
 
 def download_call(client: _native.Client, run_id: str, path: str, into: PathLike | None) -> _native.Call[str]:
@@ -366,8 +394,13 @@ def update_call(
     tags: Mapping[str, object] | None,
 ) -> _native.Call[_native.RunRecord]:
     run_id = run.id if isinstance(run, RunInfo) else _arguments.text(run, "run")
-    labels = None if tags is None else _arguments.labels(tags, "tags")
-    return _native.update_run(client, run_id, name, description, labels)
+    return _native.update_run(
+        client,
+        run_id,
+        None if name is None else _arguments.text(name, "name"),
+        None if description is None else _arguments.optional_text(description, "description"),
+        None if tags is None else _arguments.labels(tags, "tags"),
+    )
 
 
 def search_call(
@@ -381,5 +414,5 @@ def search_call(
         _arguments.optional_text(filter, "filter"),
         [] if experiment is None else _arguments.texts(experiment, "experiment"),
         [] if order_by is None else _arguments.texts(order_by, "order_by"),
-        None if limit is None else _arguments.integer(limit, "limit"),
+        _arguments.optional_integer(limit, "limit", least=0),
     )

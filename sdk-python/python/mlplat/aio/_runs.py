@@ -7,7 +7,15 @@ import sys
 from .. import _active, _arguments, _native
 from .._connection import client as current_client
 from .._run_info import RunInfo
-from .._runs import download_call, history_call, search_call, update_call
+from .._runs import (
+    artifacts_call,
+    create_experiment_call,
+    create_project_call,
+    download_call,
+    history_call,
+    search_call,
+    update_call,
+)
 from .._table import Table
 from ._rich import RichLogging, RichReading
 
@@ -35,7 +43,7 @@ class Run(RichReading):
 
     async def artifacts(self, path: str = "") -> list[_native.Artifact]:
         """The files of the run, or those at or below `path`."""
-        return await _native.list_artifacts(self._client, self.id, path)
+        return await artifacts_call(self, path)
 
     async def download_artifact(self, path: str = "", into: PathLike | None = None) -> str:
         """Downloads a file or directory; see :meth:`mlplat.Run.download_artifact`."""
@@ -58,7 +66,7 @@ class ActiveRun(RichLogging):
 
     async def log_param(self, key: str, value: object) -> None:
         """Logs an input of the run as text."""
-        self._write_params({key: value})
+        self._write_params({_arguments.text(key, "key"): value})
 
     async def log_params(self, params: Mapping[str, object]) -> None:
         """Logs inputs of the run as text."""
@@ -92,7 +100,7 @@ class ActiveRun(RichLogging):
 
     async def set_tag(self, key: str, value: object) -> None:
         """Sets a label."""
-        self._write_tags({key: value})
+        self._write_tags({_arguments.text(key, "key"): value})
 
     async def set_tags(self, tags: Mapping[str, object]) -> None:
         """Sets labels."""
@@ -323,8 +331,7 @@ async def create_project(
     name: str, *, description: str = "", tags: Mapping[str, object] | None = None
 ) -> _native.Project:
     """Creates a project: a tenant with experiments, features, models and lineage of its own."""
-    labels = _arguments.labels(tags, "tags")
-    return await _native.create_project(current_client(), _arguments.text(name, "name"), description, labels)
+    return await create_project_call(name, description, tags)
 
 
 async def get_project(name: str) -> _native.Project:
@@ -351,9 +358,7 @@ async def create_experiment(
     name: str, *, description: str = "", tags: Mapping[str, object] | None = None
 ) -> _native.Experiment:
     """Creates an experiment, for its notes and labels."""
-    labels = _arguments.labels(tags, "tags")
-    name = _arguments.text(name, "name")
-    return await _native.create_experiment(current_client(), name, description, labels)
+    return await create_experiment_call(name, description, tags)
 
 
 async def server_info() -> _native.ServerInfo:
