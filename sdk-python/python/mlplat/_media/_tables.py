@@ -70,9 +70,9 @@ def _of_earlier_process(run: ActiveRunBase, path: str, ending: str) -> tuple[Any
     except MlplatError:
         stem = path[: -len(ending)]
         return None, f"{stem}-{time.time_ns() // 1_000_000}{ending}"
-    return (_arguments.package("pyarrow", "a table in Parquet").table(table), path) if ending == ".parquet" else (
-        _split_form(table), path
-    )  # fmt: skip
+    if ending == ".parquet":
+        return _arguments.package("pyarrow", "a table in Parquet").table(table), path
+    return _split_form(table), path
 
 
 def _arrow(data: object) -> Any:
