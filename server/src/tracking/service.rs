@@ -91,15 +91,18 @@ impl pb::tracking_service_server::TrackingService for Tracking {
 
     async fn resume_run(
         &self,
-        _: Request<pb::ResumeRunRequest>,
+        request: Request<pb::ResumeRunRequest>,
     ) -> Result<Response<pb::ResumeRunResponse>, Status> {
-        Err(Status::unimplemented(""))
+        Ok(Response::new(runs::resume_run(&self.app, request).await?))
     }
+
     async fn heartbeat_runs(
         &self,
-        _: Request<pb::HeartbeatRunsRequest>,
+        request: Request<pb::HeartbeatRunsRequest>,
     ) -> Result<Response<pb::HeartbeatRunsResponse>, Status> {
-        Err(Status::unimplemented(""))
+        Ok(Response::new(
+            runs::heartbeat_runs(&self.app, request).await?,
+        ))
     }
 
     async fn search_runs(
