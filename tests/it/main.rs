@@ -14,5 +14,6 @@ mod resumed;
 mod rpc_walk;
 mod search;
 mod settings;
+mod system;
 mod traces;
 mod tracking;

@@ -27,7 +27,9 @@ def package(name: str, what: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise MissingPackageError(f"{what} needs {name}: pip install {name}") from error
+        root = name.split(".")[0]
+        root = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}.get(root, root)
+        raise MissingPackageError(f"{what} needs {root}: pip install {root}") from error
 
 
 def text(value: object, what: str) -> str:

@@ -4,6 +4,7 @@ mod handle;
 mod log;
 mod records;
 mod runs_table;
+mod system;
 
 use std::collections::BTreeMap;
 
@@ -205,6 +206,7 @@ fn create_experiment(
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<RunHandle>()?;
+    module.add_class::<system::SystemMetrics>()?;
     module.add_class::<log::RunLog>()?;
     module.add_class::<RunRecord>()?;
     module.add_class::<MetricSummary>()?;
