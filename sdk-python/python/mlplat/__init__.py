@@ -17,6 +17,7 @@ from __future__ import annotations
 import os as _os
 
 from . import _native, features, lineage, models
+from ._autolog import autolog
 from ._connection import connect
 from ._errors import (
     AbortedError,
@@ -121,6 +122,7 @@ __all__ = [
     "WrongTypeError",
     "active_run",
     "aio",
+    "autolog",
     "connect",
     "create_experiment",
     "create_project",

@@ -1,6 +1,7 @@
 //! Experiments and runs.
 
 mod handle;
+mod import;
 mod records;
 mod runs_table;
 
@@ -26,6 +27,22 @@ pub(crate) struct RunStart {
     tags: BTreeMap<String, String>,
 }
 
+impl From<RunStart> for NewRun {
+    fn from(start: RunStart) -> Self {
+        let mut new = Self::new(start.experiment)
+            .id(start.run_id)
+            .name(start.name)
+            .description(start.description);
+        if let Some(parent) = start.parent {
+            new = new.parent(parent);
+        }
+        for (key, value) in start.tags {
+            new = new.tag(key, value);
+        }
+        new
+    }
+}
+
 /// A new run id: a UUIDv7.
 #[pyfunction]
 fn new_run_id() -> String {
@@ -36,16 +53,7 @@ fn new_run_id() -> String {
 #[pyfunction]
 fn start_run(py: Python<'_>, client: &Client, start: RunStart) -> PyResult<Call> {
     let client = client.get(py)?;
-    let mut new = NewRun::new(start.experiment)
-        .id(start.run_id)
-        .name(start.name)
-        .description(start.description);
-    if let Some(parent) = start.parent {
-        new = new.parent(parent);
-    }
-    for (key, value) in start.tags {
-        new = new.tag(key, value);
-    }
+    let new: NewRun = start.into();
     let work = async move { client.start_run(new).await };
     Ok(Call::with(work, RunHandle::into_py))
 }
@@ -179,6 +187,7 @@ fn create_experiment(
 }
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    import::register(module)?;
     module.add_class::<RunHandle>()?;
     module.add_class::<RunRecord>()?;
     module.add_class::<MetricSummary>()?;

@@ -6,6 +6,7 @@
 mod delivery;
 mod experiments;
 mod history;
+mod import;
 mod metrics;
 mod run;
 mod search;
@@ -16,6 +17,7 @@ use uuid::Uuid;
 
 pub use experiments::Experiment;
 pub use history::HistoryRange;
+pub use import::{Imported, ImportedBatch, ImportedSeries};
 pub use metrics::{MetricPoint, MetricSummary};
 pub use run::{ActiveRun, NewRun, Run, RunStatus, RunUpdate};
 pub use search::RunQuery;
@@ -68,11 +70,21 @@ impl Tracking {
     /// # Errors
     /// [`Error::InvalidArgument`] for bad names or labels, [`Error::NotFound`] for an unknown parent run.
     pub async fn start_run(&self, new: NewRun) -> Result<ActiveRun> {
+        let request = self.create_request(new)?;
+        let answer = rpc!(self.client, Repeatable, tracking.create_run, request)?;
+        let run = answer
+            .run
+            .map(Run::from)
+            .ok_or_else(|| Error::protocol("run"))?;
+        Ok(ActiveRun::new(self.client.clone(), run))
+    }
+
+    fn create_request(&self, new: NewRun) -> Result<pb::CreateRunRequest> {
         let run_id = match &new.id {
             Some(id) => checked_run_id(id)?,
             None => new_run_id(),
         };
-        let request = pb::CreateRunRequest {
+        Ok(pb::CreateRunRequest {
             project: self.client.project().to_owned(),
             run_id,
             experiment: new.experiment,
@@ -87,13 +99,7 @@ impl Tracking {
             tags: new.tags.into_iter().collect(),
             started_at: new.started_at.map(timestamp),
             request_id: String::new(),
-        };
-        let answer = rpc!(self.client, Repeatable, tracking.create_run, request)?;
-        let run = answer
-            .run
-            .map(Run::from)
-            .ok_or_else(|| Error::protocol("run"))?;
-        Ok(ActiveRun::new(self.client.clone(), run))
+        })
     }
 
     /// Takes part in a run that exists and has not ended: another process of the same training, for example.

@@ -1,0 +1,422 @@
+"""Autologging with the real scikit-learn, xgboost and lightgbm."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import mlplat
+import numpy as np
+import pytest
+import sklearn.metrics
+import xgboost
+from mlplat._autolog import _patches, _session
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.cluster import KMeans
+from sklearn.datasets import make_classification, make_regression
+from sklearn.ensemble import BaggingClassifier, RandomForestClassifier, VotingClassifier
+from sklearn.feature_selection import SelectFromModel
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+X, y = make_classification(200, 6, random_state=0)
+X_test, y_test = X[150:], y[150:]
+RX, ry = make_regression(120, 4, noise=1.0, random_state=0)
+
+
+@pytest.fixture
+def logged(project: str) -> Iterator[str]:
+    mlplat.autolog()
+    _session._warned.clear()
+    yield project
+    mlplat.autolog(disable=True)
+    assert not _session._warned, "no warning was expected"
+
+
+def runs(**filters: Any) -> list[dict[str, Any]]:
+    return mlplat.search_runs(**filters).to_dicts()
+
+
+def only_run() -> mlplat.Run:
+    found = runs()
+    assert len(found) == 1, [run["name"] for run in found]
+    return mlplat.get_run(found[0]["run_id"])
+
+
+def files(run: mlplat.Run) -> set[str]:
+    return {file.path for file in run.artifacts()}
+
+
+def load_pickle(run: mlplat.Run, directory: str = "model") -> Any:
+    [path] = [path for path in files(run) if path.startswith(f"{directory}/") and path.endswith(".pkl")]
+    return pickle.loads(Path(run.download_artifact(path)).read_bytes())
+
+
+# scikit-learn
+
+
+def test_a_classifier(logged: str):
+    model = LogisticRegression(C=0.5).fit(X, y)
+    run = only_run()
+    assert (run.name, run.status) == ("LogisticRegression", "FINISHED")
+    assert run.params["C"] == "0.5"
+    assert run.params["fit_intercept"] == "True"
+    assert run.tags["estimator_class"] == "sklearn.linear_model._logistic.LogisticRegression"
+    assert run.tags["autolog"] == "sklearn"
+    assert run.metrics["training_accuracy_score"] == sklearn.metrics.accuracy_score(y, model.predict(X))
+    assert run.metrics["training_score"] == model.score(X, y)
+    wanted = {"precision_score", "recall_score", "f1_score", "log_loss", "roc_auc"}
+    assert {f"training_{name}" for name in wanted} <= run.metrics.keys()
+    assert (load_pickle(run).predict(X) == model.predict(X)).all()
+
+
+def test_a_regressor_in_the_run_of_the_user(logged: str):
+    with mlplat.start_run("delays", "mine") as run:
+        model = LinearRegression().fit(RX, y=ry)
+        assert mlplat.get_run(run.id).status == "RUNNING"
+    found = only_run()
+    assert (found.id, found.name, found.status) == (run.id, "mine", "FINISHED")
+    error = sklearn.metrics.mean_squared_error(ry, model.predict(RX))
+    assert found.metrics["training_mean_squared_error"] == error
+    assert found.metrics["training_root_mean_squared_error"] == pytest.approx(math.sqrt(error))
+
+
+def test_several_models_of_one_run_do_not_mix(logged: str):
+    with mlplat.start_run():
+        for alpha in (1.0, 2.0, 3.0):
+            Ridge(alpha=alpha).fit(RX, ry)
+        LinearRegression(fit_intercept=False).fit(RX, ry)
+    run = only_run()
+    assert run.params["alpha"] == "3.0"
+    assert run.metric_summaries["training_score"].count == 3
+    assert run.params["fit_intercept"] == "True"
+    assert run.params["LinearRegression.fit_intercept"] == "False"
+    assert "LinearRegression.training_score" in run.metrics
+    assert {path.split("/")[0] for path in files(run)} == {"model", "model-LinearRegression"}
+
+
+def test_scores_after_the_fit(logged: str):
+    model = LogisticRegression().fit(X[:150], y[:150])
+    score = model.score(X_test, y_test)
+    predicted = model.predict(X_test)
+    accuracy = sklearn.metrics.accuracy_score(y_test, predicted)
+    chances = model.predict_proba(X_test)
+    area = sklearn.metrics.roc_auc_score(y_test, chances[:, 1])
+    sklearn.metrics.accuracy_score(y_test, y_test)
+    metrics = only_run().metrics
+    assert metrics["score_X_test"] == score
+    assert metrics["accuracy_score_X_test"] == accuracy
+    assert metrics["roc_auc_score_X_test"] == area
+
+
+def test_a_pipeline_is_one_run(logged: str):
+    make_pipeline(StandardScaler(), LogisticRegression(C=2.0)).fit(X, y)
+    run = only_run()
+    assert run.name == "Pipeline"
+    assert run.params["logisticregression__C"] == "2.0"
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        RandomForestClassifier(5, n_jobs=2),
+        BaggingClassifier(LogisticRegression(), 3, n_jobs=2),
+        VotingClassifier([("a", LogisticRegression()), ("b", RandomForestClassifier(3))]),
+        GridSearchCV(xgboost.XGBClassifier(n_estimators=2), {"max_depth": [1]}, cv=2),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_estimators_inside_of_estimators_make_no_runs(logged: str, model: Any):
+    model.fit(X, y)
+    tops = [run for run in runs() if run["parent_run_id"] is None]
+    assert [run["name"] for run in tops] == [type(model).__name__]
+    assert len(runs()) == 1 + (isinstance(model, GridSearchCV))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_folds_and_transformers_make_no_runs(logged: str, jobs: int):
+    cross_val_score(LogisticRegression(), X, y, cv=3, n_jobs=jobs)
+    SelectFromModel(LogisticRegression()).fit_transform(X, y)
+    StandardScaler().fit_transform(X)
+    assert runs() == []
+
+
+@pytest.mark.parametrize("backend", ["threading", "loky"])
+def test_a_search_has_a_nested_run_per_candidate(logged: str, backend: str):
+    import joblib
+
+    search = GridSearchCV(
+        LogisticRegression(), {"C": [0.1, 1.0], "fit_intercept": [True, False]}, cv=3, n_jobs=2
+    )
+    with joblib.parallel_backend(backend):
+        search.fit(X, y)
+    [top] = [run for run in runs() if run["parent_run_id"] is None]
+    children = [mlplat.get_run(run["run_id"]) for run in runs() if run["parent_run_id"] is not None]
+    assert {child.parent_run_id for child in children} == {top["run_id"]}
+    assert {(child.params["C"], child.params["fit_intercept"]) for child in children} == {
+        ("0.1", "True"), ("0.1", "False"), ("1.0", "True"), ("1.0", "False"),
+    }  # fmt: skip
+    assert {child.status for child in children} == {"FINISHED"}
+    for child in children:
+        at = int(child.name.removeprefix("candidate "))
+        assert child.metrics["mean_test_score"] == search.cv_results_["mean_test_score"][at]
+    run = mlplat.get_run(top["run_id"])
+    assert run.metrics["best_cv_score"] == search.best_score_
+    assert run.params["best_C"] == str(search.best_params_["C"])
+    with open(run.download_artifact("cv_results.csv"), newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["mean_test_score"]) for row in rows] == list(search.cv_results_["mean_test_score"])
+    assert (load_pickle(run).predict(X) == search.predict(X)).all()
+
+
+def test_a_random_search_logs_its_best_candidates(project: str):
+    mlplat.autolog(max_tuning_runs=2, log_models=False)
+    try:
+        RandomizedSearchCV(Ridge(), {"alpha": [0.1, 1, 10, 100]}, n_iter=4, cv=2, random_state=0).fit(RX, ry)
+    finally:
+        mlplat.autolog(disable=True)
+    children = [mlplat.get_run(run["run_id"]) for run in runs() if run["parent_run_id"] is not None]
+    assert sorted(child.metrics["rank_test_score"] for child in children) == [1, 2]
+    [top] = [run for run in runs() if run["parent_run_id"] is None]
+    assert files(mlplat.get_run(top["run_id"])) == {"cv_results.csv"}
+
+
+def test_clustering_and_estimators_of_users(logged: str):
+    KMeans(3, n_init=1, random_state=0).fit_predict(X)
+    run = only_run()
+    assert run.name == "KMeans"
+    assert run.metrics["inertia"] > 0
+
+    class Majority(ClassifierMixin, BaseEstimator):
+        def fit(self, X: Any, y: Any) -> Majority:
+            self.classes_ = np.unique(y)
+            self.answer_ = np.bincount(y).argmax()
+            return self
+
+        def predict(self, X: Any) -> Any:
+            return np.full(len(X), self.answer_)
+
+    mlplat.autolog(log_models=False)
+    Majority().fit(X, y)
+    assert sorted(run["name"] for run in runs()) == ["KMeans", "Majority"]
+
+
+def test_an_exception_of_the_training_passes_and_fails_the_run(logged: str):
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        LogisticRegression().fit(X, y[:-1])
+    run = only_run()
+    assert run.status == "FAILED"
+    assert "inconsistent numbers of samples" in run.status_message
+    assert run.params["C"] == "1.0"
+    # The next one is not taken for nested.
+    LogisticRegression().fit(X, y)
+    assert len(runs()) == 2
+
+
+def test_no_server_is_one_warning(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(mlplat._runs, "start_run", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr(mlplat, "start_run", lambda *a, **k: 1 / 0)
+    _session._warned.clear()
+    mlplat.autolog()
+    try:
+        for _ in range(3):
+            assert LogisticRegression().fit(X, y).score(X, y) > 0.5
+    finally:
+        mlplat.autolog(disable=True)
+    said = capfd.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert said[0].startswith("mlplat: autologging of sklearn: no run could be started: ZeroDivisionError")
+
+
+def test_a_failure_of_logging_is_no_failure_of_the_training(
+    logged: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    def fails(*_args: object, **_kwargs: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(mlplat.ActiveRun, "log_metrics", fails)
+    monkeypatch.setattr(mlplat.ActiveRun, "log_artifact", fails)
+    LogisticRegression().fit(X, y)
+    assert only_run().status == "FINISHED"
+    assert "the disk is full" in capfd.readouterr().err
+    _session._warned.clear()
+
+
+def test_threads_have_runs_of_their_own(logged: str):
+    threads = [threading.Thread(target=lambda: LogisticRegression().fit(X, y)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = runs()
+    assert len(found) == 4
+    assert {run["status"] for run in found} == {"FINISHED"}
+    assert all(run["metrics.training_score"] is not None for run in found)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_forked_processes_log_nothing(logged: str):
+    pid = os.fork()
+    if pid == 0:
+        LogisticRegression().fit(X, y)
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert runs() == []
+
+
+def test_everything_is_taken_back(project: str):
+    fit, train, score = LogisticRegression.fit, xgboost.train, sklearn.metrics.accuracy_score
+    booster = lightgbm.LGBMModel.fit
+    mlplat.autolog()
+    assert LogisticRegression.fit is not fit
+    assert xgboost.train is not train
+    patched = xgboost.train
+    mlplat.autolog()
+    assert xgboost.train is patched, "patched once"
+    mlplat.autolog(sklearn=False)
+    assert LogisticRegression.fit is fit
+    assert xgboost.train is patched
+    mlplat.autolog(disable=True)
+    assert (xgboost.train, sklearn.metrics.accuracy_score, lightgbm.LGBMModel.fit) == (train, score, booster)
+    assert "__init_subclass__" not in vars(BaseEstimator)
+    assert _patches._finder not in sys.meta_path
+    patched({}, xgboost.DMatrix(RX, ry), 1)
+    LogisticRegression().fit(X, y)
+    assert runs() == []
+
+
+# xgboost
+
+
+def test_xgboost_train(logged: str):
+    train, valid = xgboost.DMatrix(X[:150], y[:150]), xgboost.DMatrix(X_test, y_test)
+    history: dict[str, Any] = {}
+    booster = xgboost.train(
+        {"max_depth": 2, "eta": 0.3, "objective": "binary:logistic", "eval_metric": ["logloss", "error"]},
+        train,
+        num_boost_round=30,
+        evals=[(train, "train"), (valid, "valid")],
+        evals_result=history,
+        early_stopping_rounds=5,
+        verbose_eval=False,
+    )
+    run = only_run()
+    assert (run.name, run.status, run.tags["autolog"]) == ("xgboost.train", "FINISHED", "xgboost")
+    assert (run.params["max_depth"], run.params["num_boost_round"]) == ("2", "30")
+    assert run.params["early_stopping_rounds"] == "5"
+    for data, metrics in history.items():
+        for name, values in metrics.items():
+            points = run.metric_history(f"{data}-{name}").to_dicts()
+            assert [point["value"] for point in points] == values
+            assert [point["step"] for point in points] == list(range(len(values)))
+    assert run.metrics["best_iteration"] == booster.best_iteration
+    importance = json.loads(Path(run.download_artifact("feature_importance_gain.json")).read_text())
+    assert importance == pytest.approx(booster.get_score(importance_type="gain"))
+    assert list(importance.values()) == sorted(importance.values(), reverse=True)
+    assert (load_pickle(run).predict(valid) == booster.predict(valid)).all()
+
+
+def test_xgboost_estimators(logged: str):
+    model = xgboost.XGBClassifier(n_estimators=7, max_depth=2)
+    model.fit(X[:150], y[:150], eval_set=[(X_test, y_test)], verbose=False)
+    run = only_run()
+    assert run.name == "XGBClassifier"
+    assert run.params["n_estimators"] == "7"
+    values = model.evals_result()["validation_0"]["logloss"]
+    points = run.metric_history("validation_0-logloss").to_dicts()
+    assert [point["value"] for point in points] == values
+    assert {"feature_importance_weight.json", "feature_importance_gain.json"} < files(run)
+    model.score(X_test, y_test)
+    assert "score_X_test" in only_run().metrics
+
+
+def test_xgboost_cross_validation(logged: str):
+    result: Any = xgboost.cv(
+        {"max_depth": 2}, xgboost.DMatrix(RX, ry), 4, nfold=2, metrics="rmse", as_pandas=False
+    )
+    run = only_run()
+    points = run.metric_history("test-rmse").to_dicts()
+    assert [point["value"] for point in points] == result["test-rmse-mean"]
+
+
+def test_an_exception_in_xgboost(logged: str):
+    with pytest.raises(xgboost.core.XGBoostError):
+        xgboost.train({"objective": "no:such"}, xgboost.DMatrix(RX, ry), 2)
+    assert only_run().status == "FAILED"
+    with pytest.raises(TypeError, match="missing"):
+        xgboost.train()  # type: ignore[call-arg]  # pyright: ignore
+
+
+# lightgbm
+
+
+def test_lightgbm_train(logged: str):
+    train = lightgbm.Dataset(X[:150], y[:150])
+    valid = lightgbm.Dataset(X_test, y_test, reference=train)
+    history: dict[str, Any] = {}
+    booster = lightgbm.train(
+        {"objective": "binary", "num_leaves": 4, "verbosity": -1},
+        train,
+        20,
+        valid_sets=[valid],
+        valid_names=["valid"],
+        callbacks=[lightgbm.record_evaluation(history), lightgbm.early_stopping(3, verbose=False)],
+    )
+    run = only_run()
+    assert (run.name, run.status) == ("lightgbm.train", "FINISHED")
+    assert (run.params["num_leaves"], run.params["num_boost_round"]) == ("4", "20")
+    assert "valid_sets" not in run.params
+    points = run.metric_history("valid-binary_logloss").to_dicts()
+    assert [point["value"] for point in points] == history["valid"]["binary_logloss"]
+    assert run.metrics["best_iteration"] == booster.best_iteration
+    importance = json.loads(Path(run.download_artifact("feature_importance_split.json")).read_text())
+    assert sum(importance.values()) == booster.feature_importance("split").sum()
+    assert np.allclose(load_pickle(run).predict(X_test), booster.predict(X_test))
+
+
+def test_lightgbm_estimators(logged: str):
+    model = lightgbm.LGBMRegressor(n_estimators=5, num_leaves=4, verbosity=-1)
+    model.fit(RX, ry, eval_X=RX, eval_y=ry)
+    run = only_run()
+    assert run.name == "LGBMRegressor"
+    assert run.params["num_leaves"] == "4"
+    assert run.metric_summaries["training-l2"].count == 5
+    assert "feature_importance_split.json" in files(run)
+
+
+# Imports
+
+
+def test_libraries_imported_later_are_patched_and_importing_ours_brings_none():
+    code = (
+        "import sys, mlplat\n"
+        "mlplat.autolog()\n"
+        "print([name for name in ('sklearn', 'xgboost', 'lightgbm', 'numpy', 'transformers') if name in sys.modules])\n"
+        "import xgboost, lightgbm\n"
+        "from sklearn.linear_model import LogisticRegression\n"
+        "from xgboost import train\n"
+        "print(hasattr(LogisticRegression.fit, '__wrapped__'), hasattr(train, '__wrapped__'),\n"
+        "      hasattr(lightgbm.train, '__wrapped__'), hasattr(xgboost.XGBModel.fit, '__wrapped__'))\n"
+        "import inspect, sklearn.base\n"
+        "print('class BaseEstimator' in inspect.getsource(sklearn.base))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout == "[]\nTrue True True True\nTrue\n"
+
+
+def test_misuse_is_said():
+    with pytest.raises(mlplat.MisuseError, match="max_tuning_runs"):
+        mlplat.autolog(max_tuning_runs=-1)
