@@ -31,9 +31,11 @@ from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, cross_val_
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-X, y = make_classification(200, 6, random_state=0)
+_classes: Any = make_classification(200, 6, random_state=0)
+_numbers: Any = make_regression(120, 4, noise=1.0, random_state=0)
+X, y = _classes
 X_test, y_test = X[150:], y[150:]
-RX, ry = make_regression(120, 4, noise=1.0, random_state=0)
+RX, ry = _numbers
 
 
 @pytest.fixture
@@ -194,7 +196,7 @@ def test_a_random_search_logs_its_best_candidates(project: str):
 
 
 def test_clustering_and_estimators_of_users(logged: str):
-    KMeans(3, n_init=1, random_state=0).fit_predict(X)
+    KMeans(3, random_state=0).fit_predict(X)
     run = only_run()
     assert run.name == "KMeans"
     assert run.metrics["inertia"] > 0
@@ -383,7 +385,7 @@ def test_lightgbm_train(logged: str):
     assert run.metrics["best_iteration"] == booster.best_iteration
     importance = json.loads(Path(run.download_artifact("feature_importance_split.json")).read_text())
     assert sum(importance.values()) == booster.feature_importance("split").sum()
-    assert np.allclose(load_pickle(run).predict(X_test), booster.predict(X_test))
+    assert (load_pickle(run).predict(X_test) == booster.predict(X_test)).all()
 
 
 def test_lightgbm_estimators(logged: str):

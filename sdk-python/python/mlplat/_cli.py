@@ -85,7 +85,14 @@ def _parser() -> argparse.ArgumentParser:
     graph.add_argument("--direction", choices=["upstream", "downstream", "both"], default="upstream")
     graph.add_argument("--depth", type=int, default=0, help="most edges from there")
     graph.add_argument("--svg", metavar="FILE", help="draw it into this file")
+    _import_commands(subcommands, command)
     return parser
+
+
+def _import_commands(subcommands: Callable[..., Any], command: Callable[..., Any]) -> None:
+    from mlplat._import._commands import add_commands
+
+    add_commands(subcommands("import", "import runs of other tools"), command)
 
 
 def _runs_list(options: Any) -> None:

@@ -52,7 +52,7 @@ def _install_base() -> None:
             _wrap_class(one)
 
     def __init_subclass__(cls: type, **arguments: Any) -> None:
-        super(BaseEstimator, cls).__init_subclass__(**arguments)
+        super(BaseEstimator, cls).__init_subclass__(**arguments)  # pyright: ignore[reportArgumentType]
         if _session.options(_NAME) is not None:
             try:
                 _wrap_class(cls)

@@ -68,9 +68,9 @@ def _begin(session: Session, trainer: Any) -> None:
 
 @functools.cache
 def _callback_class() -> type:
-    from transformers import TrainerCallback
+    base = sys.modules["transformers.trainer_callback"].TrainerCallback
 
-    class MlplatCallback(TrainerCallback):  # type: ignore[misc]
+    class MlplatCallback(base):
         """Passes on to a session what the trainer logs."""
 
         def __init__(self, session: Session | None) -> None:
