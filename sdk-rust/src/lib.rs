@@ -45,6 +45,7 @@ pub mod lineage;
 mod outgoing;
 mod page;
 mod retry;
+pub mod system;
 mod trace;
 pub mod tracking;
 mod value;

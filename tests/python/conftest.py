@@ -78,6 +78,9 @@ def project(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     mlplat.create_project(name)
     monkeypatch.setenv("MLPLAT_URL", server.url)
     monkeypatch.setenv("MLPLAT_PROJECT", name)
+    # What goes along with a run by itself has tests of its own, and the others look at what they logged.
+    for companion in ("SYSTEM_METRICS", "ENVIRONMENT", "CONSOLE"):
+        monkeypatch.setenv(f"MLPLAT_{companion}", "0")
     mlplat.connect()
     yield name
     while run := _active.innermost():

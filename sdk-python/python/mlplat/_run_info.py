@@ -104,20 +104,9 @@ class RunInfo:
         )
 
     def _repr_html_(self) -> str:
-        import html
+        from ._companions import _view
 
-        facts = {
-            "run": f"{self.name} ({self.id})",
-            "experiment": self.experiment,
-            "status": f"{self.status} {self.status_message}".strip(),
-            "started": f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC",
-            "params": ", ".join(f"{key}={value}" for key, value in sorted(self.params.items())),
-            "metrics": ", ".join(f"{key}={value:g}" for key, value in sorted(self.metrics.items())),
-            "tags": ", ".join(f"{key}={value}" for key, value in sorted(self.tags.items())),
-        }
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{name}</th><td>{html.escape(value)}</td></tr>"
-            for name, value in facts.items()
-            if value
-        )
-        return f"<table>{rows}</table>"
+        return _view.full(self._client, self._record, _view.Series(self))
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return {"text/plain": repr(self), "text/html": self._repr_html_()}

@@ -6,6 +6,7 @@ import sys
 
 from . import _active, _arguments, _native
 from ._connection import client as current_client
+from ._rich import RichLogging, RichReading
 from ._run_info import RunInfo
 from ._table import Table
 
@@ -13,11 +14,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
+    from typing import Literal
 
     from ._types import PathLike, When
 
 
-class Run(RunInfo):
+class Run(RichReading):
     """A run as it was when it was read: params, tags, metrics, status; and the way to its files and histories."""
 
     __slots__ = ()
@@ -47,7 +49,7 @@ class Run(RunInfo):
         return get_run(self.id)
 
 
-class ActiveRun(_active.ActiveRunBase):
+class ActiveRun(RichLogging):
     """A run under way. Use it in a `with` block, which ends it: FINISHED, FAILED by an exception, KILLED by Ctrl-C."""
 
     __slots__ = ()
@@ -123,6 +125,7 @@ class ActiveRun(_active.ActiveRunBase):
     def end(self, status: str = "FINISHED", message: str = "") -> None:
         """Ends the run: FINISHED, FAILED or KILLED. Not needed after a `with` block."""
         call = self._end_call(status, message)
+        self._leave()
         self._deactivate()
         self._note_end(call.wait())
 
@@ -140,6 +143,7 @@ class ActiveRun(_active.ActiveRunBase):
             return
         status, message = _active.outcome(kind, error, traceback)
         try:
+            self._leave()
             self._note_end(self._end_call(status, message).wait())
         except Exception as failure:
             if error is None:
@@ -156,16 +160,26 @@ def start_run(
     description: str = "",
     tags: Mapping[str, object] | None = None,
     run_id: str | None = None,
+    system_metrics: bool | float | None = None,
+    environment: bool | None = None,
+    console: bool | Literal["python", "fd"] | None = None,
 ) -> ActiveRun:
     """Starts a run and makes it the active one: `with mlplat.start_run(experiment="delays") as run: …`.
 
     The experiment is created where it does not exist; by default it is that of the run around this one, else
     `MLPLAT_EXPERIMENT`, else `default`. A run inside another one is its child. Where `MLPLAT_RUN_ID` is set, the
     process takes part in that run instead, and leaves it to others to end it.
+
+    Three things go along with a run by itself. `system_metrics`: the machine, as metrics `system/…` every 10 seconds, or
+    so many seconds. `environment`: git commit and difference, command line, packages and machine, as tags `mlplat.…` and
+    files below `environment/`. `console`: what the process prints, as `console.log`; `"fd"` also hears libraries in C and
+    child processes. False leaves one out; None is what `MLPLAT_SYSTEM_METRICS`, `MLPLAT_ENVIRONMENT` and `MLPLAT_CONSOLE`
+    say, by default all of them.
     """
+    settings = _active.settings(system_metrics, environment, console)
     client, call, joined = _active.start_call(experiment, name, parent, description, tags, run_id)
     run = ActiveRun(client, call.wait(), joined)
-    run._activate()
+    run._begin(settings, bool(system_metrics), run_id is None)
     return run
 
 

@@ -3,7 +3,7 @@
 //! Invariant: in a process that was forked off, the handle is another writer of the same run, so that the sequence
 //! numbers of its parent are not used twice.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use mlplat::{
     artifacts::UploadOptions,
@@ -12,10 +12,16 @@ use mlplat::{
 };
 use pyo3::{IntoPyObjectExt as _, prelude::*};
 
-use super::RunRecord;
+use super::{RunRecord, system::SystemMetrics};
 use crate::{
-    artifacts::uploaded_paths, call::Call, catalogue::ModelVersion, client::rebuilt,
-    errors::misuse, progress::Progress, runtime::PerProcess, time::from_nanos,
+    artifacts::uploaded_paths,
+    call::Call,
+    catalogue::ModelVersion,
+    client::rebuilt,
+    errors::{misuse, raise},
+    progress::Progress,
+    runtime::{PerProcess, runtime},
+    time::from_nanos,
 };
 
 /// A run under way.
@@ -126,6 +132,14 @@ impl RunHandle {
             Ok(ModelVersion::from(version))
         };
         Ok(Call::new(work).showing(progress))
+    }
+
+    /// Logs measurements of the machine from now on.
+    fn log_system_metrics(&self, py: Python<'_>, every: Duration) -> PyResult<SystemMetrics> {
+        let run = self.get(py)?;
+        let _entered = runtime(py)?.enter();
+        let sampling = run.log_system_metrics(every).map_err(|e| raise(py, &e))?;
+        Ok(SystemMetrics::new(sampling))
     }
 
     /// Ends the run.

@@ -4,6 +4,7 @@ mod handle;
 mod import;
 mod records;
 mod runs_table;
+mod system;
 
 use std::collections::BTreeMap;
 
@@ -189,6 +190,7 @@ fn create_experiment(
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     import::register(module)?;
     module.add_class::<RunHandle>()?;
+    module.add_class::<system::SystemMetrics>()?;
     module.add_class::<RunRecord>()?;
     module.add_class::<MetricSummary>()?;
     module.add_class::<Experiment>()?;
