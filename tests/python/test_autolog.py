@@ -6,7 +6,6 @@ import csv
 import json
 import math
 import os
-import pickle
 import subprocess
 import sys
 import threading
@@ -61,9 +60,8 @@ def files(run: mlplat.Run) -> set[str]:
     return {file.path for file in run.artifacts()}
 
 
-def load_pickle(run: mlplat.Run, directory: str = "model") -> Any:
-    [path] = [path for path in files(run) if path.startswith(f"{directory}/") and path.endswith(".pkl")]
-    return pickle.loads(Path(run.download_artifact(path)).read_bytes())
+def load(run: mlplat.Run, name: str = "model") -> Any:
+    return mlplat.load_model(f"runs:/{run.id}/{name}")
 
 
 # scikit-learn
@@ -81,7 +79,7 @@ def test_a_classifier(logged: str):
     assert run.metrics["training_score"] == model.score(X, y)
     wanted = {"precision_score", "recall_score", "f1_score", "log_loss", "roc_auc"}
     assert {f"training_{name}" for name in wanted} <= run.metrics.keys()
-    assert (load_pickle(run).predict(X) == model.predict(X)).all()
+    assert (load(run).predict(X) == model.predict(X)).all()
 
 
 def test_a_regressor_in_the_run_of_the_user(logged: str):
@@ -180,7 +178,7 @@ def test_a_search_has_a_nested_run_per_candidate(logged: str, backend: str):
     with open(run.download_artifact("cv_results.csv"), newline="") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["mean_test_score"]) for row in rows] == list(search.cv_results_["mean_test_score"])
-    assert (load_pickle(run).predict(X) == search.predict(X)).all()
+    assert (load(run).predict(X) == search.predict(X)).all()
 
 
 def test_a_random_search_logs_its_best_candidates(project: str):
@@ -327,7 +325,7 @@ def test_xgboost_train(logged: str):
     importance = json.loads(Path(run.download_artifact("feature_importance_gain.json")).read_text())
     assert importance == pytest.approx(booster.get_score(importance_type="gain"))
     assert list(importance.values()) == sorted(importance.values(), reverse=True)
-    assert (load_pickle(run).predict(valid) == booster.predict(valid)).all()
+    assert (load(run).predict(valid) == booster.predict(valid)).all()
 
 
 def test_xgboost_estimators(logged: str):
@@ -385,7 +383,7 @@ def test_lightgbm_train(logged: str):
     assert run.metrics["best_iteration"] == booster.best_iteration
     importance = json.loads(Path(run.download_artifact("feature_importance_split.json")).read_text())
     assert sum(importance.values()) == booster.feature_importance("split").sum()
-    assert (load_pickle(run).predict(X_test) == booster.predict(X_test)).all()
+    assert (load(run).predict(X_test) == booster.predict(X_test)).all()
 
 
 def test_lightgbm_estimators(logged: str):

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from ._session import Session
 
+_EXAMPLE_ROWS = 5
+
 
 def log_model(session: Session, model: Any, example: Any = None) -> None:
     """Keeps a model in the run of the session."""
@@ -20,16 +22,20 @@ def log_model(session: Session, model: Any, example: Any = None) -> None:
     if run is None or not session.options.log_models:
         return
 
-    def work() -> None:
-        import pickle
+    session.safely(
+        "the model was not logged",
+        lambda: run.log_model(model, session.model_path, input_example=_few(example)),
+    )
 
-        def write(folder: str) -> None:
-            with open(os.path.join(folder, "model.pkl"), "wb") as file:
-                pickle.dump(model, file, protocol=pickle.HIGHEST_PROTOCOL)
 
-        log_files(session, session.model_path, write)
-
-    session.safely("the model was not logged", work)
+def _few(data: Any) -> Any:
+    """The first rows of some data, where it has rows that can be cut; enough to infer what goes in and comes out."""
+    if data is None or isinstance(data, (str, bytes)):
+        return None
+    try:
+        return data.iloc[:_EXAMPLE_ROWS] if hasattr(data, "iloc") else data[:_EXAMPLE_ROWS]
+    except Exception:
+        return None
 
 
 def log_files(session: Session, directory: str, write: Callable[[str], None]) -> None:
