@@ -85,7 +85,7 @@ def test_a_training(logged: str, tmp_path: Path):
     assert json.loads(Path(run.download_artifact("model_config.json")).read_text())["hidden_size"] == 16
 
     # The model that comes back is the one that was trained.
-    again = BertForSequenceClassification.from_pretrained(run.download_artifact("model", tmp_path / "back"))
+    again = mlplat.load_model(f"runs:/{run.id}/model")
     words = Sentences(4, 2).words
     with torch.no_grad():
         ours, theirs = (model.eval()(words).logits for model in (trainer.model, again))

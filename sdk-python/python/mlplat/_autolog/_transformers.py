@@ -93,18 +93,11 @@ def _detached() -> Any:
 def _log_fitted(session: Session, trainer: Any) -> None:
     best = getattr(trainer.state, "best_metric", None)
     session.log_metrics({"best_metric": best, "global_step": trainer.state.global_step})
-    if not session.options.log_models or session.run is None:
-        return
-
-    def work() -> None:
-        import os
-        import tempfile
-
-        run = session.run
-        assert run is not None
-        with tempfile.TemporaryDirectory(prefix="mlplat-autolog-") as folder:
-            path = os.path.join(folder, session.model_path)
-            trainer.save_model(path)
-            run.log_artifact(path)
-
-    session.safely("the model was not logged", work)
+    _models.log_model(session, trainer.model)
+    tokenizer = getattr(trainer, "processing_class", None) or getattr(trainer, "tokenizer", None)
+    if session.options.log_models and hasattr(tokenizer, "save_pretrained"):
+        directory = session.model_path.replace("model", "tokenizer", 1)
+        session.safely(
+            "the tokenizer was not logged",
+            lambda: _models.log_files(session, directory, tokenizer.save_pretrained),
+        )

@@ -161,7 +161,9 @@ def _check_kind(source: Source, before: _native.RunRecord | None) -> None:
     kind = source.describe().partition(":")[0]
     known = before.tags.get(SOURCE_TAG, kind) if before is not None else kind
     if known.partition(":")[0] != kind:
-        raise FailedPreconditionError(f"it was imported from {known.partition('#')[0]}, and goes on only from there")
+        raise FailedPreconditionError(
+            f"it was imported from {known.partition('#')[0]}, and goes on only from there"
+        )
 
 
 def _write(client: _native.Client, source: Source, run: SourceRun, wish: Wish, summary: Summary) -> None:
