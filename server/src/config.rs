@@ -42,6 +42,8 @@ pub struct Config {
     pub sources: SourcesConfig,
     /// S3, for artifacts and sources.
     pub s3: S3Config,
+    /// Experiment tracking.
+    pub tracking: TrackingConfig,
     /// Upper bounds.
     pub limits: LimitsConfig,
     /// Logs and traces.
@@ -90,6 +92,16 @@ pub struct S3Config {
     /// Its secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_access_key: Option<String>,
+}
+
+/// Experiment tracking.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrackingConfig {
+    /// How often the process of a run is asked to say that it lives, in seconds.
+    pub heartbeat_interval_s: u32,
+    /// A running run that was not heard of for this long, in seconds, is shown as crashed.
+    pub heartbeat_timeout_s: u32,
 }
 
 /// Upper bounds.
@@ -159,6 +171,10 @@ impl Default for Config {
                 path_style: true,
                 access_key_id: None,
                 secret_access_key: None,
+            },
+            tracking: TrackingConfig {
+                heartbeat_interval_s: 30,
+                heartbeat_timeout_s: 300,
             },
             limits: LimitsConfig {
                 max_message_bytes: 64 << 20,
@@ -234,6 +250,15 @@ impl Config {
                 self.listen
             ),
         }
+        let tracking = &self.tracking;
+        anyhow::ensure!(
+            tracking.heartbeat_interval_s >= 1,
+            "tracking.heartbeat_interval_s must be at least 1"
+        );
+        anyhow::ensure!(
+            tracking.heartbeat_timeout_s / 2 >= tracking.heartbeat_interval_s,
+            "tracking.heartbeat_timeout_s must be at least twice tracking.heartbeat_interval_s"
+        );
         let limits = &self.limits;
         anyhow::ensure!(
             limits.max_message_bytes >= 1 << 20,

@@ -45,7 +45,7 @@ use crate::{
     layers::{authenticate, status, trace},
     lineage::Lineage,
     telemetry,
-    tracking::{Artifacts, Tracking},
+    tracking::{Artifacts, Background, Tracking},
 };
 
 /// Flow control of HTTP/2: enough for a full pipe on a long fat link, per stream and per connection.
@@ -106,6 +106,7 @@ impl Server {
 
     /// Serves until `shutdown`, then lets open requests end, for as long as the settings allow.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
+        let background = Background::start(&self.app);
         let graceful = GracefulShutdown::new();
         tokio::pin!(shutdown);
         loop {
@@ -132,6 +133,7 @@ impl Server {
         {
             tracing::warn!(?drain, "open requests were cut off");
         }
+        background.stop().await;
         self.app.db.clone().close().await?;
         Ok(())
     }

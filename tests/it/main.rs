@@ -7,6 +7,7 @@ mod features;
 mod full_disk;
 mod lifecycle;
 mod platform;
+mod resumed;
 mod rpc_walk;
 mod search;
 mod traces;
