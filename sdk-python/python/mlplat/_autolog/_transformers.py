@@ -94,7 +94,7 @@ def _log_fitted(session: Session, trainer: Any) -> None:
     best = getattr(trainer.state, "best_metric", None)
     session.log_metrics({"best_metric": best, "global_step": trainer.state.global_step})
     _models.log_model(session, trainer.model)
-    tokenizer = getattr(trainer, "processing_class", None) or getattr(trainer, "tokenizer", None)
+    tokenizer: Any = getattr(trainer, "processing_class", None) or getattr(trainer, "tokenizer", None)
     if session.options.log_models and hasattr(tokenizer, "save_pretrained"):
         directory = session.model_path.replace("model", "tokenizer", 1)
         session.safely(

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 
-from .. import _native
+from .. import _native, _runs
 from .._errors import AlreadyExistsError, DataLossError, FailedPreconditionError, MlplatError, NotFoundError
 from ._records import NAMESPACE, Files, Point, Source, SourceExperiment, SourceRun, run_id_of
 
@@ -93,7 +93,7 @@ def import_all(client: _native.Client, source: Source, wish: Wish) -> Summary:
             else:
                 runs.append(run)
         if not wish.dry_run:
-            _create_experiment(client, experiment, summary)
+            _create_experiment(experiment, summary)
     progress = _Progress(len(runs))
     try:
         for run in _parents_first(runs):
@@ -106,11 +106,11 @@ def import_all(client: _native.Client, source: Source, wish: Wish) -> Summary:
     return summary
 
 
-def _create_experiment(client: _native.Client, experiment: SourceExperiment, summary: Summary) -> None:
+def _create_experiment(experiment: SourceExperiment, summary: Summary) -> None:
     tags = {_key(key): _value(value, summary) for key, value in experiment.tags.items()}
     with suppress(AlreadyExistsError):
         description = experiment.description[:_MAX_DESCRIPTION]
-        _native.create_experiment(client, _name(experiment.name), description, tags).wait()
+        _runs.create_experiment(_name(experiment.name), description=description, tags=tags)
 
 
 def _parents_first(runs: list[SourceRun]) -> Iterator[SourceRun]:
@@ -133,7 +133,7 @@ def _parents_first(runs: list[SourceRun]) -> Iterator[SourceRun]:
 def _import_one(client: _native.Client, source: Source, run: SourceRun, wish: Wish, summary: Summary) -> None:
     try:
         fingerprint = source.fingerprint(run) + ("" if wish.artifacts else " without files")
-        before = _existing(client, run)
+        before = _existing(run)
         if before is not None and before.tags.get(DONE_TAG) == fingerprint:
             summary.unchanged += 1
             return
@@ -149,14 +149,14 @@ def _import_one(client: _native.Client, source: Source, run: SourceRun, wish: Wi
         summary.errors.append(f"run {run.name!r} ({run.key}) of {run.experiment.name!r}: {error}")
 
 
-def _existing(client: _native.Client, run: SourceRun) -> _native.RunRecord | None:
+def _existing(run: SourceRun) -> _runs.Run | None:
     try:
-        return _native.get_run(client, run.id).wait()
+        return _runs.get_run(run.id)
     except NotFoundError:
         return None
 
 
-def _check_kind(source: Source, before: _native.RunRecord | None) -> None:
+def _check_kind(source: Source, before: _runs.Run | None) -> None:
     """A database, a folder and a server number the same points differently, so that they would come twice."""
     kind = source.describe().partition(":")[0]
     known = before.tags.get(SOURCE_TAG, kind) if before is not None else kind
@@ -267,7 +267,7 @@ def _columns(points: list[Point]) -> list[tuple[str, bytes, bytes, bytes]]:
 
 
 def _log_files(client: _native.Client, source: Source, run: SourceRun, summary: Summary) -> None:
-    present = {file.path: file for file in _native.list_artifacts(client, run.id, "").wait()}
+    present = {file.path: file for file in _runs.get_run(run.id).artifacts()}
     sizes = {path: file.size_bytes for path, file in present.items()}
     digests = {path: file.sha256 for path, file in present.items()}
     for found in source.files(run, sizes):
