@@ -54,8 +54,9 @@ def _joined(value: str, line: str) -> str:
     line = line.strip()
     if not line:
         return value + "\n"
-    if value.endswith("\\") and not value.endswith("\\\\"):
-        return value[:-1] + line.removeprefix("\\")
+    if value[0] == '"' and (len(value) - len(value.rstrip("\\"))) % 2:
+        # An odd backslash takes the end of the line away.
+        return value[:-1] + line
     return value + ("" if value.endswith("\n") else " ") + line
 
 
