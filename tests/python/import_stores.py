@@ -38,6 +38,10 @@ def summary(*arguments: str) -> dict[str, Any]:
 
 
 def run_id(key: str) -> str:
+    """The id that the run has in this project; the first project of the server that imports it keeps that of MLflow."""
+    for row in mlplat.search_runs().to_dicts():
+        if (row.get("tags.import.source") or "").endswith(f"#{key}"):
+            return row["run_id"]
     return str(uuid.UUID(hex=key))
 
 

@@ -25,7 +25,7 @@ from import_stores import (
     write_artifacts,
 )
 from mlplat._connection import client
-from mlplat._import import _writer
+from mlplat._import import _batches
 from mlplat._import._flat_yaml import parse_flat_yaml
 from mlplat._import._mlflow import open_store
 from mlplat._import._writer import Wish, import_all
@@ -113,7 +113,7 @@ def test_a_second_import_changes_nothing(database: Path):
 
 def test_a_store_that_grew_gives_what_is_new(database: Path, monkeypatch: pytest.MonkeyPatch):
     uri = f"sqlite:///{database}"
-    monkeypatch.setattr(_writer, "_POINTS_PER_BATCH", 503)
+    monkeypatch.setattr(_batches, "_POINTS_PER_BATCH", 503)
     assert import_all(client(), open_store(uri), Wish()).points == 1006
     more = [("loss", 0.5 + step, START + step, 2000 + step) for step in range(600)]
     with sqlite3.connect(database) as db:
@@ -125,7 +125,7 @@ def test_a_store_that_grew_gives_what_is_new(database: Path, monkeypatch: pytest
 
 
 def test_an_interrupted_import_goes_on(database: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(_writer, "_POINTS_PER_BATCH", 100)
+    monkeypatch.setattr(_batches, "_POINTS_PER_BATCH", 100)
     store = open_store(f"sqlite:///{database}")
     whole = store.streams
 
@@ -230,12 +230,14 @@ def test_a_damaged_folder_is_said_and_the_rest_imported(folder: Path):
 def test_the_yaml_of_mlflow():
     text = (
         "name: 'it''s: a\n  long\n\n  one'\nuser: \"\\u00fc \\\"x\\\" a\\\n  \\ b\"\nplain: some words that\n  go on\n"
+        'slash: "ends in \\\\\\\n  here"\n'
         "tags:\n  mlflow.data.context: training\nempty: ''\nnothing: null\nlist: []\nmap: {}\nnumber: 7\n"
     )
     assert parse_flat_yaml(text) == {
         "name": "it's: a long\none",
         "user": 'ü "x" a b',
         "plain": "some words that go on",
+        "slash": "ends in \\here",
         "tags.mlflow.data.context": "training",
         "empty": "",
         "number": "7",

@@ -69,10 +69,11 @@ class SourceRun:
     params: dict[str, str] = field(default_factory=dict)
     datasets: list[Dataset] = field(default_factory=list)
 
-    @property
-    def id(self) -> str:
-        """The id that it has in mlplat."""
-        return run_id_of(self.key)
+    id: str = ""
+    """The id that it has in mlplat."""
+
+    def __post_init__(self) -> None:
+        self.id = self.id or run_id_of(self.key)
 
 
 @dataclass

@@ -1,8 +1,8 @@
 """Writes the runs of a source: the one place that knows how an import stays repeatable.
 
-Invariant: each run keeps its id, each stream of points is a writer of its own whose records are numbered from 1, so the
-server stores every point once however often it is sent. A run is marked as complete last; one that is marked with the
-same fingerprint is passed by.
+Invariant: each run has one id however often it is imported into a project, and each stream of points is a writer of its
+own whose records are numbered from 1, so that the server stores every point once. A run is marked as complete last; one
+that is marked with the same fingerprint is passed by.
 """
 
 from __future__ import annotations
@@ -13,25 +13,18 @@ import shutil
 import sys
 import time
 import uuid
-from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
 
 from .. import _native, _runs
-from .._errors import AlreadyExistsError, DataLossError, FailedPreconditionError, MlplatError, NotFoundError
-from ._records import NAMESPACE, Files, Point, Source, SourceExperiment, SourceRun, run_id_of
+from .._errors import AlreadyExistsError, FailedPreconditionError, MlplatError, NotFoundError
+from ._batches import log_stream, log_texts, name_of, set_tag, value_of
+from ._records import NAMESPACE, Files, Source, SourceExperiment, SourceRun
 
 SOURCE_TAG = "import.source"
 DONE_TAG = "import.complete"
 
-_POINTS_PER_BATCH = 200_000
-_KEYS_PER_BATCH = 5000
-_TEXT_PER_BATCH = 1 << 20
-_ENTRIES_PER_BATCH = 5000
-_MAX_VALUE = 64 * 1024
-_MAX_KEY = 250
 _MAX_DESCRIPTION = 10_000
 
 
@@ -69,52 +62,136 @@ class Summary:
 
 def import_all(client: _native.Client, source: Source, wish: Wish) -> Summary:
     """Imports what is wished of a source."""
-    began = time.monotonic()
-    summary = Summary()
-    chosen = [
-        experiment
-        for experiment in source.experiments()
-        if not wish.experiments or experiment.name in wish.experiments
-    ]
-    for name in wish.experiments:
-        if not any(experiment.name == name for experiment in chosen):
-            summary.errors.append(f"there is no experiment {name!r} in {source.describe()}")
-    runs: list[SourceRun] = []
-    for experiment in chosen:
-        if experiment.deleted and not wish.deleted:
-            summary.left_out += 1
-            summary.note(f"experiment {experiment.name!r} is deleted and was left out; --deleted imports it")
-            continue
-        summary.experiments += 1
-        for run in source.runs(experiment):
-            if run.deleted and not wish.deleted:
-                summary.left_out += 1
-                summary.note("deleted runs were left out; --deleted imports them")
+    return _Import(client, source, wish).all()
+
+
+class _Import:
+    def __init__(self, client: _native.Client, source: Source, wish: Wish) -> None:
+        self.client = client
+        self.source = source
+        self.wish = wish
+        self.summary = Summary()
+        # Key -> id of the runs that are in mlplat.
+        self.ids: dict[str, str] = {}
+
+    def all(self) -> Summary:
+        began = time.monotonic()
+        runs = [run for experiment in self._experiments() for run in self._runs(experiment)]
+        progress = _Progress(len(runs))
+        try:
+            for run in _parents_first(runs):
+                progress.show(f"{run.experiment.name}/{run.name}", self.summary)
+                self._one(run)
+        finally:
+            progress.clear()
+        self.summary.errors += self.source.problems
+        self.summary.seconds = time.monotonic() - began
+        return self.summary
+
+    def _experiments(self) -> Iterator[SourceExperiment]:
+        found = self.source.experiments()
+        for name in self.wish.experiments:
+            if not any(experiment.name == name for experiment in found):
+                self.summary.errors.append(f"there is no experiment {name!r} in {self.source.describe()}")
+        for experiment in found:
+            if self.wish.experiments and experiment.name not in self.wish.experiments:
+                continue
+            if experiment.deleted and not self.wish.deleted:
+                self.summary.left_out += 1
+                self.summary.note(
+                    f"experiment {experiment.name!r} is deleted and was left out; --deleted imports it"
+                )
+                continue
+            self.summary.experiments += 1
+            if not self.wish.dry_run:
+                tags = {name_of(key): value_of(value) for key, value in experiment.tags.items()}
+                description = experiment.description[:_MAX_DESCRIPTION]
+                with suppress(AlreadyExistsError):
+                    _runs.create_experiment(name_of(experiment.name), description=description, tags=tags)
+            yield experiment
+
+    def _runs(self, experiment: SourceExperiment) -> Iterator[SourceRun]:
+        for run in self.source.runs(experiment):
+            if run.deleted and not self.wish.deleted:
+                self.summary.left_out += 1
+                self.summary.note("deleted runs were left out; --deleted imports them")
             else:
-                runs.append(run)
-        if not wish.dry_run:
-            _create_experiment(experiment, summary)
-    progress = _Progress(len(runs))
-    try:
-        for run in _parents_first(runs):
-            progress.show(f"{run.experiment.name}/{run.name}", summary)
-            _import_one(client, source, run, wish, summary)
-    finally:
-        progress.clear()
-    summary.errors += source.problems
-    summary.seconds = time.monotonic() - began
-    return summary
+                yield run
 
+    def _one(self, run: SourceRun) -> None:
+        try:
+            fingerprint = self.source.fingerprint(run) + ("" if self.wish.artifacts else " without files")
+            before = self._find(run)
+            if before is not None and before.tags.get(DONE_TAG) == fingerprint:
+                self.summary.unchanged += 1
+                return
+            self._check_kind(before)
+            if self.wish.dry_run:
+                self.summary.runs += 1
+                self.summary.points += sum(1 for _, points in self.source.streams(run) for _ in points)
+                return
+            self._write(run, before)
+            set_tag(self.client, run.id, DONE_TAG, fingerprint)
+            self.summary.runs += 1
+        except (MlplatError, OSError, ValueError) as error:
+            self.summary.errors.append(f"run {run.name!r} ({run.key}) of {run.experiment.name!r}: {error}")
 
-def _create_experiment(experiment: SourceExperiment, summary: Summary) -> None:
-    tags = {_key(key): _value(value, summary) for key, value in experiment.tags.items()}
-    with suppress(AlreadyExistsError):
-        description = experiment.description[:_MAX_DESCRIPTION]
-        _runs.create_experiment(_name(experiment.name), description=description, tags=tags)
+    def _find(self, run: SourceRun) -> _runs.Run | None:
+        """The run in this project, by its own id or by the one it got because another project has it too."""
+        for run_id in (run.id, self._other_id(run)):
+            try:
+                found = _runs.get_run(run_id)
+            except NotFoundError:
+                continue
+            run.id = self.ids[run.key] = found.id
+            return found
+        return None
+
+    def _other_id(self, run: SourceRun) -> str:
+        return str(uuid.uuid5(NAMESPACE, f"{self.client.project} {run.key}"))
+
+    def _check_kind(self, before: _runs.Run | None) -> None:
+        """A database, a folder and a server number the same points differently, so that they would come twice."""
+        kind = self.source.describe().partition(":")[0]
+        known = before.tags.get(SOURCE_TAG, kind) if before is not None else kind
+        if known.partition(":")[0] != kind:
+            raise FailedPreconditionError(
+                f"it was imported from {known.partition('#')[0]}, and goes on only from there"
+            )
+
+    def _write(self, run: SourceRun, before: _runs.Run | None) -> None:
+        if before is None:
+            self._create(run)
+        log_texts(self.client, run.id, run.params, run.tags)
+        for name, points in self.source.streams(run):
+            self.summary.points += log_stream(self.client, run.id, name, points)
+        if self.wish.artifacts:
+            _FilesOf(self.client, run, self.summary).log(self.source)
+        if run.status != "RUNNING":
+            ended = max(run.started_us if run.ended_us is None else run.ended_us, run.started_us)
+            message = run.message[:_MAX_DESCRIPTION]
+            _native.import_end(self.client, run.id, run.status, message, ended * 1000).wait()
+
+    def _create(self, run: SourceRun) -> None:
+        start = {
+            "run_id": run.id,
+            "experiment": name_of(run.experiment.name),
+            "name": name_of(run.name),
+            "parent": self.ids.get(run.parent or ""),
+            "description": run.description[:_MAX_DESCRIPTION],
+            "tags": {SOURCE_TAG: f"{self.source.describe()}#{run.key}"},
+        }
+        try:
+            _native.import_run(self.client, start, run.started_us * 1000).wait()
+        except AlreadyExistsError:
+            # In another project of this server.
+            start["run_id"] = run.id = self._other_id(run)
+            _native.import_run(self.client, start, run.started_us * 1000).wait()
+        self.ids[run.key] = run.id
 
 
 def _parents_first(runs: list[SourceRun]) -> Iterator[SourceRun]:
-    """Each run after the one it is nested in; a parent that is not imported too is none."""
+    """Each run after the one it is nested in."""
     by_key = {run.key: run for run in runs}
     done: set[str] = set()
     for run in runs:
@@ -124,191 +201,52 @@ def _parents_first(runs: list[SourceRun]) -> Iterator[SourceRun]:
             line.append(one)
             one = by_key.get(one.parent) if one.parent else None
         for next_one in reversed(line):
-            if next_one.parent not in done:
-                next_one.parent = None
             done.add(next_one.key)
             yield next_one
 
 
-def _import_one(client: _native.Client, source: Source, run: SourceRun, wish: Wish, summary: Summary) -> None:
-    try:
-        fingerprint = source.fingerprint(run) + ("" if wish.artifacts else " without files")
-        before = _existing(run)
-        if before is not None and before.tags.get(DONE_TAG) == fingerprint:
-            summary.unchanged += 1
+class _FilesOf:
+    """Brings the files of one run over; those that it has already are not sent again."""
+
+    def __init__(self, client: _native.Client, run: SourceRun, summary: Summary) -> None:
+        self.client = client
+        self.run = run
+        self.summary = summary
+        present = _runs.get_run(run.id).artifacts()
+        self.sizes = {file.path: file.size_bytes for file in present}
+        self.digests = {file.path: file.sha256 for file in present}
+
+    def log(self, source: Source) -> None:
+        for found in source.files(self.run, self.sizes):
+            if isinstance(found, str):
+                self.summary.note(found)
+                continue
+            try:
+                self._log_one(found)
+            finally:
+                if found.temporary:
+                    shutil.rmtree(os.path.dirname(found.path), ignore_errors=True)
+
+    def _log_one(self, found: Files) -> None:
+        new = [path for target, path in _walk(found.path, found.target) if self._is_new(target, path)]
+        if not new:
             return
-        _check_kind(source, before)
-        if wish.dry_run:
-            summary.runs += 1
-            summary.points += sum(1 for _, points in source.streams(run) for _ in points)
-            return
-        _write(client, source, run, wish, summary)
-        _log_texts(client, run, {}, {DONE_TAG: fingerprint}, summary)
-        summary.runs += 1
-    except (MlplatError, OSError, ValueError) as error:
-        summary.errors.append(f"run {run.name!r} ({run.key}) of {run.experiment.name!r}: {error}")
+        if found.name and found.name != os.path.basename(found.path):
+            # A folder under another name: each of its entries into that directory.
+            for entry in sorted(os.scandir(found.path), key=lambda entry: entry.name):
+                self._upload(entry.path, found.target)
+        else:
+            self._upload(found.path, found.directory)
+        self.summary.files += len(new)
+        self.summary.bytes += sum(os.path.getsize(path) for path in new)
 
+    def _is_new(self, target: str, path: str) -> bool:
+        return target not in self.digests or self.digests[target] != _digest(path)
 
-def _existing(run: SourceRun) -> _runs.Run | None:
-    try:
-        return _runs.get_run(run.id)
-    except NotFoundError:
-        return None
-
-
-def _check_kind(source: Source, before: _runs.Run | None) -> None:
-    """A database, a folder and a server number the same points differently, so that they would come twice."""
-    kind = source.describe().partition(":")[0]
-    known = before.tags.get(SOURCE_TAG, kind) if before is not None else kind
-    if known.partition(":")[0] != kind:
-        raise FailedPreconditionError(
-            f"it was imported from {known.partition('#')[0]}, and goes on only from there"
-        )
-
-
-def _write(client: _native.Client, source: Source, run: SourceRun, wish: Wish, summary: Summary) -> None:
-    start = {
-        "run_id": run.id,
-        "experiment": _name(run.experiment.name),
-        "name": _name(run.name),
-        "parent": None if run.parent is None else run_id_of(run.parent),
-        "description": run.description[:_MAX_DESCRIPTION],
-        "tags": {SOURCE_TAG: f"{source.describe()}#{run.key}"},
-    }
-    _native.import_run(client, start, run.started_us * 1000).wait()
-    _log_texts(client, run, run.params, run.tags, summary)
-    for name, points in source.streams(run):
-        summary.points += _log_stream(client, run, name, points)
-    if wish.artifacts:
-        _log_files(client, source, run, summary)
-    if run.status != "RUNNING":
-        ended = run.started_us if run.ended_us is None else run.ended_us
-        message = run.message[:_MAX_DESCRIPTION]
-        _native.import_end(client, run.id, run.status, message, max(ended, run.started_us) * 1000).wait()
-
-
-def _log_texts(
-    client: _native.Client,
-    run: SourceRun,
-    params: Mapping[str, str],
-    tags: Mapping[str, str],
-    summary: Summary,
-) -> None:
-    """Params and labels. Their writer is their content: what was changed since in mlplat stays, unless the source changed."""
-    entries = [("p", _key(key), _value(value, summary)) for key, value in params.items()]
-    entries += [("t", _key(key), _value(value, summary)) for key, value in tags.items()]
-    digest = hashlib.sha256(repr(entries).encode()).hexdigest()
-    writer = str(uuid.uuid5(NAMESPACE, f"{run.id} texts {digest}"))
-    sequence = 0
-    while entries:
-        count = size = 0
-        while count < min(len(entries), _ENTRIES_PER_BATCH) and size < _TEXT_PER_BATCH:
-            size += len(entries[count][1]) + len(entries[count][2])
-            count += 1
-        part, entries = entries[:count], entries[count:]
-        sequence += 1
-        _native.import_batch(
-            client,
-            run.id,
-            (writer, sequence, sequence),
-            [],
-            {key: value for kind, key, value in part if kind == "p"},
-            {key: value for kind, key, value in part if kind == "t"},
-        ).wait()
-
-
-def _log_stream(client: _native.Client, run: SourceRun, name: str, points: Iterator[Point]) -> int:
-    """All points of a stream; returns how many were new."""
-    writer = str(uuid.uuid5(NAMESPACE, f"{run.id} points {name}"))
-    first, new = 1, 0
-    while part := list(islice(points, _POINTS_PER_BATCH)):
-        for piece in _pieces(part):
-            new += _log_piece(client, run.id, writer, first, piece)
-            first += len(piece)
-    return new
-
-
-def _pieces(part: list[Point]) -> list[list[Point]]:
-    """The same points in pieces whose keys fit into one batch."""
-    if len({point[0] for point in part}) <= _KEYS_PER_BATCH:
-        return [part]
-    half = len(part) // 2
-    return _pieces(part[:half]) + _pieces(part[half:])
-
-
-def _log_piece(client: _native.Client, run_id: str, writer: str, first: int, piece: list[Point]) -> int:
-    """Sends the points with these numbers; where the server has a beginning of them, only the rest."""
-    begin, last = first, first + len(piece) - 1
-    while True:
-        columns = _columns(piece[begin - first :])
-        replayed, stored = _native.import_batch(client, run_id, (writer, begin, last), columns, {}, {}).wait()
-        if not replayed:
-            return last - begin + 1
-        if stored == 0 or stored >= last:
-            return 0  # all of it was there; a server that is older does not say how far
-        if stored < begin:
-            raise DataLossError("the server has fewer points than it had; run the import again")
-        begin = stored + 1
-
-
-def _columns(points: list[Point]) -> list[tuple[str, bytes, bytes, bytes]]:
-    series: dict[str, tuple[array[int], array[int], array[float]]] = {}
-    for key, step, micros, value in points:
-        found = series.get(key)
-        if found is None:
-            found = series[key] = (array("q"), array("q"), array("d"))
-        found[0].append(step)
-        found[1].append(micros)
-        found[2].append(value)
-    return [
-        (metric_key(key), steps.tobytes(), times.tobytes(), values.tobytes())
-        for key, (steps, times, values) in series.items()
-    ]
-
-
-def _log_files(client: _native.Client, source: Source, run: SourceRun, summary: Summary) -> None:
-    present = {file.path: file for file in _runs.get_run(run.id).artifacts()}
-    sizes = {path: file.size_bytes for path, file in present.items()}
-    digests = {path: file.sha256 for path, file in present.items()}
-    for found in source.files(run, sizes):
-        if isinstance(found, str):
-            summary.note(found)
-            continue
-        try:
-            _log_one(client, run, found, digests, summary)
-        finally:
-            if found.temporary:
-                shutil.rmtree(os.path.dirname(found.path), ignore_errors=True)
-
-
-def _log_one(
-    client: _native.Client, run: SourceRun, found: Files, digests: dict[str, str], summary: Summary
-) -> None:
-    """Uploads a file or folder, unless the run has all of it."""
-    new = [
-        (target, path)
-        for target, path in _walk(found.path, found.target)
-        if target not in digests or digests[target] != _digest(path)
-    ]
-    if not new:
-        return
-    if found.name and found.name != os.path.basename(found.path):
-        _upload_as(client, run, found, summary)
-    else:
-        _report(_native.import_artifact(client, run.id, found.path, found.directory).wait(), summary)
-    summary.files += len(new)
-    summary.bytes += sum(os.path.getsize(path) for _, path in new)
-
-
-def _upload_as(client: _native.Client, run: SourceRun, found: Files, summary: Summary) -> None:
-    """A folder under another name: each of its entries into that directory."""
-    for entry in sorted(os.scandir(found.path), key=lambda entry: entry.name):
-        _report(_native.import_artifact(client, run.id, entry.path, found.target).wait(), summary)
-
-
-def _report(uploaded: tuple[str, list[tuple[str, str]]], summary: Summary) -> None:
-    for local, why in uploaded[1]:
-        summary.note(f"{local} was left out: {why}")
+    def _upload(self, path: str, directory: str) -> None:
+        _, skipped = _native.import_artifact(self.client, self.run.id, path, directory).wait()
+        for local, why in skipped:
+            self.summary.note(f"{local} was left out: {why}")
 
 
 def _walk(path: str, target: str) -> Iterator[tuple[str, str]]:
@@ -326,31 +264,6 @@ def _digest(path: str) -> str:
         while part := file.read(1 << 20):
             digest.update(part)
     return digest.hexdigest()
-
-
-def metric_key(key: str) -> str:
-    """A key that the server takes: other characters become `_`."""
-    if key.isidentifier() and len(key) <= _MAX_KEY:
-        return key
-    return (
-        "".join(letter if letter.isalnum() or letter in "_-./ :" else "_" for letter in key)[:_MAX_KEY] or "_"
-    )
-
-
-def _name(text: str) -> str:
-    return "".join(letter if letter.isprintable() else " " for letter in text).strip()[:_MAX_KEY] or "unnamed"
-
-
-def _key(text: str) -> str:
-    return _name(text)
-
-
-def _value(text: str, summary: Summary) -> str:
-    text = text.replace("\0", "\ufffd")
-    if len(text.encode()) > _MAX_VALUE:
-        summary.note(f"a param or tag was longer than {_MAX_VALUE} bytes and was cut")
-        text = text.encode()[:_MAX_VALUE].decode(errors="ignore")
-    return text
 
 
 class _Progress:
