@@ -232,8 +232,7 @@ impl Config {
         if let Some(path) = file {
             sources = sources.merge(Toml::file_exact(path));
         }
-        let config: Self = sources
-            .merge(Env::prefixed(ENV_PREFIX).split("__"))
+        let config: Self = from_environment(sources)
             .merge(Serialized::defaults(flags))
             .extract()
             .context("the settings are not valid")?;
@@ -287,6 +286,32 @@ impl Config {
         shown.s3.secret_access_key = shown.s3.secret_access_key.map(|_| MASK.to_owned());
         Ok(toml::to_string(&shown)?)
     }
+}
+
+/// Settings that are text. The environment gives them as they are: a password of digits is no number.
+const TEXTS: [&str; 10] = [
+    "data_dir",
+    "database_url",
+    "artifact_root",
+    "instance",
+    "s3.endpoint",
+    "s3.region",
+    "s3.access_key_id",
+    "s3.secret_access_key",
+    "telemetry.log",
+    "telemetry.otlp_endpoint",
+];
+
+fn from_environment(mut sources: Figment) -> Figment {
+    let variables = || Env::prefixed(ENV_PREFIX).split("__");
+    sources = sources.merge(variables().filter(|key| TEXTS.iter().all(|text| key != *text)));
+    for (key, value) in variables()
+        .filter(|key| TEXTS.iter().any(|text| key == *text))
+        .iter()
+    {
+        sources = sources.merge((key.as_str(), value));
+    }
+    sources
 }
 
 const MASK: &str = "********";

@@ -18,6 +18,7 @@ use hyper_util::{
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
+use metrics_exporter_prometheus::PrometheusHandle;
 use mlplat_proto::{
     admin::v1::admin_service_server::AdminServiceServer,
     catalogue::v1::catalogue_service_server::CatalogueServiceServer,
@@ -53,6 +54,8 @@ const STREAM_WINDOW: u32 = 2 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
 const MAX_STREAMS: u32 = 1024;
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// How often measured durations are summed up. Between two times they are kept one by one, also where nobody reads `/metrics`.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
 /// A server that listens.
 #[derive(Debug)]
@@ -61,6 +64,7 @@ pub struct Server {
     listener: TcpListener,
     router: Router,
     health: HealthReporter,
+    metrics: PrometheusHandle,
 }
 
 impl Server {
@@ -74,9 +78,10 @@ impl Server {
             .await
             .with_context(|| format!("cannot listen on {listen}"))?;
         let (grpc, health) = grpc_routes(&app).await?;
+        let metrics = telemetry::metrics()?;
         let http = plain_http::router(HttpState {
             app: Arc::clone(&app),
-            metrics: telemetry::metrics()?,
+            metrics: metrics.clone(),
         });
         let router = grpc
             .merge(http)
@@ -96,6 +101,7 @@ impl Server {
             listener,
             router,
             health,
+            metrics,
         })
     }
 
@@ -109,6 +115,7 @@ impl Server {
         let background = Background::start(&self.app);
         let graceful = GracefulShutdown::new();
         tokio::pin!(shutdown);
+        let mut upkeep = tokio::time::interval(METRICS_UPKEEP);
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
@@ -119,6 +126,7 @@ impl Server {
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
                 },
+                _ = upkeep.tick() => self.metrics.run_upkeep(),
                 () = &mut shutdown => break,
             }
         }

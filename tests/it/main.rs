@@ -10,5 +10,7 @@ mod platform;
 mod resumed;
 mod rpc_walk;
 mod search;
+mod settings;
+mod system;
 mod traces;
 mod tracking;

@@ -8,6 +8,8 @@ import json
 import math
 import subprocess
 import sys
+import threading
+import time
 import wave
 from datetime import datetime, timezone
 from pathlib import Path
@@ -392,17 +394,50 @@ def test_asyncio_twins():
     assert mlplat.get_run(asyncio.run(work())).status == "FINISHED"
 
 
-def test_a_lost_server_is_a_line_on_stderr(
-    server: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-):
+def test_media_need_no_server(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("MLPLAT_PROJECT")
+    monkeypatch.setenv("MLPLAT_OFFLINE_TIMEOUT", "0.2")
     other = type(server)(tmp_path)
     mlplat.connect(other.url, timeout=0.5)
     run = mlplat.start_run("e")
     other.stop()
+    began = time.monotonic()
     assert run.log_text("x", "x.txt") == "x.txt"
     assert run.log_image(np.zeros((2, 2)), key="i").startswith("images/i/")
-    assert "x.txt was not logged: " in capsys.readouterr().err
+    run.log_model([1, 2], "model")
+    run.log_histogram("h", [1, 2])
+    assert time.monotonic() - began < 1
     with pytest.raises(mlplat.MisuseError):
         run.log_text("x", "../x.txt")
     run._deactivate()
+
+
+def test_large_tables_do_not_stay_in_memory(monkeypatch: pytest.MonkeyPatch):
+    from mlplat._media import _tables
+
+    monkeypatch.setattr(_tables, "_MAX_KEPT", 10)
+    with mlplat.start_run("e") as run:
+        for at in range(3):
+            run.log_table({"a": [at] * 10}, "t.json")
+        assert not _tables._written
+        assert run.load_table("t.json").num_rows == 30
+    assert not _tables._large
+
+
+def test_threads_lose_no_rows_and_no_histograms():
+    def work(thread: int) -> None:
+        for at in range(10):
+            run.log_table({"thread": [thread], "at": [at]}, "t.json")
+            run.log_histogram("h", [float(thread), float(at)], bins=2)
+            run.log_image(np.zeros((2, 2)), key="i", step=1)
+
+    with mlplat.start_run("e") as run:
+        threads = [threading.Thread(target=work, args=(thread,)) for thread in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    again = mlplat.get_run(run.id)
+    assert again.load_table("t.json").num_rows == 60
+    assert sorted(set(again.histograms("h").to_arrow()["step"].to_pylist())) == list(range(60))
+    assert len(again.images("i")) == 60

@@ -101,7 +101,7 @@ def test_the_example_runs():
     notebook = nbformat.read(ROOT / "examples" / "notebook" / "training.ipynb", 4)
     NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
     accuracy = float(notebook.cells[-1].outputs[-1]["data"]["text/plain"])
-    assert accuracy > 0.9
+    assert accuracy > 0.85
     assert mlplat.models.get_version("digits").version == 1
     view = pages(notebook.cells[-2].outputs)[0]
     assert view.count("<polyline") >= 3

@@ -1,4 +1,4 @@
-"""Where a person may be looking: a terminal, a notebook, or nowhere."""
+"""Whether a person may be looking, and where."""
 
 from __future__ import annotations
 
@@ -19,12 +19,3 @@ def in_notebook() -> bool:
     shell = ipython.get_ipython()
     # A terminal shell has no kernel.
     return shell is not None and getattr(shell, "kernel", None) is not None
-
-
-def place() -> str:
-    """Where progress is shown: `terminal`, `notebook`, or nowhere (the empty text)."""
-    if quiet() or sys.stderr is None:
-        return ""
-    if in_notebook():
-        return "notebook"
-    return "terminal" if sys.stderr.isatty() else ""

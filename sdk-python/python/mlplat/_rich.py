@@ -34,34 +34,25 @@ class RichReading(RunInfo):
         """The images of a series (`log_image(…, key=…)`), or of all, by key and step; shown as pictures in a notebook."""
         from ._media._series import images_call
 
-        self._deliver()
         return images_call(self._client, self.id, key).wait()
 
     def load_table(self, artifact_file: str) -> Table:
         """A table as it was logged by `log_table`."""
         from ._media._tables import table_call
 
-        self._deliver()
         return table_call(self._client, self.id, artifact_file).wait()
 
     def histograms(self, key: str) -> Table:
         """The histograms of a series: columns step, timestamp, bin_start, bin_end, count; a row per bin."""
         from ._media._histograms import histogram_call
 
-        self._deliver()
         return histogram_call(self._client, self.id, key).wait()
-
-    def _deliver(self) -> None:
-        """What was logged has to be with the server before it can be read."""
 
 
 class RichLogging(ActiveRunBase, RichReading):
     """What a run under way can log beside params, metrics, tags and files."""
 
     __slots__ = ()
-
-    def _deliver(self) -> None:
-        self._handle.flush().wait()
 
     def log_figure(
         self,
@@ -111,7 +102,8 @@ class RichLogging(ActiveRunBase, RichReading):
         """
         from ._media._tables import table_items
 
-        return _spool.put(self, table_items(self, data, artifact_file, append))
+        with _spool.order:
+            return _spool.put(self, table_items(self, data, artifact_file, append))
 
     def log_text(self, text: str, artifact_file: str) -> str:
         """Logs a text as a file and returns its path in the run."""
@@ -182,8 +174,8 @@ class RichLogging(ActiveRunBase, RichReading):
         """
         from ._media._histograms import histogram_items
 
-        items = histogram_items(self.id, key, values, step, bins, np_histogram)
-        return _spool.put(self, items)
+        with _spool.order:
+            return _spool.put(self, histogram_items(self.id, key, values, step, bins, np_histogram))
 
     def log_model(
         self,

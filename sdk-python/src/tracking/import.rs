@@ -10,7 +10,7 @@ use mlplat::{
 };
 use pyo3::{prelude::*, pybacked::PyBackedBytes, types::PyModule};
 
-use super::{RunRecord, RunStart};
+use super::RunRecord;
 use crate::{
     artifacts::uploaded_paths, call::Call, client::Client, errors::misuse, progress::Progress,
     time::from_nanos,
@@ -18,21 +18,37 @@ use crate::{
 
 const WORD: usize = 8;
 
+/// A run of somewhere else.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct ImportedRun {
+    run_id: String,
+    experiment: String,
+    name: String,
+    parent: Option<String>,
+    description: String,
+    tags: BTreeMap<String, String>,
+    /// Nanoseconds since 1970 UTC.
+    started_at: i128,
+}
+
 /// One metric: key, and the bytes of steps (int64), times (int64, microseconds) and values (float64).
 type Columns = (String, PyBackedBytes, PyBackedBytes, PyBackedBytes);
 
 /// Creates a run with its time; one that exists is returned.
 #[pyfunction]
-fn import_run(
-    py: Python<'_>,
-    client: &Client,
-    start: RunStart,
-    started_at: Option<i128>,
-) -> PyResult<Call> {
+fn import_run(py: Python<'_>, client: &Client, run: ImportedRun) -> PyResult<Call> {
     let client = client.get(py)?;
-    let mut new: NewRun = start.into();
-    if let Some(nanos) = started_at {
-        new = new.started_at(from_nanos(nanos));
+    let mut new = NewRun::new(run.experiment)
+        .id(run.run_id)
+        .name(run.name)
+        .description(run.description)
+        .started_at(from_nanos(run.started_at));
+    if let Some(parent) = run.parent {
+        new = new.parent(parent);
+    }
+    for (key, value) in run.tags {
+        new = new.tag(key, value);
     }
     Ok(Call::new(async move {
         Ok(RunRecord::from(client.tracking().import_run(new).await?))

@@ -2,6 +2,7 @@
 
 mod handle;
 mod import;
+mod log;
 mod records;
 mod runs_table;
 mod system;
@@ -20,41 +21,38 @@ use crate::{call::Call, client::Client, table::Batches};
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
 pub(crate) struct RunStart {
-    run_id: String,
+    run_id: Option<String>,
     experiment: String,
+    keep_experiment: bool,
     name: String,
     parent: Option<String>,
     description: String,
     tags: BTreeMap<String, String>,
-}
-
-impl From<RunStart> for NewRun {
-    fn from(start: RunStart) -> Self {
-        let mut new = Self::new(start.experiment)
-            .id(start.run_id)
-            .name(start.name)
-            .description(start.description);
-        if let Some(parent) = start.parent {
-            new = new.parent(parent);
-        }
-        for (key, value) in start.tags {
-            new = new.tag(key, value);
-        }
-        new
-    }
-}
-
-/// A new run id: a UUIDv7.
-#[pyfunction]
-fn new_run_id() -> String {
-    mlplat::tracking::new_run_id()
+    resume_from: Option<i64>,
 }
 
 /// Starts a run.
 #[pyfunction]
 fn start_run(py: Python<'_>, client: &Client, start: RunStart) -> PyResult<Call> {
     let client = client.get(py)?;
-    let new: NewRun = start.into();
+    let mut new = NewRun::new(start.experiment)
+        .name(start.name)
+        .description(start.description);
+    if let Some(run_id) = start.run_id {
+        new = new.id(run_id);
+    }
+    if start.keep_experiment {
+        new = new.keep_experiment();
+    }
+    if let Some(step) = start.resume_from {
+        new = new.resume_from(step);
+    }
+    if let Some(parent) = start.parent {
+        new = new.parent(parent);
+    }
+    for (key, value) in start.tags {
+        new = new.tag(key, value);
+    }
     let work = async move { client.start_run(new).await };
     Ok(Call::with(work, RunHandle::into_py))
 }
@@ -191,10 +189,10 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     import::register(module)?;
     module.add_class::<RunHandle>()?;
     module.add_class::<system::SystemMetrics>()?;
+    module.add_class::<log::RunLog>()?;
     module.add_class::<RunRecord>()?;
     module.add_class::<MetricSummary>()?;
     module.add_class::<Experiment>()?;
-    module.add_function(wrap_pyfunction!(new_run_id, module)?)?;
     module.add_function(wrap_pyfunction!(start_run, module)?)?;
     module.add_function(wrap_pyfunction!(join_run, module)?)?;
     module.add_function(wrap_pyfunction!(get_run, module)?)?;

@@ -78,7 +78,7 @@ async fn sample(run: ActiveRun, every: Duration) {
             return;
         };
         sampler = again;
-        if let Err(error) = run.log_metrics(points).await {
+        if let Err(error) = run.log_metrics(points) {
             tracing::debug!(%error, run = run.id(), "system metrics were not logged");
         }
     }

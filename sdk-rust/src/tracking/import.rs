@@ -62,7 +62,27 @@ impl Tracking {
     /// # Errors
     /// [`Error::InvalidArgument`] for bad names or labels, [`Error::NotFound`] for an unknown parent run.
     pub async fn import_run(&self, new: NewRun) -> Result<Run> {
-        let request = self.create_request(new)?;
+        let request = pb::CreateRunRequest {
+            project: self.client.project().to_owned(),
+            run_id: new
+                .id
+                .as_deref()
+                .map(checked_run_id)
+                .transpose()?
+                .unwrap_or_default(),
+            experiment: new.experiment,
+            name: new.name,
+            parent_run_id: new
+                .parent_run_id
+                .as_deref()
+                .map(checked_run_id)
+                .transpose()?
+                .unwrap_or_default(),
+            description: new.description,
+            tags: new.tags.into_iter().collect(),
+            started_at: new.started_at.map(timestamp),
+            request_id: String::new(),
+        };
         let answer = rpc!(self.client, Repeatable, tracking.create_run, request)?;
         answer
             .run

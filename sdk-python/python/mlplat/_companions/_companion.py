@@ -23,6 +23,8 @@ _LAST_UPLOAD_S = 300.0
 _PATIENCE_S = 10.0
 """How long the end of a run waits for what is still on its way."""
 
+_MAX_VIEWS = 3
+
 CONSOLE = "console.log"
 
 
@@ -54,7 +56,8 @@ class Companion:
     def show(self, view: LiveView) -> None:
         """Keeps a view of the run up to date from now on."""
         with self._wake:
-            self._views.append(view)
+            # Cells that are run again and again leave their old views behind, as they were.
+            self._views = [*self._views[-_MAX_VIEWS:], view]
             self._wake.notify()
 
     def ended(self) -> None:

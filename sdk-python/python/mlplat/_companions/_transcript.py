@@ -7,6 +7,7 @@ from collections import deque
 
 _HEAD = 1 << 20
 _TAIL = 4 << 20
+_LONG_LINE = 1 << 11
 _MAX_LINE = 1 << 16
 
 
@@ -39,9 +40,9 @@ class Transcript:
             *whole, self._line = (self._line + text).split("\n")
             for line in whole:
                 self._keep(_visible(line) + "\n")
-            if len(self._line) > _MAX_LINE:
+            if len(self._line) > _LONG_LINE and "\r" in self._line:
                 # Progress bars write one line for hours.
-                self._line = _visible(self._line)
+                self._line = "\r" + _visible(self._line)
             if len(self._line) > _MAX_LINE:
                 self._keep(self._line)
                 self._line = ""

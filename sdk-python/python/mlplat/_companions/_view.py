@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from datetime import datetime, timezone
 
 from .. import _native
@@ -26,6 +27,7 @@ _WIDTH, _HEIGHT = 132, 26
 _MAX_POINTS = 100_000
 """Longer histories are not read only to draw a small line."""
 
+_CHIP = "display:inline-block;border:1px solid rgba(128,128,128,.35);border-radius:6px;padding:0 6px;margin:2px 4px 2px 0"
 _COLOURS = {
     "RUNNING": "#0969da",
     "FINISHED": "#1a7f37",
@@ -36,7 +38,8 @@ _COLOURS = {
 
 
 class Series:
-    """The histories behind the lines, read again only when there are new points."""
+    """The histories behind the lines. One is read again only when it has grown by a tenth, so that following a long run
+    costs little more than reading its history a few times; what came since is its last value alone."""
 
     __slots__ = ("_client", "_known", "_run_id")
 
@@ -47,18 +50,22 @@ class Series:
 
     def values(self, key: str, summary: _native.MetricSummary) -> list[float]:
         """Values of a metric by step; empty where they cannot be read now."""
-        known = self._known.get(key)
-        if known is not None and known[0] == summary.count:
-            return known[1]
-        if summary.count > _MAX_POINTS:
-            return []
-        try:
-            table = _native.metric_history(self._client, self._run_id, key, None, None).wait()
-        except MlplatError:
-            return known[1] if known else []
-        values = thinned([row["value"] for row in table.to_dicts()], _WIDTH)
-        self._known[key] = (summary.count, values)
-        return values
+        count, values = self._known.get(key, (0, []))
+        if summary.count > max(count * 1.1, count + 8) or (summary.count != count and summary.count < 1000):
+            if summary.count > _MAX_POINTS:
+                return []
+            try:
+                values = thinned(_history(self._client, self._run_id, key), _WIDTH)
+            except MlplatError:
+                return values
+            self._known[key] = (summary.count, values)
+            return values
+        return values if summary.count == count else [*values, summary.last]
+
+
+def _history(client: _native.Client, run_id: str, key: str) -> list[float]:
+    table = _native.metric_history(client, run_id, key, None, None).wait()
+    return [row["value"] for row in table.to_dicts()]
 
 
 def thinned(values: Sequence[float], buckets: int) -> list[float]:
@@ -113,19 +120,19 @@ def full(client: _native.Client, record: _native.RunRecord, series: Series) -> s
     parts = [
         "<div style='border:1px solid rgba(128,128,128,.35);border-radius:8px;padding:10px 14px;max-width:760px;"
         "font:13px/1.45 system-ui,sans-serif'>",
-        f"<div>{_status(record)} <b>{html.escape(record.name)}</b> "
+        f"<div>{_status(record)} <strong>{html.escape(record.name)}</strong> "
         f"<span style='opacity:.7'>in {html.escape(record.experiment)} · {_duration(record)}</span></div>",
     ]
     if record.status_message:
         parts.append(f"<div style='color:#cf222e'>{html.escape(_cut(record.status_message, 300))}</div>")
     if record.description:
-        notes = html.escape(_cut(record.description, 600))
+        notes = _notes(_cut(record.description, 600))
         parts.append(f"<div style='white-space:pre-wrap;margin-top:4px'>{notes}</div>")
     parts.append(_metrics(record, series))
     if record.params:
         shown = sorted(record.params.items())[:_PARAMS]
         chips = "".join(
-            f"<span style='{_CHIP}'>{html.escape(_cut(key, 40))} = <b>{html.escape(_cut(value, 60))}</b></span>"
+            f"<span style='{_CHIP}'>{html.escape(_cut(key, 40))} = <strong>{html.escape(_cut(value, 60))}</strong></span>"
             for key, value in shown
         )
         rest = len(record.params) - len(shown)
@@ -138,18 +145,24 @@ def line(client: _native.Client, record: _native.RunRecord, series: Series) -> s
     """The view that takes one line."""
     keys = _keys(record)[:3]
     numbers = "".join(
-        f" · {html.escape(_cut(key, 40))} <b>{_number(record.metric_summaries[key].last)}</b>" for key in keys
+        f" · {html.escape(_cut(key, 40))} <strong>{_number(record.metric_summaries[key].last)}</strong>"
+        for key in keys
     )
     if keys:
         numbers += f" {sparkline(series.values(keys[0], record.metric_summaries[keys[0]]), 84, 18)}"
+    name = _link(client, record, f"<strong>{html.escape(_cut(record.name, 60))}</strong>")
     return (
-        f"<div style='font:13px/1.45 system-ui,sans-serif'>{_status(record)} <b>{html.escape(record.name)}</b> "
-        f"<span style='opacity:.7'>in {html.escape(record.experiment)} · {_duration(record)}</span>{numbers} "
-        f"<span style='opacity:.7'>{_link(client, record)}</span></div>"
+        f"<div style='font:13px/1.45 system-ui,sans-serif'>{_status(record)} {name} "
+        f"<span style='opacity:.7'>in {html.escape(record.experiment)} · {_duration(record)}</span>{numbers}</div>"
     )
 
 
-_CHIP = "display:inline-block;border:1px solid rgba(128,128,128,.35);border-radius:6px;padding:0 6px;margin:2px 4px 2px 0"
+def _notes(text: str) -> str:
+    """Notes are Markdown; what stands inside of a line of it is shown, and anything else stays as it is written."""
+    safe = html.escape(text)
+    safe = re.sub(r"`([^`\n]+)`", r"<code>\1</code>", safe)
+    safe = re.sub(r"\*\*([^*\n]+)\*\*", r"<strong>\1</strong>", safe)
+    return re.sub(r"(?<![\w*])\*([^*\n]+)\*(?![\w*])", r"<i>\1</i>", safe)
 
 
 def _status(record: _native.RunRecord) -> str:
@@ -179,14 +192,14 @@ def _metrics(record: _native.RunRecord, series: Series) -> str:
         rows.append(
             f"<tr style='background:none'><td {left}>{html.escape(_cut(key, 50))}</td>"
             f"<td {left}>{sparkline(series.values(key, summary))}</td>"
-            f"<td {cell}><b>{_number(summary.last)}</b></td><td {cell}>{_number(summary.min)}</td>"
+            f"<td {cell}><strong>{_number(summary.last)}</strong></td><td {cell}>{_number(summary.min)}</td>"
             f"<td {cell}>{_number(summary.max)}</td><td {cell}>{summary.last_step}</td></tr>"
         )
     return f"<table style='margin:6px 0 0 0;border:0;border-collapse:collapse'>{''.join(rows)}</table>{_more(len(keys) - _METRICS)}"
 
 
 def _footer(client: _native.Client, record: _native.RunRecord) -> str:
-    facts = [_link(client, record)]
+    facts = [_link(client, record, html.escape(record.id))]
     machine = {
         key: record.metrics.get(f"system/{key}") for key in ("cpu_percent", "memory_percent", "gpu_0_percent")
     }
@@ -199,13 +212,14 @@ def _footer(client: _native.Client, record: _native.RunRecord) -> str:
     return f"<div style='opacity:.7;margin-top:6px'>{' · '.join(facts)}</div>"
 
 
-def _link(client: _native.Client, record: _native.RunRecord) -> str:
+def _link(client: _native.Client, record: _native.RunRecord, text: str) -> str:
+    """A link to the run on its server, where that is an address for browsers."""
     if not client.url.startswith(("http://", "https://")):
-        return html.escape(record.id)
+        return text
     address = html.escape(
         f"{client.url.rstrip('/')}/#/projects/{client.project}/runs/{record.id}", quote=True
     )
-    return f"<a href='{address}' target='_blank'>{html.escape(record.id)}</a>"
+    return f"<a href='{address}' target='_blank'>{text}</a>"
 
 
 def _duration(record: _native.RunRecord) -> str:

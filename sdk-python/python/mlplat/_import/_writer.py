@@ -180,13 +180,14 @@ class _Import:
             "parent": self.ids.get(run.parent or ""),
             "description": run.description[:_MAX_DESCRIPTION],
             "tags": {SOURCE_TAG: f"{self.source.describe()}#{run.key}"},
+            "started_at": run.started_us * 1000,
         }
         try:
-            _native.import_run(self.client, start, run.started_us * 1000).wait()
+            _native.import_run(self.client, start).wait()
         except AlreadyExistsError:
             # In another project of this server.
             start["run_id"] = run.id = self._other_id(run)
-            _native.import_run(self.client, start, run.started_us * 1000).wait()
+            _native.import_run(self.client, start).wait()
         self.ids[run.key] = run.id
 
 

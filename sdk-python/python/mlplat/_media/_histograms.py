@@ -10,7 +10,6 @@ import gzip
 import json
 import math
 import os
-import threading
 import time
 from datetime import datetime, timezone
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 _PER_FILE = 64
 _MAX_BINS = 512
 
-_lock = threading.Lock()
 _open: dict[tuple[str, str], tuple[str, list[dict[str, Any]]]] = {}
 """Of each series of each run under way: the file that is being filled, and what is in it."""
 
@@ -43,7 +41,7 @@ def histogram_items(
     bins: int | Sequence[float],
     counted: tuple[object, object] | None,
 ) -> list[Item]:
-    """The file of `log_histogram`, with the histograms before it."""
+    """The file of `log_histogram`, with the histograms before it. One call at a time."""
     series = f"histograms/{_names.artifact_path(key, 'key')}"
     if (values is None) == (counted is None):
         raise MisuseError("log_histogram takes either values or np_histogram=(counts, edges)")
@@ -51,22 +49,20 @@ def histogram_items(
     at = _names.next_step(run_id, series, None if step is None else _arguments.integer(step, "step"))
     millis = time.time_ns() // 1_000_000
     record = {"step": at, "timestamp_ms": millis, **record}
-    with _lock:
-        path, records = _open.get((run_id, series), ("", []))
-        if not path or len(records) >= _PER_FILE:
-            # Several processes may log to one series; the process is part of the name.
-            path, records = f"{series}/{at:012d}_{millis:013d}_{os.getpid():03d}.json.gz", []
-        records = [*records, record]
-        _open[run_id, series] = (path, records)
+    path, records = _open.get((run_id, series), ("", []))
+    if not path or len(records) >= _PER_FILE:
+        # Several processes may log to one series; the process is part of the name.
+        path, records = f"{series}/{at:012d}_{millis:013d}_{os.getpid():03d}.json.gz", []
+    records = [*records, record]
+    _open[run_id, series] = (path, records)
     held = {"format": "mlplat-histograms", "version": 1, "histograms": records}
     return [(gzip.compress(json.dumps(held, separators=(",", ":")).encode(), 6, mtime=0), path)]
 
 
 def forget(run_id: str) -> None:
     """A run has ended: its files are full."""
-    with _lock:
-        for key in [key for key in _open if key[0] == run_id]:
-            del _open[key]
+    for key in [key for key in list(_open) if key[0] == run_id]:
+        _open.pop(key, None)
 
 
 def _of_values(values: object, bins: int | Sequence[float]) -> dict[str, Any]:

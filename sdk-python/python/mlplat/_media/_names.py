@@ -13,7 +13,8 @@ from .._errors import MisuseError
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".svg"})
 
 _SERIES = re.compile(r"(-?\d+)_(\d+)_(\d+)\.\w+$")
-_lock = threading.Lock()
+lock = threading.Lock()
+"""Held for what media remember of runs under way."""
 _counted: dict[tuple[str, str], tuple[int, int, int]] = {}
 """Of each series of each run under way: the last step, when it was, and how many there were at that moment."""
 
@@ -49,7 +50,7 @@ def of_step(
     The time in the name keeps what is logged for one step by several processes, or again after a resumption, apart.
     """
     series = f"{folder}/{artifact_path(key, 'key')}"
-    with _lock:
+    with lock:
         last = _counted.get((run_id, series))
         if step is None:
             step = 0 if last is None else last[0] + 1
@@ -61,7 +62,7 @@ def of_step(
 
 def next_step(run_id: str, series: str, step: int | None) -> int:
     """The step of something that is not a file of its own."""
-    with _lock:
+    with lock:
         last = _counted.get((run_id, series))
         if step is None:
             step = 0 if last is None else last[0] + 1
@@ -78,6 +79,16 @@ def parse(path: str) -> tuple[str, int, int] | None:
 
 def forget(run_id: str) -> None:
     """A run has ended: its counts are not needed any more."""
-    with _lock:
+    with lock:
         for key in [key for key in _counted if key[0] == run_id]:
             del _counted[key]
+
+
+def _forked() -> None:
+    """The lock of the parent may have been held by a thread that is not here."""
+    global lock
+    lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

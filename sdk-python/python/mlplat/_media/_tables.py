@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
 
 from .. import _arguments, _native
@@ -26,31 +25,40 @@ if TYPE_CHECKING:
 
 ENDINGS = frozenset({".json", ".parquet", ".csv"})
 _MAX_CELLS = 50_000_000
+_MAX_KEPT = 32 << 20
+"""Bytes of a file whose rows are kept in memory for those to come."""
 
-_lock = threading.Lock()
 _written: dict[tuple[str, str], Any] = {}
 """What the tables of each run under way hold so far, so that the next rows can be added."""
+_large: set[tuple[str, str]] = set()
+"""Tables that are too large for that."""
 
 
 def table_items(run: ActiveRunBase, data: object, artifact_file: str, append: bool) -> list[Item]:
-    """The file of `log_table`: all rows logged under this name by this process, or the new ones alone."""
+    """The file of `log_table`: all rows logged under this name, or the new ones alone. One call at a time."""
     path = _names.single(artifact_file, "tables", ENDINGS, ".json")
     ending = _names.split(path, ENDINGS)[1]
     fresh = _arrow(data) if ending == ".parquet" else _split_form(data)
-    with _lock:
-        before = _written.get((run.id, path)) if append else None
-        if append and before is None and not run._fresh:
-            before, path = _of_earlier_process(run, path, ending)
-        whole = fresh if before is None else _joined(before, fresh)
+    before = _written.get((run.id, path)) if append else None
+    elsewhere = before is None and append and (not run._fresh or (run.id, path) in _large)
+    if elsewhere:
+        before, path = _of_earlier_process(run, path, ending)
+    whole = fresh if before is None else _joined(before, fresh)
+    content = _encoded(whole, ending)
+    if len(content) <= _MAX_KEPT:
         _written[run.id, path] = whole
-    return [(_encoded(whole, ending), path)]
+    else:
+        # Memory is the training's; where rows are added, the table is read back.
+        _written.pop((run.id, path), None)
+        _large.add((run.id, path))
+    return [(content, path)]
 
 
 def forget(run_id: str) -> None:
     """A run has ended: nothing is added to its tables any more."""
-    with _lock:
-        for key in [key for key in _written if key[0] == run_id]:
-            del _written[key]
+    for held in [held for held in list(_written) if held[0] == run_id]:
+        _written.pop(held, None)
+    _large.difference_update([held for held in list(_large) if held[0] == run_id])
 
 
 def _of_earlier_process(run: ActiveRunBase, path: str, ending: str) -> tuple[Any, str]:
@@ -62,9 +70,9 @@ def _of_earlier_process(run: ActiveRunBase, path: str, ending: str) -> tuple[Any
     except MlplatError:
         stem = path[: -len(ending)]
         return None, f"{stem}-{time.time_ns() // 1_000_000}{ending}"
-    return (_arguments.package("pyarrow", "a table in Parquet").table(table), path) if ending == ".parquet" else (
-        _split_form(table), path
-    )  # fmt: skip
+    if ending == ".parquet":
+        return _arguments.package("pyarrow", "a table in Parquet").table(table), path
+    return _split_form(table), path
 
 
 def _arrow(data: object) -> Any:

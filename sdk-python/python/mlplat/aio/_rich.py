@@ -31,34 +31,25 @@ class RichReading(RunInfo):
         """The images of a series; see :meth:`mlplat.Run.images`."""
         from .._media._series import images_call
 
-        await self._deliver()
         return await images_call(self._client, self.id, key)
 
     async def load_table(self, artifact_file: str) -> Table:
         """A table as it was logged by `log_table`; see :meth:`mlplat.Run.load_table`."""
         from .._media._tables import table_call
 
-        await self._deliver()
         return await table_call(self._client, self.id, artifact_file)
 
     async def histograms(self, key: str) -> Table:
         """The histograms of a series; see :meth:`mlplat.Run.histograms`."""
         from .._media._histograms import histogram_call
 
-        await self._deliver()
         return await histogram_call(self._client, self.id, key)
-
-    async def _deliver(self) -> None:
-        """What was logged has to be with the server before it can be read."""
 
 
 class RichLogging(ActiveRunBase, RichReading):
     """What a run under way can log beside params, metrics, tags and files."""
 
     __slots__ = ()
-
-    async def _deliver(self) -> None:
-        await self._handle.flush()
 
     async def log_figure(
         self,
@@ -93,7 +84,8 @@ class RichLogging(ActiveRunBase, RichReading):
         """Logs a table; see :meth:`mlplat.ActiveRun.log_table`."""
         from .._media._tables import table_items
 
-        return await _spool.put_async(self, table_items(self, data, artifact_file, append))
+        with _spool.order:
+            return _spool.put(self, table_items(self, data, artifact_file, append))
 
     async def log_text(self, text: str, artifact_file: str) -> str:
         """Logs a text as a file; see :meth:`mlplat.ActiveRun.log_text`."""
@@ -147,8 +139,8 @@ class RichLogging(ActiveRunBase, RichReading):
         """Logs how values are distributed; see :meth:`mlplat.ActiveRun.log_histogram`."""
         from .._media._histograms import histogram_items
 
-        items = histogram_items(self.id, key, values, step, bins, np_histogram)
-        return await _spool.put_async(self, items)
+        with _spool.order:
+            return _spool.put(self, histogram_items(self.id, key, values, step, bins, np_histogram))
 
     async def log_model(
         self,

@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use mlplat_proto::tracking::v1 as pb;
+use mlplat_proto::{run_name::made_name, tracking::v1 as pb};
 use uuid::Uuid;
 
-use super::name::made_name;
 use crate::{
     clock::Timestamp,
     error::{Error, Result},
@@ -52,7 +51,7 @@ impl TryFrom<&pb::CreateRunRequest> for NewRun {
             given => violations.parse("experiment", request::name(given, experiments::MAX_NAME)),
         };
         let name = match message.name.as_str() {
-            "" => Some(made_name(id)),
+            "" => Some(made_name(id.into_bytes())),
             given => violations.parse("name", request::name(given, MAX_NAME)),
         };
         let parent_run_id = match message.parent_run_id.as_str() {
@@ -311,7 +310,7 @@ mod tests {
     fn a_bare_create_gets_defaults() {
         let new = NewRun::try_from(&pb::CreateRunRequest::default()).expect("valid");
         assert_eq!(new.experiment, "default");
-        assert_eq!(new.name, made_name(new.id));
+        assert_eq!(new.name, made_name(new.id.into_bytes()));
         assert_eq!(new.id.get_version_num(), 7);
     }
 

@@ -7,7 +7,6 @@ mod convert;
 mod events;
 mod heartbeat;
 mod life;
-mod name;
 mod search;
 mod service;
 pub(super) mod store;

@@ -6,9 +6,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use sea_orm::{
-    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _,
-    IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    sea_query::OnConflict,
+    ActiveModelTrait as _,
+    ActiveValue::Set,
+    ColumnTrait as _, ConnectionTrait, EntityTrait, IntoActiveModel as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, Select,
+    sea_query::{Expr, OnConflict},
 };
 use uuid::Uuid;
 
@@ -26,8 +28,9 @@ use crate::{
 
 /// Rows a statement, so that its parameters stay below what SQLite takes (32,766).
 const ROWS: usize = 1000;
-/// Most params, and most tags, of one run.
-const MAX_TEXTS: u64 = 10_000;
+/// Most params, and most tags, of one run, and most bytes of them, so that a run always fits into one message.
+const MAX_TEXTS: i64 = 10_000;
+const MAX_TEXT_BYTES: i64 = 8 << 20;
 
 /// The run of this id in the project of the scope.
 pub(crate) async fn load_run(
@@ -350,13 +353,8 @@ pub(crate) async fn set_params(
             .exec_without_returning(txn)
             .await?;
     }
-    at_most(
-        "params",
-        run_param::Entity::find()
-            .filter(C::RunId.eq(run_id))
-            .count(txn)
-            .await?,
-    )
+    let all = run_param::Entity::find().filter(C::RunId.eq(run_id));
+    at_most(txn, "params", all).await
 }
 
 /// Sets tags of a locked run; others stay.
@@ -388,21 +386,36 @@ pub(crate) async fn set_tags(
             .exec_without_returning(txn)
             .await?;
     }
-    at_most(
-        "tags",
-        run_tag::Entity::find()
-            .filter(C::RunId.eq(run_id))
-            .count(txn)
-            .await?,
-    )
+    let all = run_tag::Entity::find().filter(C::RunId.eq(run_id));
+    at_most(txn, "tags", all).await
 }
 
-fn at_most(what: &'static str, count: u64) -> Result<()> {
-    if count <= MAX_TEXTS {
+/// Refuses what would be too many or too large; the transaction is given up then.
+async fn at_most<E: EntityTrait>(
+    txn: &impl ConnectionTrait,
+    what: &'static str,
+    all: Select<E>,
+) -> Result<()> {
+    let found: Option<(i64, i64)> = all
+        .select_only()
+        .column_as(Expr::cust("COUNT(*)"), "count")
+        .column_as(
+            Expr::cust("COALESCE(SUM(OCTET_LENGTH(key) + OCTET_LENGTH(value)), 0)"),
+            "bytes",
+        )
+        .into_tuple()
+        .one(txn)
+        .await?;
+    let (count, bytes) = found.unwrap_or_default();
+    let text = if count > MAX_TEXTS {
+        format!("the run would have {count} {what}; at most {MAX_TEXTS} are possible")
+    } else if bytes > MAX_TEXT_BYTES {
+        format!(
+            "the {what} of the run would have {bytes} bytes in all; at most {MAX_TEXT_BYTES} are possible; log large texts as \
+             artifacts"
+        )
+    } else {
         return Ok(());
-    }
-    Err(Error::invalid(
-        what,
-        format!("the run would have {count} {what}; at most {MAX_TEXTS} are possible"),
-    ))
+    };
+    Err(Error::invalid(what, text))
 }
