@@ -24,6 +24,7 @@ from import_stores import (
     summary,
     write_artifacts,
 )
+from mlplat import _native
 from mlplat._connection import client
 from mlplat._import import _batches
 from mlplat._import._flat_yaml import parse_flat_yaml
@@ -150,6 +151,40 @@ def test_a_dry_run_writes_nothing_and_a_filter_chooses(database: Path):
     said = run_cli("import", "mlflow", str(database), "--experiment", "nothing", code=1)
     assert "there is no experiment 'nothing'" in said
     assert summary("mlflow", str(database), "--experiment", "delays: 1", "--no-artifacts")["files"] == 0
+
+
+@pytest.mark.skipif(not hasattr(_native, "log_input"), reason="the native part keeps no inputs")
+def test_data_sets_become_inputs(database: Path):
+    with sqlite3.connect(database) as db:
+        db.executescript(
+            """
+            CREATE TABLE datasets (dataset_uuid TEXT, experiment_id INTEGER, name TEXT, digest TEXT,
+                dataset_source_type TEXT, dataset_source TEXT);
+            CREATE TABLE inputs (input_uuid TEXT, source_type TEXT, source_id TEXT, destination_type TEXT,
+                destination_id TEXT);
+            CREATE TABLE input_tags (input_uuid TEXT, name TEXT, value TEXT);
+            """
+        )
+        db.execute(
+            "INSERT INTO datasets VALUES ('d1', 1, 'train', 'abc', 's3', '{\"uri\": \"s3://b/train\"}')"
+        )
+        db.execute("INSERT INTO inputs VALUES ('i1', 'DATASET', 'd1', 'RUN', ?)", (FIRST,))
+        db.execute("INSERT INTO input_tags VALUES ('i1', 'mlflow.data.context', 'training')")
+    summary("mlflow", str(database))
+    run: Any = mlplat.get_run(run_id(FIRST))
+    [found] = run.inputs
+    assert (found.name, found.digest, found.source, found.source_type, found.context) == (
+        "train", "abc", "s3://b/train", "s3", "training",
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(not hasattr(_native, "delete_runs"), reason="the native part deletes no runs")
+def test_deleted_runs_stay_deleted(database: Path):
+    assert summary("mlflow", str(database), "--deleted")["runs"] == 3
+    names = {row["name"] for row in mlplat.search_runs().to_dicts()}
+    assert names == {"first", "child"}
+    again = summary("mlflow", str(database), "--deleted")
+    assert (again["runs"], again["unchanged"]) == (0, 3)
 
 
 def test_what_is_no_store_is_said(tmp_path: Path):

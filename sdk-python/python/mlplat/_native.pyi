@@ -226,6 +226,7 @@ def import_artifact(
     client: Client, run_id: str, path: str | os.PathLike[str], directory: str
 ) -> Call[tuple[str, list[tuple[str, str]]]]: ...
 def import_end(client: Client, run_id: str, status: str, message: str, ended_at: int) -> Call[RunRecord]: ...
+
 # The journal
 
 @final

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
@@ -68,6 +69,15 @@ def fill_from_tags(run: SourceRun, user: str | None) -> None:
     run.name = run.name or named or run.key
     if user:
         run.tags.setdefault(USER_TAG, user)
+
+
+def source_of(text: str) -> str:
+    """Where the data of a data set is: MLflow notes it as JSON, by kinds of its own."""
+    try:
+        said = json.loads(text)
+        return str(said.get("uri") or said.get("path") or said.get("url") or text)
+    except (ValueError, AttributeError):
+        return text
 
 
 class LocalFiles:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from .._errors import MisuseError
 from ._flat_yaml import read_flat_yaml
-from ._mlflow import CONTEXT_TAG, NOTE_TAG, LocalFiles, fill_from_tags
+from ._mlflow import CONTEXT_TAG, NOTE_TAG, LocalFiles, fill_from_tags, source_of
 from ._records import Dataset, Files, Point, SourceExperiment, SourceRun
 
 _STATUSES = {"1": "RUNNING", "2": "RUNNING", "3": "FINISHED", "4": "FAILED", "5": "KILLED"}
@@ -83,9 +83,11 @@ class Folder:
             data = os.path.join(experiment, "datasets", link.get("source_id") or "", "meta.yaml")
             if link.get("source_type") == "DATASET" and os.path.isfile(data):
                 meta = read_flat_yaml(data)
-                fields = ("name", "digest", "source", "source_type")
-                context = link.get(f"tags.{CONTEXT_TAG}") or ""
-                found.append(Dataset(*(meta.get(field) or "" for field in fields), context=context))
+                name, digest, source, kind = (
+                    meta.get(field, "") for field in ("name", "digest", "source", "source_type")
+                )
+                context = link.get(f"tags.{CONTEXT_TAG}", "")
+                found.append(Dataset(name, digest, source_of(source), kind, context))
         return found
 
     def fingerprint(self, run: SourceRun) -> str:

@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
 
 from .._errors import FailedPreconditionError, UnavailableError
-from ._mlflow import CONTEXT_TAG, NOTE_TAG, fill_from_tags, restored
+from ._mlflow import CONTEXT_TAG, NOTE_TAG, fill_from_tags, restored, source_of
 from ._records import Dataset, Files, Point, SourceExperiment, SourceRun
 
 _TIMEOUT_S = 120
@@ -198,10 +198,12 @@ def _pairs(entries: list[dict[str, str]] | None) -> dict[str, str]:
 
 
 def _dataset(entry: dict[str, Any]) -> Dataset:
-    data = entry.get("dataset", {})
+    data = {field: str(value or "") for field, value in entry.get("dataset", {}).items()}
     context = _pairs(entry.get("tags")).get(CONTEXT_TAG, "")
-    fields = ("name", "digest", "source", "source_type")
-    return Dataset(*(str(data.get(field) or "") for field in fields), context=context)
+    name, digest, source, kind = (
+        data.get(field, "") for field in ("name", "digest", "source", "source_type")
+    )
+    return Dataset(name, digest, source_of(source), kind, context)
 
 
 def _authorization() -> dict[str, str]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .._errors import MisuseError
-from ._mlflow import CONTEXT_TAG, NOTE_TAG, LocalFiles, fill_from_tags, restored
+from ._mlflow import CONTEXT_TAG, NOTE_TAG, LocalFiles, fill_from_tags, restored, source_of
 from ._records import Dataset, Files, Point, SourceExperiment, SourceRun
 
 _ROWS = 20_000
@@ -99,7 +99,10 @@ class Database:
             CONTEXT_TAG,
             run,
         )
-        return [Dataset(*(str(value or "") for value in row)) for row in rows]
+        return [
+            Dataset(name, digest, source_of(source or ""), kind or "", context or "")
+            for name, digest, source, kind, context in rows
+        ]
 
     def fingerprint(self, run: SourceRun) -> str:
         [(points,)] = self._rows("SELECT count(*) FROM metrics WHERE run_uuid = ?", run.key)

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from .. import _native, _runs
 from .._errors import AlreadyExistsError, FailedPreconditionError, MlplatError, NotFoundError
@@ -26,6 +27,9 @@ SOURCE_TAG = "import.source"
 DONE_TAG = "import.complete"
 
 _MAX_DESCRIPTION = 10_000
+_MAX_NAME = 250
+_MAX_SOURCE = 2000
+_MAX_SOURCE_TYPE = 100
 
 
 @dataclass
@@ -132,6 +136,8 @@ class _Import:
                 return
             self._write(run, before)
             set_tag(self.client, run.id, DONE_TAG, fingerprint)
+            if run.deleted:
+                self._delete(run)
             self.summary.runs += 1
         except (MlplatError, OSError, ValueError) as error:
             self.summary.errors.append(f"run {run.name!r} ({run.key}) of {run.experiment.name!r}: {error}")
@@ -140,7 +146,7 @@ class _Import:
         """The run in this project, by its own id or by the one it got because another project has it too."""
         for run_id in (run.id, self._other_id(run)):
             try:
-                found = _runs.get_run(run_id)
+                found = _get_run(run_id)
             except NotFoundError:
                 continue
             run.id = self.ids[run.key] = found.id
@@ -165,12 +171,37 @@ class _Import:
         log_texts(self.client, run.id, run.params, run.tags)
         for name, points in self.source.streams(run):
             self.summary.points += log_stream(self.client, run.id, name, points)
+        self._log_datasets(run)
         if self.wish.artifacts:
             _FilesOf(self.client, run, self.summary).log(self.source)
         if run.status != "RUNNING":
             ended = max(run.started_us if run.ended_us is None else run.ended_us, run.started_us)
             message = run.message[:_MAX_DESCRIPTION]
             _native.import_end(self.client, run.id, run.status, message, ended * 1000).wait()
+
+    def _log_datasets(self, run: SourceRun) -> None:
+        # Not in every build of the native part.
+        log_input: Any = getattr(_native, "log_input", None)
+        if run.datasets and log_input is None:
+            self.summary.note("the data sets that runs read were left out")
+            return
+        for data in run.datasets:
+            entry = {
+                "name": name_of(data.name),
+                "digest": data.digest[:_MAX_NAME],
+                "source": data.source[:_MAX_SOURCE],
+                "source_type": data.source_type[:_MAX_SOURCE_TYPE],
+                "context": data.context[:_MAX_NAME],
+                "fields": [],
+                "rows": None,
+            }
+            log_input(self.client, run.id, entry).wait()
+
+    def _delete(self, run: SourceRun) -> None:
+        """What is deleted there is deleted here, and can be restored."""
+        delete_runs: Any = getattr(_native, "delete_runs", None)
+        if delete_runs is not None:
+            delete_runs(self.client, [run.id], False).wait()
 
     def _create(self, run: SourceRun) -> None:
         start = {
@@ -189,6 +220,14 @@ class _Import:
             start["run_id"] = run.id = self._other_id(run)
             _native.import_run(self.client, start).wait()
         self.ids[run.key] = run.id
+
+
+def _get_run(run_id: str) -> _runs.Run:
+    """The run, also where it is deleted."""
+    get_run: Any = _runs.get_run
+    if "view" in (get_run.__kwdefaults__ or ()):
+        return get_run(run_id, view="all")
+    return get_run(run_id)
 
 
 def _parents_first(runs: list[SourceRun]) -> Iterator[SourceRun]:
@@ -213,7 +252,7 @@ class _FilesOf:
         self.client = client
         self.run = run
         self.summary = summary
-        present = _runs.get_run(run.id).artifacts()
+        present = _get_run(run.id).artifacts()
         self.sizes = {file.path: file.size_bytes for file in present}
         self.digests = {file.path: file.sha256 for file in present}
 
