@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from contextvars import Token
     from typing import Any
 
@@ -24,6 +26,7 @@ _process = os.getpid()
 _warned: set[tuple[str, str]] = set()
 # Runs that sessions have started and not ended: no other thread takes them for the user's.
 _owned: set[str] = set()
+_finding = threading.Lock()
 # (run, kind of model) -> how many trainings it has had, while the run lives.
 _trainings: dict[str, dict[str, int]] = {}
 
@@ -66,8 +69,9 @@ def options(integration: str) -> Options | None:
 
 def _forked() -> None:
     # The run belongs to the parent. A child logs nothing by itself, also where autolog() is never called again.
-    global _process
+    global _process, _finding
     _process = -1
+    _finding = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -115,13 +119,32 @@ class Session(Guard):
     def _find_run(self, kind: str) -> None:
         from .. import active_run, start_run
 
-        run = active_run()
-        if run is None or run.id in _owned:
-            run = start_run(name=kind, tags={"autolog": self.integration})
-            self._is_ours = True
-            _owned.add(run.id)
+        # Otherwise another thread could take this run for the user's before it is known as ours.
+        with _finding:
+            run = active_run()
+            if run is None or run.id in _owned:
+                run = start_run(name=kind, tags={"autolog": self.integration})
+                self._is_ours = True
+                _owned.add(run.id)
         self._name(run.id, kind)
         self.run = run
+
+    @contextmanager
+    def nested_run(self, parent: ActiveRun, name: str) -> Iterator[ActiveRun]:
+        """A part of this training as a run of its own."""
+        from .. import start_run
+
+        # What goes along with runs does so with the parent.
+        alone: dict[str, Any] = {"system_metrics": False, "environment": False, "console": False}
+        with _finding:
+            tags = {"autolog": self.integration}
+            child = start_run(parent.experiment, name, parent=parent, tags=tags, **alone)
+            _owned.add(child.id)
+        try:
+            yield child
+        finally:
+            child.end()
+            _owned.discard(child.id)
 
     def _name(self, run_id: str, kind: str) -> None:
         """The first kind of model of a run has plain names, others carry theirs; repeated trainings are further steps."""

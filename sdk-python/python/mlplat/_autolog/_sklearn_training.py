@@ -150,17 +150,11 @@ def _log_candidates(session: Session, results: dict[str, Any]) -> None:
     ranks = next((results[name] for name in results if name.startswith("rank_test_")), None)
     if run is None or ranks is None:
         return
-    from .. import start_run
     from ._session import metric_key, numbers, short_text
 
-    # What goes along with runs does so with that of the search.
-    alone: dict[str, Any] = {"system_metrics": False, "environment": False, "console": False}
     order = sorted(range(len(ranks)), key=lambda at: ranks[at])
     for at in order[: session.options.max_tuning_runs]:
-        child = start_run(run.experiment, f"candidate {at}", parent=run, tags={"autolog": "sklearn"}, **alone)
-        try:
+        with session.nested_run(run, f"candidate {at}") as child:
             child.log_params({key: short_text(value) for key, value in results["params"][at].items()})
             row = {name: column[at] for name, column in results.items() if not name.startswith("param")}
             child.log_metrics({metric_key(key): number for key, number in numbers(row).items()}, 0)
-        finally:
-            child.end()
