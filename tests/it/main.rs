@@ -5,6 +5,7 @@ mod artifacts;
 mod crash;
 mod features;
 mod full_disk;
+mod journal;
 mod lifecycle;
 mod platform;
 mod resumed;

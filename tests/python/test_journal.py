@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -16,6 +17,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import mlplat
 import numpy as np
@@ -72,7 +74,7 @@ class World:
         assert done.returncode == (-9 if then == DIE else 0), done.stderr
         return done.stdout.split()[0]
 
-    def sync(self, *options: str) -> dict[str, object]:
+    def sync(self, *options: str) -> dict[str, Any]:
         command = [sys.executable, "-m", "mlplat", "sync", "--json", *options]
         done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=120)
         return json.loads(done.stdout) | {"code": done.returncode, "stderr": done.stderr}
@@ -253,10 +255,8 @@ class Proxy:
     def cut(self) -> None:
         self.open = False
         for end in self.pairs:
-            try:
+            with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
             end.close()
         self.pairs.clear()
 
@@ -493,7 +493,7 @@ def test_spooled_files_arrive_in_order(tmp_path: Path):
     again = mlplat.get_run(run.id)
     assert [(file.path, file.size_bytes) for file in again.artifacts()] == [("b.bin", 5), ("texts/f.txt", 3)]
     assert Path(again.download_artifact("texts/f.txt")).read_text() == "two"
-    assert [file.media_type for file in again.artifacts()][0] == "application/x-b"
+    assert next(file.media_type for file in again.artifacts()) == "application/x-b"
 
 
 def test_spooled_files_survive_a_kill(world: World):
@@ -515,7 +515,6 @@ with mlplat.start_run(run_id={run_id!r}, resume_from=50) as run:
     for step in range(50, 120):
         run.log_metrics({{"a": step, "b": step * 0.5, "c": -step}}, step=step)
 """
-    world.sync()
     done = world.python(code)
     assert done.returncode == 0, done.stderr
     world.check(run_id, 120)

@@ -155,7 +155,9 @@ def column(values: object, what: str, dtype: str) -> object:
             if dtype == "int64" and array.dtype.kind == "f":
                 raise WrongTypeError(f"{what} are floats; give whole numbers")
             array = array.astype(dtype, copy=False)
-        except (TypeError, ValueError) as error:
+        except MisuseError:
+            raise
+        except (TypeError, ValueError, OverflowError) as error:
             raise WrongTypeError(f"{what} are not numbers: {error}") from None
         if array.ndim != 1:
             raise MisuseError(f"{what} have {array.ndim} dimensions; give one column")
@@ -183,11 +185,16 @@ def times(values: object, what: str) -> object:
 
 def optional_seconds(value: object, what: str) -> timedelta | None:
     """A length of time, in seconds or as a timedelta; None stays None."""
-    if value is None or isinstance(value, timedelta):
-        return value
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise WrongTypeError(f"{what} is a {type(value).__name__}; give seconds or a timedelta")
-    return timedelta(seconds=max(value, 0))
+    if value is None:
+        return None
+    if not isinstance(value, timedelta):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise WrongTypeError(f"{what} is a {type(value).__name__}; give seconds or a timedelta")
+        try:
+            value = timedelta(seconds=value)
+        except (ValueError, OverflowError):
+            raise MisuseError(f"{what} is {value}; give seconds") from None
+    return max(value, timedelta())
 
 
 def nanos(value: object, what: str) -> int:

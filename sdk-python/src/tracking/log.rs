@@ -54,7 +54,7 @@ impl RunLog {
         match metrics.cast::<PyDict>() {
             Ok(dict) => {
                 for (key, value) in dict {
-                    pairs.push((text(key)?, found(value)));
+                    pairs.push((text(key, "a metric key")?, found(value)));
                 }
             }
             Err(_) => {
@@ -63,7 +63,7 @@ impl RunLog {
                     .try_iter()?
                 {
                     let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item?.extract()?;
-                    pairs.push((text(key)?, found(value)));
+                    pairs.push((text(key, "a metric key")?, found(value)));
                 }
             }
         }
@@ -76,7 +76,7 @@ impl RunLog {
         let mut views: SmallVec<[(&str, f64); INLINE]> = SmallVec::new();
         for (key, value) in &pairs {
             if let Found::Number(value) = value {
-                views.push((key.to_str()?, *value));
+                views.push((utf8(key)?, *value));
             }
         }
         self.0
@@ -99,12 +99,12 @@ impl RunLog {
         let py = key.py();
         let step = step.map(whole).transpose()?;
         let at = timestamp.map(micros).transpose()?;
-        let key = text(key)?;
+        let key = text(key, "key")?;
         let value = match found(value) {
             Found::Number(number) => number,
             Found::Object(object) => number(&key, &object)?,
         };
-        let pair = std::iter::once((key.to_str()?, value));
+        let pair = std::iter::once((utf8(&key)?, value));
         self.0.log_pairs(pair, step, at).map_err(|e| raise(py, &e))
     }
 }
@@ -113,17 +113,24 @@ fn arguments(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
     py.import(intern!(py, "mlplat._arguments"))
 }
 
-fn text(key: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyString>> {
+fn text<'py>(key: Bound<'py, PyAny>, what: &str) -> PyResult<Bound<'py, PyString>> {
     match key.cast_into::<PyString>() {
         Ok(key) => Ok(key),
         Err(other) => {
             let other = other.into_inner();
             let py = other.py();
-            let what = "a metric key";
             let text = arguments(py)?.call_method1(intern!(py, "text"), (other, what))?;
             Ok(text.cast_into()?)
         }
     }
+}
+
+/// The text of a key; half of a character is refused in plain words.
+fn utf8<'a>(key: &'a Bound<'_, PyString>) -> PyResult<&'a str> {
+    key.to_str().or_else(|error| {
+        text(key.clone().into_any(), "a metric key")?;
+        Err(error)
+    })
 }
 
 fn found(value: Bound<'_, PyAny>) -> Found<'_> {

@@ -5,6 +5,7 @@
 //! numbers, and runs by their ids.
 
 use std::{
+    collections::HashSet,
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
@@ -92,7 +93,8 @@ pub(super) struct Courier {
     rejects: Option<Mutex<Writer>>,
     said: notice::Once,
     pub(super) rejected: u64,
-    pub(super) replayed: u64,
+    /// Runs of the journal's own process that it has not ended so far.
+    unended: HashSet<Uuid>,
 }
 
 pub(super) fn tracking(channel: Channel) -> TrackingServiceClient<Channel> {
@@ -118,7 +120,7 @@ impl Courier {
             rejects: None,
             said: notice::Once::default(),
             rejected: 0,
-            replayed: 0,
+            unended: HashSet::new(),
         }
     }
 
@@ -170,7 +172,9 @@ impl Courier {
                 .await?;
             match sent {
                 Ok(answer) => {
-                    self.replayed += u64::from(answer.replayed);
+                    if run.own {
+                        self.unended.insert(run.run);
+                    }
                     let stored = answer.stored_sequence;
                     if answer.replayed && stored > 0 && stored < last {
                         // Another deliverer was here, and had cut the records into other batches.
@@ -252,7 +256,8 @@ impl Courier {
     }
 
     /// The server knows the run from now on.
-    fn begun(&self, run: RunDefinition) {
+    fn begun(&mut self, run: RunDefinition) {
+        self.unended.insert(run.run);
         if let Manner::Own(shared) = &self.manner {
             shared.begun.lock().insert(run.run);
         }
@@ -274,6 +279,7 @@ impl Courier {
                 rpc!(self.client, Repeatable, tracking.end_run, request.clone())
             })
             .await?;
+        self.unended.remove(&run.run);
         match sent {
             Ok(answer) => {
                 if let (Manner::Own(shared), Some(ended)) = (&self.manner, answer.run) {
@@ -486,6 +492,28 @@ impl Courier {
         });
         if let Err(error) = kept {
             tracing::debug!(%error, "a refused file could not be kept");
+        }
+    }
+
+    /// Lets the server find out that runs of a dead process are not under way any more: it was heard of once, and then never
+    /// again.
+    pub(super) async fn last_heartbeat(&self) {
+        const MOST: usize = 1000;
+        if self.unended.is_empty() {
+            return;
+        }
+        let request = pb::HeartbeatRunsRequest {
+            project: self.client.project().to_owned(),
+            run_ids: self
+                .unended
+                .iter()
+                .take(MOST)
+                .map(Uuid::to_string)
+                .collect(),
+        };
+        let told = rpc!(self.client, Repeatable, tracking.heartbeat_runs, request);
+        if let Err(error) = told {
+            tracing::debug!(%error, "a last heartbeat failed");
         }
     }
 

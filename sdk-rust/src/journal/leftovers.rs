@@ -149,7 +149,7 @@ pub async fn sync(settings: ClientBuilder, options: SyncOptions) -> Result<SyncR
         match state(&home, &folder, &meta, &here) {
             State::Alive => report.live += 1,
             state => {
-                let silent = report.journals.iter();
+                let mut silent = report.journals.iter();
                 let silent = silent.rfind(|done| done.unreachable && done.url == meta.url);
                 if let Some(left) = silent.and_then(|done| done.left.clone()) {
                     // Waiting for it once is enough.
@@ -297,6 +297,9 @@ async fn deliver(
         courier.remove_segments(&reader, end.segment);
     }
     report.rejected = courier.rejected;
+    if report.left.is_none() {
+        courier.last_heartbeat().await;
+    }
     if report.left.is_none() && state == State::Dead {
         courier.remove_segments(&reader, u64::MAX);
         folder.remove();
@@ -329,20 +332,39 @@ pub(super) async fn look_after(journal: Arc<Journal>, client: Client) {
         if online.await.is_err() {
             return;
         }
-        let here = Owner::this();
-        for (folder, meta) in found(&folder::journals(&home)).unwrap_or_default() {
-            let ours = meta.writer == journal.writer_id;
-            if ours || meta.url != client.url() || meta.project != client.project() {
-                continue;
-            }
-            let state = state(&home, &folder, &meta, &here);
-            if state != State::Alive {
-                let delivered =
-                    deliver(client.clone(), &home, &folder, &meta, state, Some(&journal));
-                let report = delivered.await;
-                tracing::debug!(?report, "delivered what a process left");
-            }
-        }
+        deliver_all(&client, &home, Some(&journal)).await;
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// Delivers what dead processes left for a server and project; `own` is the journal of this process, which goes first.
+async fn deliver_all(client: &Client, home: &std::path::Path, own: Option<&Journal>) {
+    let here = Owner::this();
+    for (folder, meta) in found(&folder::journals(home)).unwrap_or_default() {
+        if meta.url != client.url() || meta.project != client.project() {
+            continue;
+        }
+        let state = state(home, &folder, &meta, &here);
+        if state != State::Alive {
+            let report = deliver(client.clone(), home, &folder, &meta, state, own).await;
+            tracing::debug!(?report, "delivered what a process left");
+            if report.unreachable {
+                return;
+            }
+        }
+    }
+}
+
+/// Before a run is taken up again: delivers what its last process may have left, for a while. Else its end, say, would arrive
+/// after the new beginning.
+pub(crate) async fn deliver_before_resuming(client: &Client, limit: Duration) -> Result<()> {
+    let Some(home) = client.journal_home() else {
+        return Ok(());
+    };
+    let client = client.to_builder().without_journal().build()?;
+    let work = deliver_all(&client, &home, None);
+    if tokio::time::timeout(limit, work).await.is_err() {
+        tracing::debug!("what dead processes left is more than can be waited for");
+    }
+    Ok(())
 }

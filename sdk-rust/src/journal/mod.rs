@@ -44,6 +44,7 @@ use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 pub(crate) use folder::default_home;
+pub(crate) use leftovers::deliver_before_resuming;
 pub use leftovers::{JournalReport, SyncOptions, SyncReport, sync};
 pub use patience::flush_all;
 pub(crate) use patience::{Delivered, Patience, deliver_before, tell};

@@ -14,11 +14,14 @@ use super::{
 use crate::{
     convert::timestamp,
     error::{Detail, Error, Result},
+    journal::deliver_before_resuming,
     retry::RetryPolicy,
 };
 
 /// Longest time to ask for a run that may exist.
 const LOOK_UP: Duration = Duration::from_secs(3);
+/// Longest time to deliver what the last process of such a run has left.
+const LOOK_BACK: Duration = Duration::from_secs(10);
 const DEFAULT_EXPERIMENT: &str = "default";
 
 impl Tracking {
@@ -35,7 +38,10 @@ impl Tracking {
         };
         check(&new, &run_id)?;
         let known = match &new.id {
-            Some(_) => self.known(&run_id).await?,
+            Some(_) => {
+                deliver_before_resuming(&self.client, LOOK_BACK).await?;
+                self.known(&run_id).await?
+            }
             None => Known::No,
         };
         let mut started = fresh(&new, &run_id)?;

@@ -5,7 +5,7 @@ use std::{
     ops::RangeInclusive,
 };
 
-use mlplat_proto::tracking::v1 as pb;
+use mlplat_proto::{rules, tracking::v1 as pb};
 use uuid::Uuid;
 
 use super::append::Segment;
@@ -17,7 +17,6 @@ use crate::{
     tracking::entity::metric_series,
 };
 
-const MAX_KEY: usize = 250;
 const MAX_KEYS: usize = 10_000;
 const MAX_POINTS: usize = 1_000_000;
 const MAX_KEYS_READ: usize = 1000;
@@ -151,20 +150,7 @@ fn series(
 }
 
 fn metric_key(key: &str) -> std::result::Result<String, String> {
-    let length = key.chars().count();
-    if !(1..=MAX_KEY).contains(&length) {
-        return Err(format!("must have 1 to {MAX_KEY} characters, has {length}"));
-    }
-    match key
-        .chars()
-        .find(|c| !c.is_alphanumeric() && !"_-./ :".contains(*c))
-    {
-        Some(bad) => Err(format!(
-            "{} holds {bad:?}; only letters, digits, `_`, `-`, `.`, `/`, ` ` and `:` are possible",
-            request::quoted(key)
-        )),
-        None => Ok(key.to_owned()),
-    }
+    rules::metric_key(key).map(|()| key.to_owned())
 }
 
 /// A parsed ReadMetricHistory.
