@@ -297,6 +297,16 @@ def test_everything_is_taken_back(project: str):
     assert runs() == []
 
 
+def test_scores_that_are_not_defined_are_left_out(logged: str):
+    model = RandomForestClassifier(3, random_state=0)
+    model.fit(X, np.zeros(len(X), dtype=int))
+    three = np.arange(len(X)) % 3
+    LogisticRegression().fit(X, three)
+    metrics = {run["name"]: mlplat.get_run(run["run_id"]).metrics for run in runs()}
+    assert metrics["RandomForestClassifier"]["training_accuracy_score"] == 1.0
+    assert {"training_roc_auc", "training_log_loss"} < metrics["LogisticRegression"].keys()
+
+
 # xgboost
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import inspect
 import os
+import warnings
 
 from . import _models
 
@@ -79,49 +81,52 @@ def _score(session: Session, estimator: Any, given: dict[str, Any]) -> None:
     else:
         return
     if callable(getattr(estimator, "score", None)):
-        scores["score"] = estimator.score(data, target)
-    session.log_metrics({f"training_{name}": value for name, value in scores.items()}, session.number)
+        scores["score"] = lambda: estimator.score(data, target)
+    found: dict[str, Any] = {}
+    with warnings.catch_warnings():
+        # That a score is not defined for this data is no news about the training.
+        warnings.simplefilter("ignore")
+        for name, score in scores.items():
+            with contextlib.suppress(ValueError, TypeError):
+                found[f"training_{name}"] = score()
+    session.log_metrics(found, session.number)
 
 
-def _classifier_scores(estimator: Any, data: Any, target: Any, weight: Any) -> dict[str, Any]:
+def _classifier_scores(estimator: Any, data: Any, target: Any, weight: Any) -> dict[str, Callable[[], Any]]:
     from sklearn import metrics
 
     predicted = estimator.predict(data)
-    average: Any = {"average": "weighted", "zero_division": 0, "sample_weight": weight}
-    scores: dict[str, Any] = {
-        "accuracy_score": metrics.accuracy_score(target, predicted, sample_weight=weight),
-        "precision_score": metrics.precision_score(target, predicted, **average),
-        "recall_score": metrics.recall_score(target, predicted, **average),
-        "f1_score": metrics.f1_score(target, predicted, **average),
+    weighted: Any = {"sample_weight": weight}
+    average: Any = {"average": "weighted", "zero_division": 0, **weighted}
+    scores: dict[str, Callable[[], Any]] = {
+        "accuracy_score": lambda: metrics.accuracy_score(target, predicted, **weighted),
+        "precision_score": lambda: metrics.precision_score(target, predicted, **average),
+        "recall_score": lambda: metrics.recall_score(target, predicted, **average),
+        "f1_score": lambda: metrics.f1_score(target, predicted, **average),
     }
     if not hasattr(estimator, "predict_proba"):
         return scores
     chances = estimator.predict_proba(data)
     if isinstance(chances, list):
         return scores  # several targets
-    classes = getattr(estimator, "classes_", None)
-    scores["log_loss"] = metrics.log_loss(target, chances, labels=classes, sample_weight=weight)
-    try:
-        if chances.shape[1] == 2:
-            chances = chances[:, 1]
-        scores["roc_auc"] = metrics.roc_auc_score(
-            target, chances, average="weighted", sample_weight=weight, multi_class="ovo", labels=classes
-        )
-    except ValueError:
-        pass  # not defined for this data, e.g. one class alone
+    labels: Any = {"labels": getattr(estimator, "classes_", None), **weighted}
+    positive = chances[:, 1] if chances.shape[1] == 2 else chances
+    several: Any = {"average": "weighted", "multi_class": "ovo"}
+    scores["log_loss"] = lambda: metrics.log_loss(target, chances, **labels)
+    scores["roc_auc"] = lambda: metrics.roc_auc_score(target, positive, **several, **labels)
     return scores
 
 
-def _regressor_scores(estimator: Any, data: Any, target: Any, weight: Any) -> dict[str, Any]:
+def _regressor_scores(estimator: Any, data: Any, target: Any, weight: Any) -> dict[str, Callable[[], Any]]:
     from sklearn import metrics
 
     predicted = estimator.predict(data)
-    squared = metrics.mean_squared_error(target, predicted, sample_weight=weight)
+    weighted: Any = {"sample_weight": weight}
     return {
-        "mean_squared_error": squared,
-        "root_mean_squared_error": float(squared) ** 0.5,
-        "mean_absolute_error": metrics.mean_absolute_error(target, predicted, sample_weight=weight),
-        "r2_score": metrics.r2_score(target, predicted, sample_weight=weight),
+        "mean_squared_error": lambda: metrics.mean_squared_error(target, predicted, **weighted),
+        "root_mean_squared_error": lambda: metrics.mean_squared_error(target, predicted, **weighted) ** 0.5,
+        "mean_absolute_error": lambda: metrics.mean_absolute_error(target, predicted, **weighted),
+        "r2_score": lambda: metrics.r2_score(target, predicted, **weighted),
     }
 
 
