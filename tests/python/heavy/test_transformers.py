@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import mlplat
 import pytest
 import torch
-from mlplat._autolog import _session
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -22,14 +20,9 @@ from transformers import (
 pytestmark = pytest.mark.filterwarnings("default")
 
 
-@pytest.fixture
-def logged(project: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    mlplat.autolog()
-    _session._warned.clear()
-    yield project
-    mlplat.autolog(disable=True)
-    assert not _session._warned, "no warning was expected"
 
 
 class Sentences(torch.utils.data.Dataset[Any]):
