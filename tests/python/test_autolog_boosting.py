@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import lightgbm
+import mlplat
 import pytest
 import xgboost
-from autolog_runs import RX, X, X_test, files, load, only_run, ry, y, y_test
+from autolog_runs import RX, X, X_test, files, load, only_run, runs, ry, y, y_test
+from mlplat._autolog import _session
 
 # xgboost
 
@@ -108,3 +110,20 @@ def test_lightgbm_estimators(logged: str):
     assert run.params["num_leaves"] == "4"
     assert run.metric_summaries["training-l2"].count == 5
     assert "feature_importance_split.json" in files(run)
+
+
+def test_what_fails_in_a_callback_stays_there(logged: str, monkeypatch: pytest.MonkeyPatch, capfd: Any):
+    def fails(*_args: object) -> None:
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr(mlplat.ActiveRun, "log_metrics", fails)
+    monkeypatch.setattr("mlplat._autolog._xgboost._log_iteration", fails)
+    xgboost.train(
+        {}, xgboost.DMatrix(RX, ry), 3, evals=[(xgboost.DMatrix(RX, ry), "train")], verbose_eval=False
+    )
+    lightgbm.train({"verbosity": -1}, lightgbm.Dataset(RX, ry), 3, valid_sets=[lightgbm.Dataset(RX, ry)])
+    assert [mlplat.get_run(run["run_id"]).status for run in runs()] == ["FINISHED", "FINISHED"]
+    said = capfd.readouterr().err
+    assert said.count("an iteration was not logged: RuntimeError: no such thing") == 1
+    assert said.count("of lightgbm: metrics were not logged") == 1
+    _session._warned.clear()

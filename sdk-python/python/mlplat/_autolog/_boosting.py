@@ -34,7 +34,7 @@ def logged_train(
         outer = _session.current()
         if isinstance(outer, Session) and outer.integration == integration and outer.takes_callback:
             outer.takes_callback = False
-            return _with_callback(signature, original, make_callback(outer), args, kwargs)
+            return _with_callback(signature, original, make_callback, outer, args, kwargs)
         if outer is not None:
             return original(*args, **kwargs)
 
@@ -42,7 +42,7 @@ def logged_train(
             session = _session.current()
             if not isinstance(session, Session) or session.run is None:
                 return original(*args, **kwargs)
-            return _with_callback(signature, original, make_callback(session), args, kwargs)
+            return _with_callback(signature, original, make_callback, session, args, kwargs)
 
         return _session.run_logged(
             integration,
@@ -60,17 +60,24 @@ def logged_train(
 def _with_callback(
     signature: inspect.Signature,
     original: Callable[..., Any],
-    callback: Any,
+    make_callback: Callable[[Session], Any],
+    session: Session,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    try:
+    def add() -> None:
+        nonlocal args, kwargs
         bound = signature.bind(*args, **kwargs)
+        # First, for early stopping ends the round for those after it.
+        bound.arguments["callbacks"] = [make_callback(session), *(bound.arguments.get("callbacks") or ())]
+        args, kwargs = bound.args, bound.kwargs
+
+    try:
+        signature.bind(*args, **kwargs)
     except TypeError:
         return original(*args, **kwargs)  # its own error is the better one
-    # First, for early stopping ends the round for those after it.
-    bound.arguments["callbacks"] = [callback, *(bound.arguments.get("callbacks") or ())]
-    return original(*bound.args, **bound.kwargs)
+    session.safely("the iterations were not logged", add)
+    return original(*args, **kwargs)
 
 
 def _params(arguments: Mapping[str, Any]) -> dict[str, object]:

@@ -45,6 +45,9 @@ class _Callback:
         self.session = session
 
     def __call__(self, env: Any) -> None:
+        self.session.safely("an iteration was not logged", lambda: self._log(env))
+
+    def _log(self, env: Any) -> None:
         metrics: dict[str, object] = {}
         for entry in env.evaluation_result_list or ():
             key = f"{entry[0]}-{entry[1]}"

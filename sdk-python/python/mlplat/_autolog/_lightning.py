@@ -128,8 +128,12 @@ def _logger_class(package: str) -> type:
                 self._session.log_metrics(metrics, step)
 
         def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-            if self._session is not None and params is not None:
-                self._session.log_params(dict(params if hasattr(params, "items") else vars(params)))
+            session = self._session
+            if session is not None and params is not None:
+                session.safely(
+                    "hyperparameters were not logged",
+                    lambda: session.log_params(dict(params if hasattr(params, "items") else vars(params))),
+                )
 
     return MlplatLogger
 

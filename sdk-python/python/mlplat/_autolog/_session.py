@@ -113,8 +113,9 @@ class Session(Guard):
         self.takes_callback = False
         """Whether the next call of the library's `train` is that of this session's estimator."""
         self._is_ours = False
-        self._token: Token[Guard | None] | None = _current.set(self)
+        self._token: Token[Guard | None] | None = None
         self.safely("no run could be started", lambda: self._find_run(kind))
+        self._token = _current.set(self)
 
     def _find_run(self, kind: str) -> None:
         from .. import active_run, start_run
@@ -165,26 +166,30 @@ class Session(Guard):
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Logs params as text of bounded length."""
-        run = self.run
-        if run is not None and params:
-            texts = {self.prefix + str(key)[:200]: short_text(value) for key, value in params.items()}
-            self.safely("params were not logged", lambda: run.log_params(texts))
+        self.safely("params were not logged", lambda: self._log_params(params))
+
+    def _log_params(self, params: Mapping[str, object]) -> None:
+        if self.run is not None and params:
+            self.run.log_params(
+                {self.prefix + str(key)[:200]: short_text(value) for key, value in params.items()}
+            )
 
     def log_metrics(self, metrics: Mapping[str, object], step: int | None = None) -> None:
         """Logs what of this is a number."""
-        run = self.run
-        if run is None:
-            return
+        self.safely("metrics were not logged", lambda: self._log_metrics(metrics, step))
+
+    def _log_metrics(self, metrics: Mapping[str, object], step: int | None) -> None:
         found = {self.prefix + metric_key(key): number for key, number in numbers(metrics).items()}
-        if found:
-            self.safely("metrics were not logged", lambda: run.log_metrics(found, step))
+        if self.run is not None and found:
+            self.run.log_metrics(found, step)
 
     def set_tags(self, tags: Mapping[str, object]) -> None:
         """Sets labels."""
-        run = self.run
-        if run is not None:
-            texts = {self.prefix + key: short_text(value) for key, value in tags.items()}
-            self.safely("labels were not set", lambda: run.set_tags(texts))
+        self.safely("labels were not set", lambda: self._set_tags(tags))
+
+    def _set_tags(self, tags: Mapping[str, object]) -> None:
+        if self.run is not None:
+            self.run.set_tags({self.prefix + key: short_text(value) for key, value in tags.items()})
 
     def finish(self) -> None:
         """The training went well: a run of its own ends."""
@@ -211,8 +216,8 @@ class Session(Guard):
         run = self.run
         if run is not None and self._is_ours:
             self._is_ours = False
-            _owned.discard(run.id)
             self.safely("the run was not ended", lambda: run.end(status, message))
+            _owned.discard(run.id)
 
 
 def run_logged(
@@ -228,14 +233,10 @@ def run_logged(
     if chosen is None or _current.get() is not None:
         return train()
     session = Session(integration, kind, chosen)
-    if before is not None:
-        session.safely("what is known before the training was not logged", lambda: before(session))
     try:
+        if before is not None:
+            session.safely("what is known before the training was not logged", lambda: before(session))
         result = train()
-    except BaseException:
-        session.fail()
-        raise
-    try:
         if after is not None and session.run is not None:
             session.safely("what is known after the training was not logged", lambda: after(session, result))
     except BaseException:

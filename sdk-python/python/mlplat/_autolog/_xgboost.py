@@ -41,18 +41,22 @@ def _callback(session: Session) -> Any:
         """Logs what is evaluated, iteration by iteration."""
 
         def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
-            metrics: dict[str, object] = {}
-            for data, histories in evals_log.items():
-                for name, history in histories.items():
-                    last = history[-1]
-                    # A cross-validation has mean and deviation.
-                    metrics[f"{data}-{name}"] = last[0] if isinstance(last, tuple) else last
-                    if isinstance(last, tuple):
-                        metrics[f"{data}-{name}-std"] = last[1]
-            session.log_metrics(metrics, epoch)
+            session.safely("an iteration was not logged", lambda: _log_iteration(session, epoch, evals_log))
             return False
 
     return Callback()
+
+
+def _log_iteration(session: Session, epoch: int, evals_log: Any) -> None:
+    metrics: dict[str, object] = {}
+    for data, histories in evals_log.items():
+        for name, history in histories.items():
+            last = history[-1]
+            # A cross-validation has mean and deviation.
+            metrics[f"{data}-{name}"] = last[0] if isinstance(last, tuple) else last
+            if isinstance(last, tuple):
+                metrics[f"{data}-{name}-std"] = last[1]
+    session.log_metrics(metrics, epoch)
 
 
 def _log_estimator(session: Session, estimator: Any) -> None:
