@@ -41,11 +41,10 @@ class Series:
     """The histories behind the lines. One is read again only when it has grown by a tenth, so that following a long run
     costs little more than reading its history a few times; what came since is its last value alone."""
 
-    __slots__ = ("_client", "_known", "_run_id")
+    __slots__ = ("_known", "_run")
 
     def __init__(self, run: RunInfo) -> None:
-        self._client = run._client
-        self._run_id = run.id
+        self._run = run
         self._known: dict[str, tuple[int, list[float]]] = {}
 
     def values(self, key: str, summary: _native.MetricSummary) -> list[float]:
@@ -55,7 +54,7 @@ class Series:
             if summary.count > _MAX_POINTS:
                 return []
             try:
-                values = thinned(_history(self._client, self._run_id, key), _WIDTH)
+                values = thinned(_history(self._run, key), _WIDTH)
             except MlplatError:
                 return values
             self._known[key] = (summary.count, values)
@@ -63,8 +62,10 @@ class Series:
         return values if summary.count == count else [*values, summary.last]
 
 
-def _history(client: _native.Client, run_id: str, key: str) -> list[float]:
-    table = _native.metric_history(client, run_id, key, None, None).wait()
+def _history(run: RunInfo, key: str) -> list[float]:
+    from .._runs import Run
+
+    table = Run(run._client, run._record).metric_history(key)
     return [row["value"] for row in table.to_dicts()]
 
 
