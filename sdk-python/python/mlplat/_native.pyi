@@ -226,6 +226,22 @@ def create_experiment(
     client: Client, name: str, description: str, tags: Mapping[str, str]
 ) -> Call[Experiment]: ...
 
+# Imports
+
+def import_run(client: Client, run: Mapping[str, object]) -> Call[RunRecord]: ...
+def import_batch(
+    client: Client,
+    run_id: str,
+    writer: tuple[str, int, int],
+    metrics: Sequence[tuple[str, bytes, bytes, bytes]],
+    params: Mapping[str, str],
+    tags: Mapping[str, str],
+) -> Call[tuple[bool, int]]: ...
+def import_artifact(
+    client: Client, run_id: str, path: str | os.PathLike[str], directory: str
+) -> Call[tuple[str, list[tuple[str, str]]]]: ...
+def import_end(client: Client, run_id: str, status: str, message: str, ended_at: int) -> Call[RunRecord]: ...
+
 # The journal
 
 @final

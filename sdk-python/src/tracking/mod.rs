@@ -1,6 +1,7 @@
 //! Experiments and runs.
 
 mod handle;
+mod import;
 mod log;
 mod records;
 mod runs_table;
@@ -205,6 +206,7 @@ fn create_experiment(
 }
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    import::register(module)?;
     module.add_class::<RunHandle>()?;
     module.add_class::<system::SystemMetrics>()?;
     module.add_class::<log::RunLog>()?;
