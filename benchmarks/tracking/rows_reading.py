@@ -115,7 +115,7 @@ class Create(Row):
                 both_cpu(ours, mlflow),
                 ">= 20x",
                 at_least(ratio, 20),
-                f"a round trip and an fsync: {bench.limits.round_trip_us / 1e3 + bench.limits.fsync_ms:.2f} ms",
+                f"a round trip and an fdatasync: {bench.limits.round_trip_us / 1e3 + bench.limits.fsync_ms:.2f} ms",
             )
         ]
 
