@@ -32,7 +32,9 @@ class Bench:
     def size(self, full: int, quick: int) -> int:
         return quick if self.quick else full
 
-    def start(self, script: Path, name: str, env: dict[str, str], python: Path | None = None, **arguments: object):
+    def start(
+        self, script: Path, name: str, env: dict[str, str], python: Path | None = None, **arguments: object
+    ):
         return processes.Task(python or sys.executable, script, name, arguments, env)
 
     def env(self, server: Mlplat) -> dict[str, str]:

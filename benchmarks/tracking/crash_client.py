@@ -36,19 +36,14 @@ def log(noted: str, seed: int, calls: int = ENDLESS) -> None:
     with mlplat.start_run("crash") as run:
         notes.run(run.id)
         log_calls(run, notes, source, calls)
-        # As long as it takes: the world may still be down.
         deliver(run)
 
 
 def deliver(run: mlplat.ActiveRun, patience_s: float = 60) -> None:
+    """Waits until all is stored, however long the world is down."""
     deadline = time.monotonic() + patience_s
-    while True:
-        try:
-            return run.flush()
-        except mlplat.MlplatError:
-            if time.monotonic() > deadline:
-                return
-            time.sleep(0.2)
+    while run.flush() is False and time.monotonic() < deadline:
+        time.sleep(0.2)
 
 
 def log_calls(

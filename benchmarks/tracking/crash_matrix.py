@@ -57,7 +57,9 @@ class Trial:
         self.home.mkdir()
         self.clients: list[tuple[processes.Task, Path]] = []
 
-    def client(self, task: str = "log", *, url: str = "", env: dict[str, str] | None = None, **arguments: object):
+    def client(
+        self, task: str = "log", *, url: str = "", env: dict[str, str] | None = None, **arguments: object
+    ):
         """A client; each call of `log_metrics` that returned is noted in a file that outlives it."""
         noted = self.folder / f"noted{len(self.clients)}"
         noted.write_bytes(bytes(4096))
@@ -266,7 +268,9 @@ def faketime_library() -> Path | None:
         print("installing faketime (apt-get)", file=sys.stderr)
         quiet = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "faketime"]
         subprocess.run(["apt-get", "update", "-qq"], check=False, stdout=sys.stderr)
-        subprocess.run(quiet, check=False, stdout=sys.stderr, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+        subprocess.run(
+            quiet, check=False, stdout=sys.stderr, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        )
         found = next(iter(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
     return found
 

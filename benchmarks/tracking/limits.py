@@ -9,6 +9,7 @@ import statistics
 import threading
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 MIB = 1 << 20
@@ -181,6 +182,6 @@ def packed_bytes_per_point(values: bytes, timestamps_ms: list[int]) -> float:
     count = len(values) // 4
     planes = b"".join(values[plane::4] for plane in range(4))
     differences = bytearray()
-    for before, after in zip(timestamps_ms, timestamps_ms[1:], strict=False):
+    for before, after in pairwise(timestamps_ms):
         differences += (after - before).to_bytes(2, "little", signed=True)
     return (len(lzma.compress(planes)) + len(lzma.compress(bytes(differences)))) / count

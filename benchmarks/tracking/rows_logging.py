@@ -131,7 +131,9 @@ class Killed(Row):
         return found
 
     def lines(self, bench: Bench, ours: dict, theirs: dict) -> list[Line]:
-        peers = ", ".join(f"{peer} {100 * cost['lost'] / cost['logged']:.2g} %" for peer, cost in theirs.items())
+        peers = ", ".join(
+            f"{peer} {100 * cost['lost'] / cost['logged']:.2g} %" for peer, cost in theirs.items()
+        )
         lines = []
         for state in ("up", "down"):
             found = ours[state]

@@ -64,7 +64,9 @@ def compare(bench: Bench, names: list[str]) -> dict[str, list[Line]]:
 def side_by_side(options: argparse.Namespace) -> int:
     began = time.monotonic()
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mlplat-bench-", dir=options.folder)))
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="mlplat-bench-", dir=options.folder))
+        )
         say("physical limits")
         bench = Bench(folder, options.quick, limits.measure(folder, 100 if options.quick else 500))
         if options.database in ("sqlite", "both"):
@@ -91,7 +93,10 @@ def side_by_side(options: argparse.Namespace) -> int:
         print(f"\nmlplat on {database}\n{text_table(found)}")
     print(f"\n{minutes:.1f} minutes")
     if options.markdown:
-        parts = [text, *(f"mlplat on {database}\n\n{markdown_table(found)}" for database, found in lines.items())]
+        parts = [
+            text,
+            *(f"mlplat on {database}\n\n{markdown_table(found)}" for database, found in lines.items()),
+        ]
         options.markdown.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     missed = [line.what.strip() for found in lines.values() for line in found if line.reached is False]
     print(f"targets missed: {len(missed)}")

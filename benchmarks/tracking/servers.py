@@ -44,7 +44,14 @@ class Mlplat:
 
     def start(self) -> None:
         """Starts it, also again, on the same port and folder; returns when it is ready."""
-        command = [*self.wrap, str(BINARY), "--listen", f"127.0.0.1:{self.port}", "--data-dir", str(self.data)]
+        command = [
+            *self.wrap,
+            str(BINARY),
+            "--listen",
+            f"127.0.0.1:{self.port}",
+            "--data-dir",
+            str(self.data),
+        ]
         if self.database:
             command += ["--database-url", self.database]
         self.log = (self.data.parent / f"{self.data.name}.log").open("ab")
@@ -147,7 +154,15 @@ class Postgres:
     def sql(self, statement: str, database: str = "postgres") -> str:
         url = re.sub(r"/postgres$", f"/{database}", self.url)
         return subprocess.run(
-            [self.programs / "psql", "--no-psqlrc", "--tuples-only", "--no-align", "--command", statement, url],
+            [
+                self.programs / "psql",
+                "--no-psqlrc",
+                "--tuples-only",
+                "--no-align",
+                "--command",
+                statement,
+                url,
+            ],
             check=True,
             stdout=subprocess.PIPE,
             text=True,

@@ -53,7 +53,9 @@ def take(began: float, server: Mlplat, loggers: list, readers: list, home: Path)
     )
 
 
-def watch(seconds: float, every: float, server: Mlplat, loggers: list, readers: list, home: Path) -> list[Sample]:
+def watch(
+    seconds: float, every: float, server: Mlplat, loggers: list, readers: list, home: Path
+) -> list[Sample]:
     """Samples until the loggers have ended; printed as they come."""
     began, samples = time.monotonic(), []
     print(f"{'second':>7} {'server MB':>10} {'logger MB':>10} {'reader MB':>10} {'journals MB':>12}")
@@ -100,13 +102,16 @@ def soak(options: argparse.Namespace) -> int:
         env = {"MLPLAT_URL": server.url, "MLPLAT_HOME": str(home)}
 
         def client(name: str, **arguments: object) -> processes.Task:
-            task = processes.Task(sys.executable, CLIENT, name, {"seconds": options.seconds, **arguments}, env)
+            task = processes.Task(
+                sys.executable, CLIENT, name, {"seconds": options.seconds, **arguments}, env
+            )
             stack.callback(lambda: task.process.poll() is None and processes.end(task.process, 1))
             return task
 
         each = options.runs // options.processes
         loggers = [
-            client("log", runs=each, calls_per_second=options.rate, seed=seed) for seed in range(options.processes)
+            client("log", runs=each, calls_per_second=options.rate, seed=seed)
+            for seed in range(options.processes)
         ]
         readers = [client("search"), client("read")]
         before = processes.cpu_seconds(server.pid)
@@ -131,14 +136,21 @@ def verdict(
     points = 3 * sum(runs.values())
     errors = [error for result in (*logged, *looked) for error in result["errors"]]
     growth = {what: grown(samples, what, options.seconds) for what in ("server", "clients")}
-    print(f"\n{len(runs)} runs, {points:,} points ({rate(points / options.seconds)}), {looked[0]['calls']:,} searches, ", end="")
-    print(f"{looked[1]['calls']:,} histories read; server {server_cpu:.0f} s of CPU in {options.seconds:.0f} s")
+    print(
+        f"\n{len(runs)} runs, {points:,} points ({rate(points / options.seconds)}), {looked[0]['calls']:,} searches, ",
+        end="",
+    )
+    print(
+        f"{looked[1]['calls']:,} histories read; server {server_cpu:.0f} s of CPU in {options.seconds:.0f} s"
+    )
     print(f"slowest search {looked[0]['slowest_s']:.2f} s, slowest read {looked[1]['slowest_s']:.2f} s")
     print(f"errors: {len(errors)} {errors[:3] if errors else ''}")
     print(f"at the end: {checked['lost']} lost, {checked['doubled']} doubled, {checked['wrong']} wrong")
     for what, percent in growth.items():
         most = max(getattr(sample, what) for sample in samples)
-        print(f"memory of the {what}: at most {most:.0f} MB; last third {percent:+.1f} % against the one before")
+        print(
+            f"memory of the {what}: at most {most:.0f} MB; last third {percent:+.1f} % against the one before"
+        )
     flat = all(percent < 10 for percent in growth.values())
     complete = not any(checked[name] for name in ("lost", "doubled", "wrong"))
     good = flat and complete and not errors and points > 0
@@ -150,7 +162,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--runs", type=int, default=50)
-    parser.add_argument("--processes", type=int, default=10, help="the runs are spread over these, a thread each")
+    parser.add_argument(
+        "--processes", type=int, default=10, help="the runs are spread over these, a thread each"
+    )
     parser.add_argument("--rate", type=float, default=100, help="calls of log_metrics per second and run")
     parser.add_argument("--every", type=float, default=10, help="seconds between two samples")
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")

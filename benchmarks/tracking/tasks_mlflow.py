@@ -13,7 +13,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from processes import Clocked, serve_task, wait_for
-from workload import noisy_loss, new_file, new_tree, run_values
+from workload import new_file, new_tree, noisy_loss, run_values
 
 BATCH = 999  # of three metrics each 333: at most 1,000 metrics a batch
 

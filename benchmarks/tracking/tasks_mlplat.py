@@ -139,7 +139,7 @@ def create_runs(runs: int) -> dict:
             started.append(time.perf_counter() - began)
             run.flush()
             stored.append(time.perf_counter() - began)
-            run._deactivate()
+            run.end()
     mlplat.get_run(run.id)
     return {
         "wall": statistics.median(stored),

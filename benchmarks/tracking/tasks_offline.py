@@ -22,7 +22,10 @@ def started(peer: str, folder: str) -> tuple[Callable[[dict, int], object], Call
         import wandb
 
         run = wandb.init(
-            mode="offline", project="bench", dir=folder, settings=wandb.Settings(console="off", x_disable_stats=True)
+            mode="offline",
+            project="bench",
+            dir=folder,
+            settings=wandb.Settings(console="off", x_disable_stats=True),
         )
         return (lambda metrics, step: run.log(metrics, step=step)), run.finish
     os.environ["TRACKIO_DIR"] = folder
@@ -54,7 +57,9 @@ def log_and_die(peer: str, folder: str, calls: int) -> None:
 def count(peer: str, folder: str) -> dict:
     """How many of the calls are on disk."""
     if peer == "wandb":
-        return {"calls": sum(history_records(path) for path in glob.glob(f"{folder}/wandb/offline-run-*/*.wandb"))}
+        return {
+            "calls": sum(history_records(path) for path in glob.glob(f"{folder}/wandb/offline-run-*/*.wandb"))
+        }
     total = 0
     for path in glob.glob(f"{folder}/*.db"):
         with sqlite3.connect(path) as connection:

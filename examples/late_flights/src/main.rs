@@ -90,7 +90,7 @@ async fn train(run: &ActiveRun, flights: &Flights, rate: f64) -> anyhow::Result<
     let mut step = 0;
     for epoch in 0..EPOCHS {
         order.shuffle(&mut source);
-        for batch in order.chunks(BATCH) {
+        for batch in order.chunks_exact(BATCH) {
             let loss = model.learn(batch, rate);
             run.log_metric("loss", loss, Some(step)).await?;
             step += 1;

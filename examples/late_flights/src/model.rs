@@ -180,9 +180,6 @@ mod tests {
         let mut model = Model::new(2);
         model.learn(&[&flight(0, true)], 0.1);
         let text = serde_json::to_string(&model).expect("written");
-        assert_eq!(
-            serde_json::from_str::<Model>(&text).expect("read"),
-            model
-        );
+        assert_eq!(serde_json::from_str::<Model>(&text).expect("read"), model);
     }
 }
