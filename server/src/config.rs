@@ -42,6 +42,8 @@ pub struct Config {
     pub sources: SourcesConfig,
     /// S3, for artifacts and sources.
     pub s3: S3Config,
+    /// Experiment tracking.
+    pub tracking: TrackingConfig,
     /// Upper bounds.
     pub limits: LimitsConfig,
     /// Logs and traces.
@@ -90,6 +92,16 @@ pub struct S3Config {
     /// Its secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_access_key: Option<String>,
+}
+
+/// Experiment tracking.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrackingConfig {
+    /// How often the process of a run is asked to say that it lives, in seconds.
+    pub heartbeat_interval_s: u32,
+    /// A running run that was not heard of for this long, in seconds, is shown as crashed.
+    pub heartbeat_timeout_s: u32,
 }
 
 /// Upper bounds.
@@ -160,6 +172,10 @@ impl Default for Config {
                 access_key_id: None,
                 secret_access_key: None,
             },
+            tracking: TrackingConfig {
+                heartbeat_interval_s: 30,
+                heartbeat_timeout_s: 300,
+            },
             limits: LimitsConfig {
                 max_message_bytes: 64 << 20,
                 max_artifact_bytes: 50 << 30,
@@ -216,8 +232,7 @@ impl Config {
         if let Some(path) = file {
             sources = sources.merge(Toml::file_exact(path));
         }
-        let config: Self = sources
-            .merge(Env::prefixed(ENV_PREFIX).split("__"))
+        let config: Self = from_environment(sources)
             .merge(Serialized::defaults(flags))
             .extract()
             .context("the settings are not valid")?;
@@ -234,6 +249,15 @@ impl Config {
                 self.listen
             ),
         }
+        let tracking = &self.tracking;
+        anyhow::ensure!(
+            tracking.heartbeat_interval_s >= 1,
+            "tracking.heartbeat_interval_s must be at least 1"
+        );
+        anyhow::ensure!(
+            tracking.heartbeat_timeout_s / 2 >= tracking.heartbeat_interval_s,
+            "tracking.heartbeat_timeout_s must be at least twice tracking.heartbeat_interval_s"
+        );
         let limits = &self.limits;
         anyhow::ensure!(
             limits.max_message_bytes >= 1 << 20,
@@ -262,6 +286,32 @@ impl Config {
         shown.s3.secret_access_key = shown.s3.secret_access_key.map(|_| MASK.to_owned());
         Ok(toml::to_string(&shown)?)
     }
+}
+
+/// Settings that are text. The environment gives them as they are: a password of digits is no number.
+const TEXTS: [&str; 10] = [
+    "data_dir",
+    "database_url",
+    "artifact_root",
+    "instance",
+    "s3.endpoint",
+    "s3.region",
+    "s3.access_key_id",
+    "s3.secret_access_key",
+    "telemetry.log",
+    "telemetry.otlp_endpoint",
+];
+
+fn from_environment(mut sources: Figment) -> Figment {
+    let variables = || Env::prefixed(ENV_PREFIX).split("__");
+    sources = sources.merge(variables().filter(|key| TEXTS.iter().all(|text| key != *text)));
+    for (key, value) in variables()
+        .filter(|key| TEXTS.iter().any(|text| key == *text))
+        .iter()
+    {
+        sources = sources.merge((key.as_str(), value));
+    }
+    sources
 }
 
 const MASK: &str = "********";

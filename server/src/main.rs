@@ -1,6 +1,6 @@
 //! `mlplat-server`: reads the settings, opens the app, serves until it is told to stop.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{io::Write as _, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use clap::{Parser, Subcommand};
 use mlplat_server::{
@@ -78,7 +78,12 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
-    println!("mlplat-server listens on http://{}", server.address()?);
+    // Whoever does not want to read it (a closed pipe, a full disk) must not end the server.
+    let _ = writeln!(
+        std::io::stdout(),
+        "mlplat-server listens on http://{}",
+        server.address()?
+    );
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}

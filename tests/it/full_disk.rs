@@ -3,7 +3,9 @@
 use std::{path::Path, process::Command};
 
 use mlplat::{Client, Error, RetryPolicy, tracking::NewRun};
+use mlplat_proto::tracking::v1::{self as pb, tracking_service_client::TrackingServiceClient};
 use mlplat_tests::{binary::ServerProcess, random_text};
+use tonic_types::StatusExt as _;
 
 /// Unmounted when dropped.
 struct Tmpfs<'a>(&'a Path);
@@ -38,6 +40,7 @@ async fn a_full_disk_is_said_and_nothing_is_half_stored() {
     let server = ServerProcess::start(&disk.join("data"), &[]);
     let client = Client::builder()
         .url(server.url())
+        .journal_home(folder.path().join("home"))
         .retry(RetryPolicy::none())
         .build()
         .expect("a client");
@@ -60,20 +63,26 @@ async fn a_full_disk_is_said_and_nothing_is_half_stored() {
             .is_empty()
     );
 
+    // The journal would keep what the server does not take, so this goes past it.
+    assert!(run.flush().await);
+    let channel = tonic::transport::Channel::from_shared(server.url().to_owned()).expect("a URL");
+    let mut tracking = TrackingServiceClient::new(channel.connect().await.expect("a connection"));
     let mut stored = 0;
     let full = loop {
-        match run
-            .log_param(format!("p{stored}"), random_text(30_000))
-            .await
-        {
-            Ok(()) => stored += 1,
-            Err(error) => break error,
+        let request = pb::LogBatchRequest {
+            run_id: run.id().to_owned(),
+            params: [(format!("p{stored}"), random_text(30_000))].into(),
+            ..Default::default()
+        };
+        match tracking.log_batch(request).await {
+            Ok(_) => stored += 1,
+            Err(status) => break status,
         }
     };
-    assert!(
-        matches!(&full, Error::ResourceExhausted(_)) && full.reason() == "STORAGE_FULL",
-        "{full:?}"
-    );
+    assert_eq!(full.code(), tonic::Code::ResourceExhausted, "{full:?}");
+    let info = full.get_error_details();
+    let reason = info.error_info().map(|info| info.reason.as_str());
+    assert_eq!(reason, Some("STORAGE_FULL"), "{full:?}");
     // It still answers, and has all that it acknowledged.
     assert_eq!(
         client.get_run(run.id()).await.expect("read").params.len(),

@@ -163,6 +163,27 @@ async fn nonsense_is_refused_with_a_reason() {
     server.stop().await;
 }
 
+/// Whoever makes up names must not fill the memory with their counters.
+#[tokio::test]
+async fn methods_that_do_not_exist_are_no_labels() {
+    let server = TestServer::start().await;
+    for path in [
+        "/mlplat.admin.v1.AdminService/MadeUp",
+        "/made.up.Service/MadeUp",
+    ] {
+        rpc::call(server.channel().await, path, Vec::new())
+            .await
+            .expect_err("unknown");
+    }
+    let (_, metrics) = http_get(&server, "/metrics").await;
+    assert!(
+        metrics.contains("route=\"unknown\",code=\"Unimplemented\""),
+        "{metrics}"
+    );
+    assert!(!metrics.to_lowercase().contains("madeup"), "{metrics}");
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn what_was_stored_survives_a_restart() {
     let mut server = TestServer::start().await;
@@ -265,6 +286,11 @@ async fn openlineage_events_are_only_for_those_who_may_read() {
     assert!(
         status == 200 && nothing.contains("\"totalCount\":0"),
         "{nothing}"
+    );
+    let (status, events) = http_get(&server, &format!("{path}?limit=&offset=")).await;
+    assert!(
+        status == 200 && events.contains("\"totalCount\":1"),
+        "{events}"
     );
     for bad in ["?limit=x", "?limit=-1", "?offset=no"] {
         let (status, refused) = http_get(&server, &format!("{path}{bad}")).await;

@@ -82,7 +82,7 @@ async fn train(run: &ActiveRun, flights: &Flights, rate: f64) -> anyhow::Result<
         ("batch", BATCH.to_string()),
         ("late_minutes", LATE_MINUTES.to_string()),
     ] {
-        run.log_param(key, value).await?;
+        run.log_param(key, value)?;
     }
     let mut model = Model::new(flights.features.len());
     let mut order: Vec<&Flight> = flights.training.iter().collect();
@@ -92,19 +92,16 @@ async fn train(run: &ActiveRun, flights: &Flights, rate: f64) -> anyhow::Result<
         order.shuffle(&mut source);
         for batch in order.chunks_exact(BATCH) {
             let loss = model.learn(batch, rate);
-            run.log_metric("loss", loss, Some(step)).await?;
+            run.log_metric("loss", loss, Some(step))?;
             step += 1;
         }
         let Score { loss, auc } = model.score(&flights.validation);
-        run.log_metric("val_loss", loss, Some(step)).await?;
-        run.log_metric("val_auc", auc, Some(step)).await?;
+        run.log_metric("val_loss", loss, Some(step))?;
+        run.log_metric("val_auc", auc, Some(step))?;
         println!("  rate {rate:<5} epoch {epoch}: validation loss {loss:.4}, AUC {auc:.3}");
     }
     let calibration = model.calibration(&flights.validation, CALIBRATION_BUCKETS);
-    for (bucket, late) in (0..).zip(calibration) {
-        run.log_metric("late_share_by_prediction", late, Some(bucket))
-            .await?;
-    }
+    run.log_series("late_share_by_prediction", None, &calibration, None)?;
     log_model(run, &model).await
 }
 

@@ -5,6 +5,7 @@
 //! the other services.
 
 mod artifacts;
+mod background;
 pub mod entity;
 mod experiments;
 mod metrics;
@@ -13,4 +14,5 @@ mod service;
 pub mod store;
 
 pub use artifacts::Artifacts;
+pub use background::Background;
 pub use service::Tracking;

@@ -6,7 +6,10 @@ use mlplat_proto::tracking::v1 as pb;
 use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
-use super::{convert::run_to_proto, store};
+use super::{
+    convert::{branch_to_proto, run_to_proto},
+    store,
+};
 use crate::{
     auth::Scope,
     error::Result,
@@ -23,6 +26,11 @@ pub(super) async fn assemble(
         return Ok(Vec::new());
     }
     let ids: Vec<Uuid> = rows.iter().map(|run| run.id).collect();
+    let branched: Vec<Uuid> = rows
+        .iter()
+        .filter(|run| run.branch > 0)
+        .map(|run| run.id)
+        .collect();
     let mut experiment_ids: Vec<Uuid> = rows.iter().map(|run| run.experiment_id).collect();
     experiment_ids.sort_unstable();
     experiment_ids.dedup();
@@ -61,6 +69,11 @@ pub(super) async fn assemble(
         runs[at(&series.run_id)]
             .metrics
             .push(metrics::summary_to_proto(series));
+    }
+    for branch in store::load_branches(conn, scope, &branched).await? {
+        runs[at(&branch.run_id)]
+            .branches
+            .push(branch_to_proto(&branch));
     }
     Ok(runs)
 }

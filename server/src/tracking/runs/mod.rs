@@ -4,10 +4,14 @@
 
 mod assemble;
 mod convert;
-mod name;
+mod events;
+mod heartbeat;
+mod life;
 mod search;
 mod service;
 pub(super) mod store;
 
+pub(super) use heartbeat::{Sweeper, heartbeat_runs};
+pub(super) use life::{end_run, heard_of, resume_run};
 pub(super) use search::search_runs;
-pub(super) use service::{create_run, end_run, get_run, update_run};
+pub(super) use service::{create_run, get_run, update_run};
