@@ -284,6 +284,9 @@ impl Config {
         shown.database_url = shown.database_url.map(|url| masked_url(&url));
         shown.s3.access_key_id = shown.s3.access_key_id.map(|_| MASK.to_owned());
         shown.s3.secret_access_key = shown.s3.secret_access_key.map(|_| MASK.to_owned());
+        // These have no place for a password, but a URL has.
+        shown.s3.endpoint = shown.s3.endpoint.map(|url| masked_url(&url));
+        shown.telemetry.otlp_endpoint = shown.telemetry.otlp_endpoint.map(|url| masked_url(&url));
         Ok(toml::to_string(&shown)?)
     }
 }
@@ -317,10 +320,13 @@ fn from_environment(mut sources: Figment) -> Figment {
 const MASK: &str = "********";
 
 /// The URL without its password, in the authority and in the query.
-fn masked_url(url: &str) -> String {
+pub(crate) fn masked_url(url: &str) -> String {
     let Ok(mut parsed) = url::Url::parse(url) else {
         return MASK.to_owned();
     };
+    if parsed.password().is_none() && parsed.query().is_none() {
+        return url.to_owned();
+    }
     if parsed.password().is_some() && parsed.set_password(Some(MASK)).is_err() {
         return MASK.to_owned();
     }
@@ -406,13 +412,20 @@ mod tests {
             database_url: Some("postgres://me:hunter2@db/x?password=hunter2".to_owned()),
             s3: S3Config {
                 secret_access_key: Some("hunter2".to_owned()),
+                endpoint: Some("http://127.0.0.1:9000".to_owned()),
                 ..Config::default().s3
+            },
+            telemetry: TelemetryConfig {
+                otlp_endpoint: Some("http://me:hunter2@otel:4317".to_owned()),
+                ..Config::default().telemetry
             },
             ..Config::default()
         };
         let shown = config.to_masked_toml().expect("TOML");
         assert!(
-            !shown.contains("hunter2") && shown.contains("postgres://me:"),
+            !shown.contains("hunter2")
+                && shown.contains("postgres://me:")
+                && shown.contains("\"http://127.0.0.1:9000\""),
             "{shown}"
         );
     }

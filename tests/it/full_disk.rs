@@ -33,10 +33,11 @@ impl Drop for Tmpfs<'_> {
 async fn a_full_disk_is_said_and_nothing_is_half_stored() {
     let folder = tempfile::tempdir().expect("a folder");
     let disk = folder.path().join("disk");
-    let Some(_mounted) = Tmpfs::mount(&disk, "12m") else {
+    let Some(_mounted) = Tmpfs::mount(&disk, "16m") else {
         eprintln!("skipped: this user cannot mount a tmpfs");
         return;
     };
+    std::fs::write(disk.join("ballast"), vec![0; 4 << 20]).expect("written");
     let server = ServerProcess::start(&disk.join("data"), &[]);
     let client = Client::builder()
         .url(server.url())
@@ -88,5 +89,26 @@ async fn a_full_disk_is_said_and_nothing_is_half_stored() {
         client.get_run(run.id()).await.expect("read").params.len(),
         stored
     );
-    drop(server);
+    // With room again everything works as before, and what is acknowledged is kept.
+    for _ in 0..3 {
+        run.log_metric("full", 1.0, None)
+            .await
+            .expect_err("still full");
+    }
+    std::fs::remove_file(disk.join("ballast")).expect("room");
+    for value in 0..3 {
+        run.log_metric("after", f64::from(value), None)
+            .await
+            .expect("there is room");
+    }
+    let other = client.start_run(NewRun::new("e")).await.expect("started");
+    let check = async |client: Client| {
+        let found = client.get_run(run.id()).await.expect("read");
+        assert_eq!(found.metrics.get("after").map(|m| m.last_value), Some(2.0));
+        client.get_run(other.id()).await.expect("read");
+    };
+    check(client.clone()).await;
+    server.kill();
+    let server = ServerProcess::start(&disk.join("data"), &[]);
+    check(Client::connect(server.url()).expect("a client")).await;
 }

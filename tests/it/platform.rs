@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use mlplat::tracking::NewRun;
+use mlplat::{
+    Error,
+    tracking::{MetricPoint, NewRun},
+};
 use mlplat_proto::admin::v1::{self as pb, admin_service_client::AdminServiceClient};
 use mlplat_tests::{CALLER, TestDatabase, TestServer, binary::ServerProcess, rpc};
 use prost::Message as _;
@@ -133,6 +136,46 @@ async fn a_message_that_is_too_large_is_refused_with_a_reason() {
         (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
         "{refused:?}"
     );
+    server.stop().await;
+}
+
+/// What does not fit into headers does not arrive, and takes the connection along.
+#[tokio::test]
+async fn errors_about_long_things_arrive() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    let long = "ü".repeat(1 << 20);
+    for error in [
+        client
+            .tracking()
+            .get_experiment(&long)
+            .await
+            .expect_err("nothing"),
+        client
+            .catalogue()
+            .get_model(&long)
+            .await
+            .expect_err("nothing"),
+        client
+            .admin()
+            .get_project(&long)
+            .await
+            .expect_err("nothing"),
+    ] {
+        assert!(
+            matches!(error, Error::NotFound(_) | Error::InvalidArgument(_)),
+            "{error:?}"
+        );
+        assert!(!error.request_id().is_empty() && error.to_string().len() < 5000);
+    }
+    let run = client.start_run(NewRun::new("e")).await.expect("started");
+    let bad = (0..5000).map(|n| MetricPoint::new(format!("bad={n}"), 1.0));
+    let refused = run.log_metrics(bad).await.expect_err("bad keys");
+    assert!(
+        matches!(refused, Error::InvalidArgument(_)) && refused.violations().len() > 10,
+        "{refused:?}"
+    );
+    assert!(refused.to_string().contains("more"), "{refused}");
     server.stop().await;
 }
 

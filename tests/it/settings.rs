@@ -3,7 +3,10 @@
 use std::{
     path::Path,
     process::{Command, Output},
+    time::Duration,
 };
+
+use mlplat_tests::binary::ServerProcess;
 
 /// `mlplat-server config` in this folder.
 fn config(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
@@ -88,7 +91,7 @@ fn text_from_the_environment_is_text_whatever_it_looks_like() {
 fn unknown_settings_are_errors_wherever_they_come_from() {
     let folder = tempfile::tempdir().expect("a folder");
     for name in [
-        "MLPLAT_SERVER__LISTENN",
+        "MLPLAT_SERVER__NOTHING",
         "MLPLAT_SERVER__S3__BUCKET",
         "MLPLAT_SERVER__NO__SUCH__KEY",
     ] {
@@ -112,4 +115,41 @@ fn an_address_for_everybody_needs_authentication() {
         assert!(error.contains("loopback"), "{error}");
     }
     shown(&config(folder.path(), &["--listen", "[::1]:5000"], &[]));
+}
+
+#[test]
+fn a_data_folder_may_have_any_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["my data", "100%41", "a#b?c=d&e", "naïve", "[x]"] {
+        let data = folder.path().join(name).join("data");
+        std::fs::create_dir(folder.path().join(name)).expect("made");
+        let server = ServerProcess::start(&data, &[]);
+        assert!(data.join("mlplat.db").is_file(), "{name}");
+        assert!(server.terminate(Duration::from_secs(10)).success());
+    }
+}
+
+#[test]
+fn what_cannot_be_opened_is_one_line_without_secrets() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (flag, value) in [
+        ("--database-url", "postgres://me:hunter2@[no/x"),
+        ("--database-url", "mysql://me:hunter2@db/x"),
+        ("--database-url", "sqlite:///no/such/folder/x.db"),
+        ("--artifact-root", "ftp://x"),
+        ("--artifact-root", "s3://"),
+    ] {
+        let output = Command::new(mlplat_tests::binary::path())
+            .args(["--listen", "127.0.0.1:0", "--data-dir", "data", flag, value])
+            .env("RUST_BACKTRACE", "1")
+            .current_dir(folder.path())
+            .output()
+            .expect("it runs");
+        let error = refusal(&output);
+        assert!(!error.contains("hunter2"), "{error}");
+        assert!(
+            error.starts_with("mlplat-server: the ") && error.lines().count() == 1,
+            "{error}"
+        );
+    }
 }

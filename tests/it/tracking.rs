@@ -532,3 +532,34 @@ async fn bad_requests_are_refused_with_all_bad_fields() {
     );
     server.stop().await;
 }
+
+/// A run that does not fit into a message could neither be read nor ended.
+#[tokio::test]
+async fn a_run_always_fits_into_a_message() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    let large = |from: usize, count: usize| {
+        (from..from + count).map(|n| (format!("k{n}"), "x".repeat(60_000)))
+    };
+    let mut runs = Vec::new();
+    for _ in 0..3 {
+        let run = client.start_run(NewRun::new("e")).await.expect("started");
+        run.log_params(large(0, 100)).await.expect("it fits");
+        let refused = run.log_params(large(100, 100)).await.expect_err("too much");
+        assert!(
+            matches!(refused, Error::InvalidArgument(_)) && refused.to_string().contains("bytes"),
+            "{refused:?}"
+        );
+        run.end(RunStatus::Finished, "").await.expect("ended");
+        runs.push(run.id().to_owned());
+    }
+    let found = client
+        .tracking()
+        .search_runs(RunQuery::new())
+        .collect(None)
+        .await
+        .expect("in several pages");
+    let found: Vec<_> = found.iter().rev().map(|run| run.id.clone()).collect();
+    assert_eq!(found, runs);
+    server.stop().await;
+}
