@@ -6,6 +6,7 @@ from __future__ import annotations
 import mmap
 import os
 import random
+import select
 import signal
 import struct
 import time
@@ -47,15 +48,22 @@ def deliver(run: mlplat.ActiveRun, patience_s: float = 60) -> None:
 
 
 def log_calls(
-    run: mlplat.ActiveRun, notes: Noted, source: random.Random, calls: int, prefix: str = "", slot: int = 0
+    run: mlplat.ActiveRun,
+    notes: Noted,
+    source: random.Random,
+    calls: int,
+    prefix: str = "",
+    slot: int = 0,
+    first: int = 0,
 ) -> None:
-    for step in range(calls):
+    for step in range(first, calls):
         run.log_metrics(
             {f"{prefix}a": float(step), f"{prefix}b": float(-step), f"{prefix}c": step / 2}, step=step
         )
         notes.calls(step + 1, slot)
         if source.random() < 0.02:
-            time.sleep(source.random() / 50)
+            # Not time.sleep: it waits for a time of a clock, and that clock may be set back.
+            select.select([], [], [], source.random() / 50)
 
 
 def forks(noted: str, seed: int, calls: int, kill_children: bool = False) -> None:
@@ -71,7 +79,7 @@ def forks(noted: str, seed: int, calls: int, kill_children: bool = False) -> Non
                 log_calls(run, notes, random.Random(seed + at), calls // 4, f"child{at}_", 1 + at)
                 os.kill(os.getpid(), signal.SIGKILL) if kill_children else os._exit(0)
             children.append(pid)
-        log_calls(run, notes, source, calls)
+        log_calls(run, notes, source, calls, first=100)
         for pid in children:
             os.waitpid(pid, 0)
         deliver(run)

@@ -129,18 +129,20 @@ def view(run_id: str, key: str, buckets: int, repeat: int) -> dict:
 
 
 def create_runs(runs: int) -> dict:
-    """Starting a run, as the caller sees it, and until the server has it."""
-    mlplat.server_info()
+    """Starting a run in a sweep, as the caller sees it, and until the server has it."""
     started, stored = [], []
-    with Clocked() as clocked:
-        for number in range(runs):
-            began = time.perf_counter()
-            run = mlplat.start_run(EXPERIMENT, f"run {number}")
-            started.append(time.perf_counter() - began)
-            run.flush()
-            stored.append(time.perf_counter() - began)
-            run.end()
-    mlplat.get_run(run.id)
+    with mlplat.start_run(EXPERIMENT, "sweep") as sweep:
+        sweep.flush()
+        with Clocked() as clocked:
+            for number in range(runs):
+                began = time.perf_counter()
+                run = mlplat.start_run(EXPERIMENT, f"run {number}")
+                started.append(time.perf_counter() - began)
+                run.flush()
+                stored.append(time.perf_counter() - began)
+                run.end()
+    if mlplat.get_run(run.id).parent_run_id != sweep.id:
+        raise RuntimeError("the last run is not stored")
     return {
         "wall": statistics.median(stored),
         "caller": statistics.median(started),
