@@ -151,21 +151,15 @@ class Postgres:
         self.programs = Path((self.folder / "bin").read_text(encoding="utf-8").strip())
         self.pid = int((self.folder / "data" / "postmaster.pid").read_text(encoding="utf-8").split()[0])
 
-    def sql(self, statement: str, database: str = "postgres") -> str:
+    def psql(self, command: str, database: str = "postgres") -> list[str]:
+        """The command line that runs one command of psql."""
         url = re.sub(r"/postgres$", f"/{database}", self.url)
+        quiet = ("--no-psqlrc", "--quiet", "--tuples-only", "--no-align")
+        return [str(self.programs / "psql"), *quiet, "--command", command, url]
+
+    def sql(self, statement: str, database: str = "postgres") -> str:
         return subprocess.run(
-            [
-                self.programs / "psql",
-                "--no-psqlrc",
-                "--tuples-only",
-                "--no-align",
-                "--command",
-                statement,
-                url,
-            ],
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
+            self.psql(statement, database), check=True, stdout=subprocess.PIPE, text=True
         ).stdout.strip()
 
     def create(self, name: str) -> str:

@@ -7,7 +7,6 @@ import os
 import random
 from pathlib import Path
 
-PARAMS = ("lr", "optimizer", "depth", "batch_size", "seed")
 FIRST_TIMESTAMP_MS = 1_760_000_000_000
 
 QUERIES = [
