@@ -4,8 +4,8 @@
 //! before any server answered. The road of logged data is `crate::journal`; files are in `artifacts`.
 
 mod active;
-mod check;
 mod branch;
+mod check;
 mod experiments;
 mod history;
 mod import;
