@@ -31,6 +31,7 @@ mod writer;
 
 use std::{
     collections::{HashMap, HashSet},
+    fmt,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -262,12 +263,21 @@ impl Journal {
 }
 
 /// Where one run is logged to, in every process that has it.
-#[derive(Debug)]
 pub(crate) struct RunLog {
     client: Client,
     run: Uuid,
     own: bool,
     places: fork::PerProcess<Place>,
+}
+
+impl fmt::Debug for RunLog {
+    /// Without the journal, which holds what was logged.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunLog")
+            .field("run", &self.run)
+            .field("own", &self.own)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
