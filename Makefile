@@ -1,7 +1,7 @@
 # Two commands do everything: `make demo` and `make test`. The logic is in .ci/ and tests/services/; this file only names it.
 # A CARGO_TARGET_DIR from outside is honoured.
 
-.PHONY: help demo test build lint test-rust test-python fmt bench-tracking crash-matrix soak clean
+.PHONY: help demo test build lint test-rust test-python test-heavy bench-tracking crash-matrix soak fmt clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -25,6 +25,9 @@ test-rust: ## the Rust tests, on SQLite and PostgreSQL
 
 test-python: ## the Python tests, on the built wheels
 	@.ci/test python
+
+test-heavy: ## Python tests with PyTorch, transformers, MLflow and wandb (downloads several GB)
+	@.ci/test-heavy
 
 fmt: ## format Rust and Python
 	@.ci/venv .cache/tools requirements/tools.txt

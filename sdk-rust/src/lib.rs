@@ -50,6 +50,7 @@ pub mod lineage;
 mod outgoing;
 mod page;
 mod retry;
+pub mod system;
 mod trace;
 pub mod tracking;
 mod value;

@@ -94,7 +94,22 @@ def project(server: Server, home: str, monkeypatch: pytest.MonkeyPatch) -> Itera
     mlplat.create_project(name)
     monkeypatch.setenv("MLPLAT_URL", server.url)
     monkeypatch.setenv("MLPLAT_PROJECT", name)
+    # What goes along with a run by itself has tests of its own, and the others look at what they logged.
+    for companion in ("SYSTEM_METRICS", "ENVIRONMENT", "CONSOLE"):
+        monkeypatch.setenv(f"MLPLAT_{companion}", "0")
     mlplat.connect()
     yield name
     while run := _active.innermost():
         run._deactivate()  # left over by a test that failed
+
+
+@pytest.fixture
+def logged(project: str) -> Iterator[str]:
+    """A fresh project, with autologging on; a warning of it is a failure."""
+    from mlplat._autolog import _session
+
+    mlplat.autolog()
+    _session._warned.clear()
+    yield project
+    mlplat.autolog(disable=True)
+    assert not _session._warned, "no warning was expected"

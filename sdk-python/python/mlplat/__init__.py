@@ -18,6 +18,7 @@ import os as _os
 
 from . import _native, features, lineage, models
 from ._active import after_fork as _after_fork
+from ._autolog import autolog
 from ._connection import connect
 from ._errors import (
     AbortedError,
@@ -51,9 +52,25 @@ from ._native import (
     ModelVersion,
     Project,
     RegisteredModel,
+    RunBranch,
     ServerInfo,
 )
 from ._native import __version__ as __version__
+from ._rich_functions import (
+    infer_signature,
+    load_model,
+    load_table,
+    log_audio,
+    log_confusion_matrix,
+    log_dict,
+    log_figure,
+    log_histogram,
+    log_html,
+    log_image,
+    log_model,
+    log_table,
+    log_text,
+)
 from ._runs import (
     ActiveRun,
     Run,
@@ -84,6 +101,8 @@ from ._table import OnlineFeatures, Table, TrainingSet
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import aio as aio
+    from ._model_files._manifest import ModelInfo as ModelInfo
+    from ._model_files._signature import ModelSignature as ModelSignature
 
 __all__ = [
     "AbortedError",
@@ -105,6 +124,8 @@ __all__ = [
     "MissingPackageError",
     "MisuseError",
     "MlplatError",
+    "ModelInfo",
+    "ModelSignature",
     "ModelVersion",
     "NoActiveRunError",
     "NotFoundError",
@@ -114,6 +135,7 @@ __all__ = [
     "RegisteredModel",
     "ResourceExhaustedError",
     "Run",
+    "RunBranch",
     "ServerInfo",
     "Table",
     "TrainingSet",
@@ -123,6 +145,7 @@ __all__ = [
     "WrongTypeError",
     "active_run",
     "aio",
+    "autolog",
     "connect",
     "create_experiment",
     "create_project",
@@ -131,15 +154,28 @@ __all__ = [
     "get_experiment",
     "get_project",
     "get_run",
+    "infer_signature",
     "lineage",
     "list_experiments",
     "list_projects",
+    "load_model",
+    "load_table",
     "log_artifact",
+    "log_audio",
+    "log_confusion_matrix",
+    "log_dict",
+    "log_figure",
+    "log_histogram",
+    "log_html",
+    "log_image",
     "log_metric",
     "log_metrics",
+    "log_model",
     "log_param",
     "log_params",
     "log_series",
+    "log_table",
+    "log_text",
     "models",
     "publish_model",
     "search_runs",
@@ -159,11 +195,14 @@ def server_info() -> ServerInfo:
 
 
 def __getattr__(name: str) -> object:
-    # asyncio is imported only by who uses it.
-    if name == "aio":
-        import importlib
+    # What few programs need is imported only by these.
+    import importlib
 
+    if name == "aio":
         return importlib.import_module("mlplat.aio")
+    if name in ("ModelInfo", "ModelSignature"):
+        part = {"ModelInfo": "_manifest", "ModelSignature": "_signature"}[name]
+        return getattr(importlib.import_module(f"mlplat._model_files.{part}"), name)
     raise AttributeError(f"module 'mlplat' has no attribute {name!r}")
 
 

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 
 from . import _arguments, _native
 from ._connection import client as current_client
-from ._errors import MisuseError, NoActiveRunError, WrongTypeError
+from ._errors import MisuseError, MlplatError, NoActiveRunError, WrongTypeError
 from ._run_info import RunInfo
 
 TYPE_CHECKING = False
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from types import TracebackType
 
+    from ._companions._companion import Companion
+    from ._companions._settings import Settings
     from ._types import PathLike
 
 _stack: ContextVar[tuple[ActiveRunBase, ...]] = ContextVar("mlplat_runs", default=())
@@ -28,7 +30,7 @@ _open: list[ActiveRunBase] = []
 _at_exit = False
 
 
-SLOTS = ("_client", "_ended", "_handle", "_joined", "_pid", "_record")
+SLOTS = ("_client", "_companion", "_ended", "_fresh", "_handle", "_joined", "_pid", "_record")
 """What the classes below `ActiveRunBase` keep in themselves."""
 
 
@@ -37,7 +39,11 @@ class ActiveRunBase(RunInfo):
 
     __slots__ = ()
 
+    _companion: Companion | None
+    """What went along with it, while it ends."""
     _ended: bool
+    _fresh: bool
+    """Whether it is known that nothing was logged to it before this process began it."""
     _handle: _native.RunHandle
     _joined: bool
     _pid: int
@@ -48,11 +54,35 @@ class ActiveRunBase(RunInfo):
         self._joined = joined
         self._pid = os.getpid()
         self._ended = False
+        self._companion = None
+        self._fresh = False
 
     @property
     def status(self) -> str:
         """RUNNING, and after its end FINISHED, FAILED or KILLED."""
         return self._record.status
+
+    def _repr_html_(self) -> str:
+        self._look()
+        return super()._repr_html_()
+
+    def _look(self) -> None:
+        """Reads the run again, where it is under way and the server answers."""
+        if not self._ended:
+            try:
+                self._record = self._handle.refresh().wait()
+            except MlplatError as failure:
+                print(f"mlplat: run {self.id} is shown as it was: {failure}", file=sys.stderr)
+
+    def _ipython_display_(self) -> None:
+        from . import _place
+
+        if _place.in_notebook():
+            from ._companions._live import display
+
+            display(self)
+        else:
+            print(repr(self))
 
     def _activate(self) -> None:
         global _at_exit
@@ -69,6 +99,22 @@ class ActiveRunBase(RunInfo):
         if self in _open:
             _open.remove(self)
 
+    def _begin(self, settings: Settings, asked_for_system_metrics: bool, fresh: bool) -> None:
+        """Makes the run the active one, and lets go along with it what should. A joined run has its companions elsewhere."""
+        self._fresh = fresh and not self._joined
+        self._activate()
+        if not self._joined:
+            from ._companions import _live, _registry
+
+            _registry.begin(self, settings, asked_for_system_metrics)
+            _live.begin(self)
+
+    def _leave(self) -> None:
+        """Ends what goes along with the run; comes before the end of the run itself, and may take a moment."""
+        registry = sys.modules.get("mlplat._companions._registry")
+        if registry is not None and self._is_ours():
+            self._companion = registry.finish(self.id)
+
     def _is_ours(self) -> bool:
         """Whether this process is the one to end it: not a joined run, and not a copy in a forked process."""
         return not self._joined and not self._ended and self._pid == os.getpid()
@@ -76,6 +122,12 @@ class ActiveRunBase(RunInfo):
     def _note_end(self, record: _native.RunRecord) -> None:
         self._record = record
         self._ended = True
+        for module in ("_names", "_tables", "_histograms"):
+            used = sys.modules.get(f"mlplat._media.{module}")
+            if used is not None:
+                used.forget(self.id)
+        if self._companion is not None:
+            self._companion.ended()
 
     def _write_params(self, params: Mapping[str, object]) -> None:
         self._handle.log_params(_arguments.labels(params, "params"))
@@ -168,6 +220,7 @@ def _end_open_runs() -> None:
     for run in reversed(_open[:]):
         if run._is_ours():
             try:
+                run._leave()
                 run._note_end(run._handle.end_soon(status, message))
             except Exception as failure:
                 print(f"mlplat: run {run.id} could not be ended: {failure}", file=sys.stderr)
@@ -226,6 +279,15 @@ def active_run_id() -> str:
     """Id of the active run, for what becomes part of its lineage; empty where there is none."""
     run = innermost()
     return run.id if run else run_id_to_join() or ""
+
+
+def settings(
+    system_metrics: bool | float | None, environment: bool | None, console: bool | str | None
+) -> Settings:
+    """What goes along with a run to start."""
+    from ._companions._settings import Settings
+
+    return Settings(system_metrics, environment, console)
 
 
 def start_call(

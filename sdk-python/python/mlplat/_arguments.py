@@ -27,7 +27,9 @@ def package(name: str, what: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise MissingPackageError(f"{what} needs {name}: pip install {name}") from error
+        root = name.split(".")[0]
+        root = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}.get(root, root)
+        raise MissingPackageError(f"{what} needs {root}: pip install {root}") from error
 
 
 def text(value: object, what: str) -> str:
@@ -131,6 +133,16 @@ def optional_integer(value: object, what: str, least: int = -(2**63)) -> int | N
     if found < least:
         raise MisuseError(f"{what} is {found}; the least is {least}")
     return found
+
+
+def optional_count(value: object, what: str, most: int) -> int | None:
+    """A whole number from 1 to `most`, or None."""
+    if value is None:
+        return None
+    count = integer(value, what)
+    if not 1 <= count <= most:
+        raise MisuseError(f"{what} must be 1 to {most:,}, not {count}")
+    return count
 
 
 def pairs(metrics: Mapping[str, object]) -> list[tuple[str, object]]:

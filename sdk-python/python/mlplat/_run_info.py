@@ -44,7 +44,7 @@ class RunInfo:
 
     @property
     def status(self) -> str:
-        """RUNNING, FINISHED, FAILED, KILLED or CRASHED."""
+        """RUNNING, FINISHED, FAILED, KILLED, or CRASHED when its process was not heard of for a while."""
         return self._record.status
 
     @property
@@ -92,6 +92,16 @@ class RunInfo:
         """Who created it."""
         return self._record.created_by
 
+    @property
+    def heartbeat_at(self) -> datetime | None:
+        """When its process was last heard of; None for a run whose process sends no heartbeats."""
+        return self._record.heartbeat_at
+
+    @property
+    def branches(self) -> list[_native.RunBranch]:
+        """How it was resumed from earlier steps; empty for a run that never was. The last one is the current one."""
+        return self._record.branches
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RunInfo) and self.id == other.id
 
@@ -105,20 +115,9 @@ class RunInfo:
         )
 
     def _repr_html_(self) -> str:
-        import html
+        from ._companions import _view
 
-        facts = {
-            "run": f"{self.name} ({self.id})",
-            "experiment": self.experiment,
-            "status": f"{self.status} {self.status_message}".strip(),
-            "started": f"{self.started_at:%Y-%m-%d %H:%M:%S} UTC",
-            "params": ", ".join(f"{key}={value}" for key, value in sorted(self.params.items())),
-            "metrics": ", ".join(f"{key}={value:g}" for key, value in sorted(self.metrics.items())),
-            "tags": ", ".join(f"{key}={value}" for key, value in sorted(self.tags.items())),
-        }
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{name}</th><td>{html.escape(value)}</td></tr>"
-            for name, value in facts.items()
-            if value
-        )
-        return f"<table>{rows}</table>"
+        return _view.full(self._client, self._record, _view.Series(self))
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return {"text/plain": repr(self), "text/html": self._repr_html_()}

@@ -6,6 +6,7 @@ import sys
 
 from . import _active, _arguments, _native
 from ._connection import client as current_client
+from ._rich import RichLogging, RichReading
 from ._run_info import RunInfo
 from ._table import Table
 
@@ -14,23 +15,34 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import timedelta
     from types import TracebackType
+    from typing import Literal
 
     from ._types import PathLike, When
 
 
-class Run(RunInfo):
+class Run(RichReading):
     """A run as it was when it was read: params, tags, metrics, status; and the way to its files and histories."""
 
     __slots__ = ("_client", "_record")
 
     def metric_history(
-        self, key: str, *, start_step: int | None = None, end_step: int | None = None
+        self,
+        key: str,
+        *,
+        start_step: int | None = None,
+        end_step: int | None = None,
+        last: int | None = None,
+        buckets: int | None = None,
+        branch: int | None = None,
     ) -> Table:
-        """All points of a metric: columns step, timestamp, value, ordered by step, then as logged.
+        """The points of a metric: columns step, timestamp, value, ordered by step, then as logged.
 
-        Both ends are inclusive. A metric that was never logged has no rows.
+        Both ends of the range of steps are inclusive. `last` gives only so many points at its end. `buckets` gives what a
+        chart of that width needs: the first, least, greatest and last point of each bucket (and its first NaN), at
+        little cost even for millions of points. `branch` is the number of one of `branches`, or 0; without it the
+        current one is read. A metric that was never logged has no rows.
         """
-        return history_call(self, key, start_step, end_step).then(Table).wait()
+        return history_call(self, key, start_step, end_step, last, buckets, branch).then(Table).wait()
 
     def artifacts(self, path: str = "") -> list[_native.Artifact]:
         """The files of the run, or those at or below `path`."""
@@ -48,7 +60,7 @@ class Run(RunInfo):
         return get_run(self.id)
 
 
-class ActiveRun(_active.ActiveRunBase, _native.RunLog):
+class ActiveRun(RichLogging, _native.RunLog):
     """A run under way. Use it in a `with` block, which ends it: FINISHED, FAILED by an exception, KILLED by Ctrl-C.
 
     What is logged goes to a journal on this machine first: that takes microseconds, needs no server, raises nothing
@@ -130,6 +142,7 @@ class ActiveRun(_active.ActiveRunBase, _native.RunLog):
     def end(self, status: str = "FINISHED", message: str = "") -> None:
         """Ends the run: FINISHED, FAILED or KILLED. Not needed after a `with` block. Waits as :meth:`flush` does."""
         call = self._end_call(status, message)
+        self._leave()
         self._deactivate()
         self._note_end(call.wait())
 
@@ -147,6 +160,7 @@ class ActiveRun(_active.ActiveRunBase, _native.RunLog):
             return
         status, message = _active.outcome(kind, error, traceback)
         try:
+            self._leave()
             self._note_end(self._end_call(status, message).wait())
         except Exception as failure:
             if error is None:
@@ -164,6 +178,9 @@ def start_run(
     tags: Mapping[str, object] | None = None,
     run_id: str | None = None,
     resume_from: int | None = None,
+    system_metrics: bool | float | None = None,
+    environment: bool | None = None,
+    console: bool | Literal["python", "fd"] | None = None,
 ) -> ActiveRun:
     """Starts a run and makes it the active one: `with mlplat.start_run(experiment="delays") as run: …`.
 
@@ -173,12 +190,19 @@ def start_run(
 
     It returns at once, and needs no server. With the `run_id` of a run that exists that run goes on; with `resume_from`
     what it logged from that step on is set aside (it stays readable), and logged anew.
+
+    Three things go along with a run by itself. `system_metrics`: the machine, as metrics `system/…` every 10 seconds, or
+    so many seconds. `environment`: git commit and difference, command line, packages and machine, as tags `mlplat.…` and
+    files below `environment/`. `console`: what the process prints, as `console.log`; `"fd"` also hears libraries in C and
+    child processes. False leaves one out; None is what `MLPLAT_SYSTEM_METRICS`, `MLPLAT_ENVIRONMENT` and `MLPLAT_CONSOLE`
+    say, by default all of them.
     """
+    settings = _active.settings(system_metrics, environment, console)
     client, call, joined = _active.start_call(
         experiment, name, parent, description, tags, run_id, resume_from
     )
     run = ActiveRun(client, call.wait(), joined)
-    run._activate()
+    run._begin(settings, bool(system_metrics), run_id is None)
     return run
 
 
@@ -348,15 +372,24 @@ def create_experiment_call(
 
 
 def history_call(
-    run: RunInfo, key: str, start_step: int | None, end_step: int | None
+    run: RunInfo,
+    key: str,
+    start_step: int | None,
+    end_step: int | None,
+    last: int | None,
+    buckets: int | None,
+    branch: int | None,
 ) -> _native.Call[_native.Batches]:
-    return _native.metric_history(
-        run._client,
-        run.id,
-        _arguments.text(key, "key"),
-        _arguments.optional_integer(start_step, "start_step"),
-        _arguments.optional_integer(end_step, "end_step"),
-    )
+    key = _arguments.text(key, "key")
+    history = {
+        "start_step": _arguments.optional_integer(start_step, "start_step"),
+        "end_step": _arguments.optional_integer(end_step, "end_step"),
+        "last": _arguments.optional_count(last, "last", 2**63 - 1),
+        "buckets": _arguments.optional_count(buckets, "buckets", 100_000),
+        # 0 is the branch that the run began with.
+        "branch": _arguments.optional_count(branch, "branch", 2**31 - 1) if branch != 0 else 0,
+    }
+    return _native.metric_history(run._client, run.id, key, history)
 
 
 def artifacts_call(run: RunInfo, path: str) -> _native.Call[list[_native.Artifact]]:

@@ -12,7 +12,7 @@ use mlplat::{
 };
 use pyo3::{IntoPyObjectExt as _, prelude::*};
 
-use super::RunRecord;
+use super::{RunRecord, system::SystemMetrics};
 use crate::{
     artifacts::uploaded_paths,
     call::Call,
@@ -21,7 +21,7 @@ use crate::{
     errors::{misuse, raise},
     numbers,
     progress::Progress,
-    runtime::PerProcess,
+    runtime::{PerProcess, runtime},
 };
 
 /// A run under way.
@@ -169,6 +169,14 @@ impl RunHandle {
             Ok(ModelVersion::from(version))
         };
         Ok(Call::new(work).showing(progress))
+    }
+
+    /// Logs measurements of the machine from now on.
+    fn log_system_metrics(&self, py: Python<'_>, every: Duration) -> PyResult<SystemMetrics> {
+        let run = self.get(py)?;
+        let _entered = runtime(py)?.enter();
+        let sampling = run.log_system_metrics(every).map_err(|e| raise(py, &e))?;
+        Ok(SystemMetrics::new(sampling))
     }
 
     /// Ends the run, and waits until that is stored, for a while.

@@ -86,6 +86,8 @@ struct Shared {
     begun: Mutex<HashSet<Uuid>>,
     /// Those of them that the server calls ended.
     ended_elsewhere: Mutex<HashSet<String>>,
+    /// What people were told last is not delivered.
+    told: Mutex<Option<String>>,
     /// What the server said at the end of the last runs.
     ended: Mutex<HashMap<Uuid, pb::Run>>,
 }
@@ -119,6 +121,7 @@ impl Shared {
             under_way: Mutex::default(),
             begun: Mutex::default(),
             ended_elsewhere: Mutex::default(),
+            told: Mutex::default(),
             ended: Mutex::default(),
         }
     }

@@ -177,6 +177,8 @@ fn fresh(new: &NewRun, run_id: &str) -> Result<Run> {
         created_at: now,
         updated_at: now,
         created_by: String::new(),
+        branches: Vec::new(),
+        heartbeat_at: None,
     })
 }
 

@@ -14,6 +14,9 @@ use crate::{
     tracking::{entity::run, store as tracking},
 };
 
+/// Metrics of this prefix say how the machine was, and nothing of the model.
+const OF_THE_MACHINE: &str = "system/";
+
 /// What the locked run and its files at this path are now. There must be at least one file.
 pub(super) async fn capture(
     txn: &impl ConnectionTrait,
@@ -38,7 +41,10 @@ pub(super) async fn capture(
             })
             .collect(),
         params: params.into_iter().collect(),
-        metrics: metrics.into_iter().collect(),
+        metrics: metrics
+            .into_iter()
+            .filter(|(key, _)| !key.starts_with(OF_THE_MACHINE))
+            .collect(),
         feature_views: merge(uses),
         ..pb::ModelVersion::default()
     })

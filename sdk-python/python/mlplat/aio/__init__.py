@@ -9,8 +9,24 @@ Connections, the active run and the errors are shared with the blocking function
 
 from __future__ import annotations
 
+from .._autolog import autolog
 from .._connection import connect
 from . import features, lineage, models
+from ._rich_functions import (
+    infer_signature,
+    load_model,
+    load_table,
+    log_audio,
+    log_confusion_matrix,
+    log_dict,
+    log_figure,
+    log_histogram,
+    log_html,
+    log_image,
+    log_model,
+    log_table,
+    log_text,
+)
 from ._runs import (
     ActiveRun,
     Run,
@@ -42,6 +58,7 @@ __all__ = [
     "ActiveRun",
     "Run",
     "active_run",
+    "autolog",
     "connect",
     "create_experiment",
     "create_project",
@@ -50,15 +67,28 @@ __all__ = [
     "get_experiment",
     "get_project",
     "get_run",
+    "infer_signature",
     "lineage",
     "list_experiments",
     "list_projects",
+    "load_model",
+    "load_table",
     "log_artifact",
+    "log_audio",
+    "log_confusion_matrix",
+    "log_dict",
+    "log_figure",
+    "log_histogram",
+    "log_html",
+    "log_image",
     "log_metric",
     "log_metrics",
+    "log_model",
     "log_param",
     "log_params",
     "log_series",
+    "log_table",
+    "log_text",
     "models",
     "publish_model",
     "search_runs",

@@ -17,27 +17,36 @@ from .._runs import (
     update_call,
 )
 from .._table import Table
+from ._rich import RichLogging, RichReading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
     from datetime import timedelta
     from types import TracebackType
-    from typing import Any
+    from typing import Any, Literal
 
+    from .._companions._settings import Settings
     from .._types import PathLike, When
 
 
-class Run(RunInfo):
+class Run(RichReading):
     """A run as it was when it was read; see :class:`mlplat.Run`."""
 
     __slots__ = ("_client", "_record")
 
     async def metric_history(
-        self, key: str, *, start_step: int | None = None, end_step: int | None = None
+        self,
+        key: str,
+        *,
+        start_step: int | None = None,
+        end_step: int | None = None,
+        last: int | None = None,
+        buckets: int | None = None,
+        branch: int | None = None,
     ) -> Table:
-        """All points of a metric; see :meth:`mlplat.Run.metric_history`."""
-        return await history_call(self, key, start_step, end_step).then(Table)
+        """The points of a metric; see :meth:`mlplat.Run.metric_history`."""
+        return await history_call(self, key, start_step, end_step, last, buckets, branch).then(Table)
 
     async def artifacts(self, path: str = "") -> list[_native.Artifact]:
         """The files of the run, or those at or below `path`."""
@@ -52,7 +61,7 @@ class Run(RunInfo):
         return await get_run(self.id)
 
 
-class ActiveRun(_active.ActiveRunBase):
+class ActiveRun(RichLogging):
     """A run under way; see :class:`mlplat.ActiveRun`."""
 
     __slots__ = (*_active.SLOTS, "_log")
@@ -132,8 +141,15 @@ class ActiveRun(_active.ActiveRunBase):
     async def end(self, status: str = "FINISHED", message: str = "") -> None:
         """Ends the run: FINISHED, FAILED or KILLED. Not needed after an `async with` block."""
         call = self._end_call(status, message)
+        await self._left()
         self._deactivate()
         self._note_end(await call)
+
+    async def _left(self) -> None:
+        """As `_leave`, without holding up the event loop."""
+        import asyncio
+
+        await asyncio.to_thread(self._leave)
 
     async def __aenter__(self) -> ActiveRun:
         return self
@@ -149,6 +165,7 @@ class ActiveRun(_active.ActiveRunBase):
             return
         status, message = _active.outcome(kind, error, traceback)
         try:
+            await self._left()
             self._note_end(await self._end_call(status, message))
         except Exception as failure:
             if error is None:
@@ -160,16 +177,18 @@ class ActiveRun(_active.ActiveRunBase):
 class RunStart:
     """A run that starts when it is awaited or entered by `async with`."""
 
-    __slots__ = ("_arguments", "_run")
+    __slots__ = ("_arguments", "_asked_for_system_metrics", "_run", "_settings")
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, settings: Settings, asked_for_system_metrics: bool, *arguments: Any) -> None:
+        self._settings = settings
+        self._asked_for_system_metrics = asked_for_system_metrics
         self._arguments = arguments
         self._run: ActiveRun | None = None
 
     def __await__(self) -> Generator[Any, None, ActiveRun]:
         client, call, joined = _active.start_call(*self._arguments)
         run = ActiveRun(client, (yield from call.__await__()), joined)
-        run._activate()
+        run._begin(self._settings, self._asked_for_system_metrics, self._arguments[5] is None)
         return run
 
     async def __aenter__(self) -> ActiveRun:
@@ -195,9 +214,15 @@ def start_run(
     tags: Mapping[str, object] | None = None,
     run_id: str | None = None,
     resume_from: int | None = None,
+    system_metrics: bool | float | None = None,
+    environment: bool | None = None,
+    console: bool | Literal["python", "fd"] | None = None,
 ) -> RunStart:
     """Starts a run: `async with mlplat.aio.start_run(experiment="delays") as run: …`; see :func:`mlplat.start_run`."""
-    return RunStart(experiment, name, parent, description, tags, run_id, resume_from)
+    settings = _active.settings(system_metrics, environment, console)
+    return RunStart(
+        settings, bool(system_metrics), experiment, name, parent, description, tags, run_id, resume_from
+    )
 
 
 async def active_run() -> ActiveRun | None:

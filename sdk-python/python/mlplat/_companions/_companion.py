@@ -1,0 +1,145 @@
+"""The companions of one run, and the thread that looks after them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from datetime import timedelta
+
+from .. import _native, _spool
+from . import _console
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .._active import ActiveRunBase
+    from ._live import LiveView
+    from ._settings import Settings
+    from ._transcript import Transcript
+
+_FIRST_UPLOAD_S = 15.0
+_LAST_UPLOAD_S = 300.0
+_PATIENCE_S = 10.0
+"""How long the end of a run waits for what is still on its way."""
+
+_MAX_VIEWS = 3
+
+CONSOLE = "console.log"
+
+
+class Companion:
+    """Starts with the run, and is stopped before it ends."""
+
+    def __init__(self, run: ActiveRunBase, settings: Settings, parent_here: bool) -> None:
+        self._run = run
+        self._settings = settings
+        self._parent_here = parent_here
+        self._transcript: Transcript | None = None
+        self._system: _native.SystemMetrics | None = None
+        self._uploaded = 0
+        self._views: list[LiveView] = []
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._pid = os.getpid()
+        self._thread = threading.Thread(target=self._work, name="mlplat-companion", daemon=True)
+
+    def start(self) -> None:
+        """Begins at once what must not miss anything; the rest is the thread's."""
+        if self._settings.console:
+            self._transcript = _console.listen(self._settings.console)
+        if self._settings.system_metrics_s is not None:
+            every = timedelta(seconds=self._settings.system_metrics_s)
+            self._system = self._run._handle.log_system_metrics(every)
+        self._thread.start()
+
+    def show(self, view: LiveView) -> None:
+        """Keeps a view of the run up to date from now on."""
+        with self._wake:
+            # Cells that are run again and again leave their old views behind, as they were.
+            self._views = [*self._views[-_MAX_VIEWS:], view]
+            self._wake.notify()
+
+    def ended(self) -> None:
+        """The run has ended: its views say so, and change no more."""
+        for view in self._views:
+            try:
+                view.update()
+            except Exception as failure:
+                _say(f"the view of run {self._run.id} failed: {type(failure).__name__}: {failure}")
+
+    def stop(self) -> None:
+        """Ends it all, and waits a while for what is on its way."""
+        if self._pid != os.getpid():
+            return
+        if self._system is not None:
+            self._system.stop()
+        if self._transcript is not None:
+            _console.stop(self._transcript)
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        if self._thread.ident is not None:
+            self._thread.join(_PATIENCE_S)
+        if self._thread.is_alive():
+            _say(
+                f"what run {self._run.id} printed, and where it was made, is still on its way; it may be lost"
+            )
+
+    def _work(self) -> None:
+        steps = [self._go_on, self._upload_console]
+        if self._settings.environment:
+            steps.insert(0, self._log_environment)
+        for step in steps:
+            try:
+                step()
+            except Exception as failure:
+                # It must neither fail the training nor vanish.
+                _say(f"{step.__name__} of run {self._run.id} failed: {type(failure).__name__}: {failure}")
+
+    def _log_environment(self) -> None:
+        from ._environment import environment
+
+        tags, files = environment()
+        if self._parent_here:
+            # A child would only repeat what its parent has.
+            tags, files = {key: tags[key] for key in _OF_CHILDREN if key in tags}, []
+        _spool.set_tags(self._run, tags)
+        if files:
+            _spool.put(self._run, files)
+
+    def _go_on(self) -> None:
+        pause = _FIRST_UPLOAD_S
+        upload_at = time.monotonic() + pause
+        while True:
+            with self._wake:
+                views = list(self._views)
+                until = min([upload_at, *(view.due for view in views)])
+                if not self._stopping and until > time.monotonic():
+                    self._wake.wait(until - time.monotonic())
+                if self._stopping:
+                    return
+            if time.monotonic() >= upload_at:
+                # The whole file goes each time, so it goes less and less often.
+                self._upload_console()
+                pause = min(pause * 2, _LAST_UPLOAD_S)
+                upload_at = time.monotonic() + pause
+            for view in views:
+                if time.monotonic() >= view.due:
+                    view.update()
+
+    def _upload_console(self) -> None:
+        transcript = self._transcript
+        if transcript is None or transcript.changes == self._uploaded:
+            return
+        self._uploaded = transcript.changes
+        text = transcript.text()
+        if text:
+            _spool.put(self._run, [(text.encode("utf-8", "replace"), CONSOLE)])
+
+
+_OF_CHILDREN = ("mlplat.source.name", "mlplat.source.type", "mlplat.git.commit", "mlplat.git.dirty")
+
+
+def _say(text: str) -> None:
+    print(f"mlplat: {text}", file=sys.stderr)

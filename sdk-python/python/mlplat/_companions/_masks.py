@@ -1,0 +1,73 @@
+"""Hides what looks like a secret in what is noted of a run."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+HIDDEN = "***"
+
+_WORDS = frozenset(
+    [
+        "apikey",
+        "auth",
+        "authorization",
+        "bearer",
+        "credential",
+        "credentials",
+        "pass",
+        "passphrase",
+        "passwd",
+        "password",
+        "pwd",
+        "secret",
+        "secrets",
+        "token",
+    ]
+)
+_PAIRS = frozenset(["api key", "access key", "private key", "account key", "encryption key"])
+_ASSIGNED = re.compile(r"^(-{0,2}[\w.-]+)([=:])(.+)$", re.DOTALL)
+_URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s@'\"]+@")
+_KNOWN = re.compile(
+    r"\b(?:"
+    r"sk-[A-Za-z0-9_-]{16,}"
+    r"|gh[pousr]_[A-Za-z0-9]{20,}"
+    r"|github_pat_[A-Za-z0-9_]{20,}"
+    r"|glpat-[A-Za-z0-9_-]{16,}"
+    r"|hf_[A-Za-z0-9]{20,}"
+    r"|xox[abprs]-[A-Za-z0-9-]{10,}"
+    r"|AKIA[0-9A-Z]{16}"
+    r"|AIza[A-Za-z0-9_-]{30,}"
+    r"|eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*"
+    r")"
+)
+
+
+def masked(text: str) -> str:
+    """A text without tokens of well-known forms, and without the user and password of addresses."""
+    return _KNOWN.sub(HIDDEN, _URL.sub(rf"\1{HIDDEN}@", text))
+
+
+def masked_arguments(arguments: list[str]) -> list[str]:
+    """A command line without the values of what is called a password, token, key and the like."""
+    found: list[str] = []
+    hide = False
+    for argument in arguments:
+        if hide and not argument.startswith("--"):
+            found.append(HIDDEN)
+            hide = False
+            continue
+        assigned = _ASSIGNED.match(argument)
+        hide = argument.startswith("-") and assigned is None and _is_secret(argument)
+        if assigned and _is_secret(assigned[1]):
+            found.append(f"{assigned[1]}{assigned[2]}{HIDDEN}")
+        else:
+            found.append(masked(argument))
+    return found
+
+
+def _is_secret(name: str) -> bool:
+    # By whole words: a tokenizer, a number of tokens and an author are no secrets.
+    words = [word for word in re.split(r"[-_.]+", name.lower()) if word]
+    pairs = {f"{one} {two}" for one, two in itertools.pairwise(words)}
+    return not _WORDS.isdisjoint(words) or not _PAIRS.isdisjoint(pairs)

@@ -1,0 +1,286 @@
+"""How models of each library are stored and given back.
+
+Libraries with a format of their own use it: it outlives versions of Python, and other languages read it. The rest is
+pickled, by cloudpickle where that is installed, as it also takes what a script or a notebook defines.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+
+from .. import _arguments
+from .._errors import FailedPreconditionError, FileError, MisuseError, MlplatError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_PICKLES = (".pkl", ".pickle", ".joblib")
+_TORCH = (".pt", ".pth")
+
+
+def flavor_of(model: object) -> str:
+    """The name of the way to store it."""
+    if isinstance(model, (str, os.PathLike)):
+        return _flavor_of_path(_arguments.path(model, "model"))
+    roots = [kind.__module__.split(".")[0] for kind in type(model).__mro__]
+    # A class of the user that builds on xgboost's or lightgbm's is more than what these would store.
+    if roots[0] in ("xgboost", "lightgbm"):
+        return roots[0]
+    if "transformers" in roots and hasattr(model, "save_pretrained"):
+        return "transformers"
+    if "torch" in roots and hasattr(model, "state_dict"):
+        return "torch"
+    if type(model).__name__ == "ModelProto" and hasattr(model, "SerializeToString"):
+        return "onnx"
+    if "sklearn" in roots:
+        return "sklearn"
+    return "pickle"
+
+
+def _flavor_of_path(path: str) -> str:
+    ending = os.path.splitext(path)[1].lower()
+    if not os.path.exists(path):
+        raise FileError(f"there is no model file or directory {path!r}")
+    if os.path.isdir(path):
+        return "file"
+    return (
+        "onnx"
+        if ending == ".onnx"
+        else "pickle"
+        if ending in _PICKLES
+        else "torch"
+        if ending in _TORCH
+        else "file"
+    )
+
+
+def save(model: Any, flavor: str, folder: str) -> dict[str, Any]:
+    """Writes the model into the folder; the answer is what its loading needs."""
+    if isinstance(model, (str, os.PathLike)):
+        return _copy(_arguments.path(model, "model"), flavor, folder)
+    try:
+        return _SAVE[flavor](model, folder)
+    except MlplatError:
+        raise
+    except OSError:
+        raise
+    except Exception as error:
+        raise MisuseError(
+            f"the {type(model).__qualname__} cannot be stored as {flavor}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def load(folder: str, loader: dict[str, Any], requirements: list[str]) -> Any:
+    """The model of a folder whose files were checked."""
+    kind = loader["kind"]
+    if kind not in _LOAD:
+        raise FailedPreconditionError(f"a model stored as {kind!r} is not known here; install a newer mlplat")
+    try:
+        return _LOAD[kind](folder, loader)
+    except MlplatError:
+        raise
+    except Exception as error:
+        raise FailedPreconditionError(
+            f"the model cannot be loaded here: {type(error).__name__}: {error}. It was made with "
+            f"{', '.join(requirements) or 'no known packages'}"
+        ) from error
+
+
+def _copy(path: str, flavor: str, folder: str) -> dict[str, Any]:
+    name = os.path.basename(os.path.abspath(path))
+    target = os.path.join(folder, name)
+    if os.path.isdir(path):
+        shutil.copytree(path, target)
+    else:
+        shutil.copyfile(path, target)
+    kind = "joblib" if name.lower().endswith(".joblib") else flavor
+    return {"kind": kind, "file": name}
+
+
+# sklearn, and whatever can be pickled
+
+
+def pickler() -> Any:
+    """cloudpickle where it is installed, else pickle."""
+    try:
+        import cloudpickle  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        import pickle
+
+        return pickle
+    return cloudpickle
+
+
+def _save_pickle(model: Any, folder: str, name: str = "model.pkl") -> dict[str, Any]:
+    module = pickler()
+    try:
+        with open(os.path.join(folder, name), "wb") as file:
+            module.dump(model, file, protocol=5)
+    except OSError:
+        raise
+    except Exception as error:
+        hint = (
+            ""
+            if module.__name__ == "cloudpickle"
+            else "; pip install cloudpickle takes more kinds of objects"
+        )
+        raise MisuseError(
+            f"the {type(model).__qualname__} cannot be pickled: {type(error).__name__}: {error}{hint}"
+        ) from error
+    return {"kind": "pickle", "file": name, "by": module.__name__}
+
+
+def _load_pickle(folder: str, loader: dict[str, Any]) -> Any:
+    import pickle
+
+    with open(os.path.join(folder, loader["file"]), "rb") as file:
+        return pickle.load(file)
+
+
+def _load_joblib(folder: str, loader: dict[str, Any]) -> Any:
+    return _arguments.package("joblib", "the model").load(os.path.join(folder, loader["file"]))
+
+
+# xgboost
+
+
+def _save_xgboost(model: Any, folder: str) -> dict[str, Any]:
+    name = type(model).__name__
+    if not hasattr(sys.modules["xgboost"], name):
+        return _save_pickle(model, folder)
+    model.save_model(os.path.join(folder, "model.ubj"))
+    held: dict[str, Any] = {"kind": "xgboost", "file": "model.ubj", "class": name}
+    if hasattr(model, "get_params"):
+        simple = (bool, int, float, str)
+        params = model.get_params()
+        # NaN, which is no JSON, is the default of `missing`.
+        held["params"] = {k: v for k, v in params.items() if type(v) in simple and v == v}
+    return held
+
+
+def _load_xgboost(folder: str, loader: dict[str, Any]) -> Any:
+    xgboost = _arguments.package("xgboost", "the model")
+    model = getattr(xgboost, loader["class"])(**loader.get("params", {}))
+    model.load_model(os.path.join(folder, loader["file"]))
+    return model
+
+
+# lightgbm
+
+
+def _save_lightgbm(model: Any, folder: str) -> dict[str, Any]:
+    booster = model if type(model).__name__ == "Booster" else model.booster_
+    booster.save_model(os.path.join(folder, "model.txt"))
+    if booster is model:
+        return {"kind": "lightgbm", "file": "model.txt"}
+    # The classes for scikit-learn know more than the trees, such as the labels.
+    return {**_save_pickle(model, folder, "wrapper.pkl"), "trees": "model.txt"}
+
+
+def _load_lightgbm(folder: str, loader: dict[str, Any]) -> Any:
+    lightgbm = _arguments.package("lightgbm", "the model")
+    return lightgbm.Booster(model_file=os.path.join(folder, loader["file"]))
+
+
+# PyTorch
+
+
+def _save_torch(model: Any, folder: str) -> dict[str, Any]:
+    torch = sys.modules["torch"]
+    path = os.path.join(folder, "model.pt")
+    if isinstance(model, torch.jit.ScriptModule):
+        torch.jit.save(model, path)
+        return {"kind": "torchscript", "file": "model.pt"}
+    torch.save(model, path, pickle_module=pickler())
+    return {"kind": "torch", "file": "model.pt"}
+
+
+def _place(torch: Any) -> str | None:
+    # Weights of a GPU go to the processor where there is none.
+    return None if torch.cuda.is_available() else "cpu"
+
+
+def _load_torch(folder: str, loader: dict[str, Any]) -> Any:
+    torch = _arguments.package("torch", "the model")
+    path = os.path.join(folder, loader["file"])
+    return torch.load(path, map_location=_place(torch), weights_only=False)
+
+
+def _load_torchscript(folder: str, loader: dict[str, Any]) -> Any:
+    torch = _arguments.package("torch", "the model")
+    return torch.jit.load(os.path.join(folder, loader["file"]), map_location=_place(torch))
+
+
+# transformers
+
+
+def _save_transformers(model: Any, folder: str) -> dict[str, Any]:
+    model.save_pretrained(os.path.join(folder, "pretrained"))
+    task = getattr(model, "task", None)
+    return {"kind": "transformers", "file": "pretrained", "class": type(model).__name__, "task": task}
+
+
+def _load_transformers(folder: str, loader: dict[str, Any]) -> Any:
+    transformers = _arguments.package("transformers", "the model")
+    path = os.path.join(folder, loader["file"])
+    if loader.get("task"):
+        return transformers.pipeline(loader["task"], model=path)
+    return getattr(transformers, loader["class"]).from_pretrained(path)
+
+
+# ONNX, and files of any kind
+
+
+def _save_onnx(model: Any, folder: str) -> dict[str, Any]:
+    with open(os.path.join(folder, "model.onnx"), "wb") as file:
+        file.write(model.SerializeToString())
+    return {"kind": "onnx", "file": "model.onnx"}
+
+
+def _load_onnx(folder: str, loader: dict[str, Any]) -> Any:
+    path = os.path.join(folder, loader["file"])
+    try:
+        import onnxruntime  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        return _arguments.package("onnx", "the model (or onnxruntime, to run it)").load(path)
+    with open(path, "rb") as file:
+        return onnxruntime.InferenceSession(file.read())
+
+
+def _load_file(folder: str, loader: dict[str, Any]) -> Any:
+    return os.path.join(folder, loader["file"])
+
+
+_SAVE = {
+    "sklearn": _save_pickle,
+    "pickle": _save_pickle,
+    "xgboost": _save_xgboost,
+    "lightgbm": _save_lightgbm,
+    "torch": _save_torch,
+    "transformers": _save_transformers,
+    "onnx": _save_onnx,
+}
+_LOAD = {
+    "pickle": _load_pickle,
+    "joblib": _load_joblib,
+    "xgboost": _load_xgboost,
+    "lightgbm": _load_lightgbm,
+    "torch": _load_torch,
+    "torchscript": _load_torchscript,
+    "transformers": _load_transformers,
+    "onnx": _load_onnx,
+    "file": _load_file,
+}
+
+
+def loader_of_file(path: str) -> dict[str, Any]:
+    """How a file without a manifest is loaded, by its ending."""
+    flavor, name = _flavor_of_path(path), os.path.basename(path)
+    if flavor == "file":
+        raise MisuseError(
+            f"{name} has no manifest and no ending that tells how to load it; mlplat.models.download gives the file"
+        )
+    return {"kind": "joblib" if name.lower().endswith(".joblib") else flavor, "file": name}

@@ -1,0 +1,176 @@
+"""From an object to the directory of a model."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from datetime import datetime, timezone
+
+from .. import _arguments, _native
+from .._errors import MisuseError, WrongTypeError
+from .._media._text import plain
+from . import _flavors, _manifest, _requirements
+from ._signature import ModelSignature, described, infer_signature
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+_EXAMPLE_ROWS = 100
+_EXAMPLE_VALUES = 1_000_000
+
+
+def save_model(
+    model: object,
+    folder: str,
+    signature: ModelSignature | dict[str, Any] | None,
+    input_example: object,
+    requirements: Sequence[str] | str | os.PathLike[str] | None,
+    metadata: dict[str, Any] | None,
+    run_id: str,
+) -> dict[str, Any]:
+    """Writes a model with its manifest into an empty folder; the answer is the manifest."""
+    if model is None:
+        raise WrongTypeError("model is None; give a model, or the path of its file")
+    if isinstance(signature, dict):
+        signature = ModelSignature.from_dict(signature)
+    if signature is not None and not isinstance(signature, ModelSignature):
+        raise WrongTypeError(f"signature is a {type(signature).__name__}; use mlplat.infer_signature")
+    if metadata is not None and not isinstance(metadata, dict):
+        raise WrongTypeError(f"metadata is a {type(metadata).__name__}; give a dict")
+    flavor = _flavors.flavor_of(model)
+    loader = _flavors.save(model, flavor, folder)
+    example = None
+    if input_example is not None:
+        input_example = _few(input_example)
+        example = _write_example(folder, input_example)
+        if signature is None:
+            signature = infer_signature(input_example, _predicted(model, flavor, input_example))
+    needed = _needed(flavor, loader, folder, requirements, input_example)
+    with open(os.path.join(folder, "requirements.txt"), "w", encoding="utf-8") as file:
+        file.writelines(line + "\n" for line in needed)
+    files = _manifest.files_of(folder)
+    kind = type(model)
+    held: dict[str, Any] = {
+        "format": _manifest.FORMAT,
+        "flavor": flavor,
+        "class": "" if isinstance(model, (str, os.PathLike)) else f"{kind.__module__}.{kind.__qualname__}",
+        "loader": loader,
+        "signature": None if signature is None else signature.to_dict(),
+        "input_example": example,
+        "requirements": needed,
+        "python_version": platform.python_version(),
+        "mlplat_version": _native.__version__,
+        "run_id": run_id,
+        "created_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "metadata": plain(metadata or {}),
+        "size_bytes": sum(file["size_bytes"] for file in files),
+        "files": files,
+    }
+    _manifest.write(folder, held)
+    return held
+
+
+def _needed(
+    flavor: str,
+    loader: dict[str, Any],
+    folder: str,
+    requirements: Sequence[str] | str | os.PathLike[str] | None,
+    example: object,
+) -> list[str]:
+    if isinstance(requirements, (str, os.PathLike)):
+        return _requirements.of_file(_arguments.path(requirements, "requirements"))
+    if requirements is not None:
+        return _arguments.texts(requirements, "requirements")
+    modules = (
+        {flavor} if flavor in ("sklearn", "xgboost", "lightgbm", "torch", "transformers", "onnx") else set()
+    )
+    if loader["kind"] == "pickle":
+        packaged, own = _requirements.modules_in_pickle(os.path.join(folder, loader["file"]))
+        modules |= packaged
+        modules |= {"cloudpickle"} if loader.get("by") == "cloudpickle" else set()
+        if own:
+            print(
+                f"mlplat: the model refers to {', '.join(sorted(own)[:5])}, which belongs to no installed package; it has to "
+                "be importable where the model is loaded",
+                file=sys.stderr,
+            )
+    if example is not None:
+        modules |= {type(example).__module__.split(".")[0]} & {"pandas", "polars", "numpy", "pyarrow"}
+    return _requirements.of_modules(sorted(modules))
+
+
+def _few(example: Any) -> Any:
+    """The first rows of an example."""
+    if hasattr(example, "iloc"):
+        return example.iloc[:_EXAMPLE_ROWS]
+    if hasattr(example, "shape") and not example.shape:
+        return example
+    if isinstance(example, dict):
+        return {key: _few(value) if hasattr(value, "shape") else value for key, value in example.items()}
+    sliced = isinstance(example, (list, tuple)) or hasattr(example, "shape")
+    return example[:_EXAMPLE_ROWS] if sliced else example
+
+
+def _write_example(folder: str, example: Any) -> str:
+    held: dict[str, Any]
+    kind = (described(example) or {})["kind"]
+    if kind == "table":
+        from .._media._tables import _split_form
+
+        held = {"kind": kind, **_split_form(example)}
+    elif kind == "tensor":
+        dense = example.toarray() if hasattr(example, "toarray") else example
+        size = getattr(dense, "size", 0)
+        size = size() if callable(size) else size
+        if isinstance(size, int) and size > _EXAMPLE_VALUES:
+            raise MisuseError(f"the input example has {size} values; give a few rows of it")
+        held = {"kind": kind, "type": str(getattr(dense, "dtype", "")), "data": plain(dense)}
+    else:
+        held = {"kind": kind, "data": plain(example)}
+    with open(os.path.join(folder, "input_example.json"), "w", encoding="utf-8") as file:
+        json.dump(held, file, ensure_ascii=False)
+    return "input_example.json"
+
+
+def _predicted(model: Any, flavor: str, example: Any) -> Any:
+    """What the model says to the example; None where it cannot be asked."""
+    try:
+        if isinstance(model, (str, os.PathLike)):
+            return None
+        if flavor == "torch":
+            return _predicted_by_torch(model, example)
+        if flavor == "xgboost" and type(model).__name__ == "Booster":
+            return model.predict(sys.modules["xgboost"].DMatrix(example))
+        if hasattr(model, "predict"):
+            return model.predict(example)
+        if hasattr(model, "transform"):
+            return model.transform(example)
+        return model(example) if callable(model) and flavor == "pickle" else None
+    except Exception as error:
+        print(
+            f"mlplat: the signature has no outputs, as the model failed on the input example: "
+            f"{type(error).__name__}: {error}",
+            file=sys.stderr,
+        )
+        return None
+
+
+def _predicted_by_torch(model: Any, example: Any) -> Any:
+    torch = sys.modules["torch"]
+
+    def tensor(value: Any) -> Any:
+        return value if hasattr(value, "detach") else torch.as_tensor(value)
+
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            if isinstance(example, dict):
+                return model(**{key: tensor(value) for key, value in example.items()})
+            return model(tensor(example))
+    finally:
+        model.train(training)

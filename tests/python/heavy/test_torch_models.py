@@ -1,0 +1,120 @@
+"""Models, images and histograms of the real PyTorch and transformers, on the CPU."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+from typing import Any
+
+import mlplat
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+pytestmark = [pytest.mark.usefixtures("project"), pytest.mark.filterwarnings("default")]
+
+
+class Net(nn.Module):
+    """Defined in no package, so cloudpickle has to take it along."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.ReLU(), nn.Linear(8, 2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    data = torch.randn(5, 4)
+    one.eval()
+    other.eval()
+    return bool(torch.equal(one(data), other(data)))
+
+
+def test_a_module_comes_back():
+    model = Net().train()
+    with mlplat.start_run("e") as run:
+        info = run.log_model(
+            model, "model", input_example=np.zeros((3, 4), np.float32), registered_model_name="net"
+        )
+    assert info.flavor == "torch"
+    assert model.training
+    assert info.signature is not None
+    assert info.signature.inputs == {"kind": "tensor", "type": "float32", "shape": [-1, 4]}
+    assert info.signature.outputs == {"kind": "tensor", "type": "float32", "shape": [-1, 2]}
+    assert any(line.startswith("torch==") for line in info.requirements)
+    again = mlplat.load_model("models:/net/1")
+    assert same(model, again)
+
+
+def test_a_module_of_a_script_comes_back_in_another_process():
+    code = (
+        "import mlplat, torch\n"
+        "class Own(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.layer = torch.nn.Linear(2, 1)\n"
+        "    def forward(self, x):\n"
+        "        return self.layer(x)\n"
+        "with mlplat.start_run('e') as run:\n"
+        "    print(run.log_model(Own()).model_uri)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    model = mlplat.load_model(done.stdout.strip())
+    assert model(torch.zeros(3, 2)).shape == (3, 1)
+
+
+def test_torchscript():
+    script = torch.jit.script(Net().eval())
+    with mlplat.start_run("e") as run:
+        info = run.log_model(script, "model")
+    assert info.manifest["loader"]["kind"] == "torchscript"
+    assert same(script, mlplat.load_model(info))
+
+
+@pytest.mark.parametrize("kind", ["model", "file"])
+def test_transformers(kind: str, tmp_path: Any):
+    transformers = pytest.importorskip("transformers")
+    config = transformers.BertConfig(
+        vocab_size=50, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+    )
+    model = transformers.BertModel(config)
+    if kind == "file":
+        torch.save({"weights": torch.ones(2)}, tmp_path / "weights.pt")
+        with mlplat.start_run("e") as run:
+            info = run.log_model(tmp_path / "weights.pt", "weights")
+        assert mlplat.load_model(info)["weights"].tolist() == [1.0, 1.0]
+        return
+    with mlplat.start_run("e") as run:
+        info = run.log_model(model, "bert")
+    assert info.flavor == "transformers"
+    assert any(name.endswith(".safetensors") for name in info.files)
+    again = mlplat.load_model(info)
+    ids = torch.tensor([[1, 2, 3]])
+    model.eval()
+    again.eval()
+    assert torch.allclose(again(ids).last_hidden_state, model(ids).last_hidden_state)
+
+
+def test_tensors_are_values_and_images():
+    picture = torch.zeros(3, 4, 5, requires_grad=True)
+    with mlplat.start_run("e") as run:
+        run.log_image(picture, key="i")
+        run.log_image(torch.ones(4, 5, dtype=torch.bfloat16), key="i")
+        run.log_histogram("h", torch.randn(100, requires_grad=True))
+        run.log_metric("m", torch.tensor(1.5))
+        run.log_confusion_matrix(torch.tensor([0, 1]), torch.tensor([1, 1]))
+        run.log_table({"a": torch.arange(3)}, "t.json")
+        run.log_dict({"a": torch.arange(2)}, "d.json")
+        run.log_audio(torch.zeros(1, 8000), 8000)
+        images = run.images("i")
+        # Width and height; then the kind of colours: RGB, grey.
+        assert [struct.unpack(">IIBB", image.read()[16:26]) for image in images] == [
+            (5, 4, 8, 2),
+            (5, 4, 8, 0),
+        ]
+        assert run.histograms("h").to_arrow()["count"].to_pylist()
+        assert run.load_table("t.json").num_rows == 3

@@ -1,0 +1,298 @@
+"""Models of real libraries, logged and given back, checked and safe."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import mlplat
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+import xgboost
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+pytestmark = pytest.mark.usefixtures("project")
+
+RNG = np.random.default_rng(0)
+FRAME = pd.DataFrame({"distance": RNG.normal(size=200), "hour": RNG.integers(0, 24, 200)})
+TARGET = np.where(FRAME["distance"] + FRAME["hour"] / 24 > 0.5, "late", "on time")
+NUMBER = FRAME["distance"].to_numpy() * 2 + FRAME["hour"].to_numpy()
+
+
+def logged(model: object, **arguments: Any) -> mlplat.ModelInfo:
+    with mlplat.start_run("e") as run:
+        return run.log_model(model, "model", **arguments)
+
+
+def test_scikit_learn():
+    model = make_pipeline(StandardScaler(), RandomForestClassifier(5, random_state=0)).fit(FRAME, TARGET)
+    info = logged(model, input_example=FRAME.head(3), metadata={"team": "air"})
+    assert (info.flavor, info.artifact_path) == ("sklearn", "model")
+    assert info.model_class == "sklearn.pipeline.Pipeline"
+    assert info.signature is not None
+    assert info.signature.columns == ["distance", "hour"]
+    assert info.signature.inputs == {
+        "kind": "table",
+        "columns": [
+            {"name": "distance", "type": "float64", "nullable": False},
+            {"name": "hour", "type": "int64", "nullable": False},
+        ],
+    }
+    assert info.signature.outputs == {"kind": "tensor", "type": "string", "shape": [-1]}
+    assert f"scikit-learn=={sklearn.__version__}" in info.requirements
+    assert f"numpy=={np.__version__}" in info.requirements
+    assert not any(line.startswith(("pytest", "xgboost", "mlplat")) for line in info.requirements)
+    again = mlplat.load_model(info.model_uri)
+    assert (again.predict(FRAME) == model.predict(FRAME)).all()
+    files = {file.path: file for file in mlplat.get_run(info.run_id).artifacts("model")}
+    assert set(files) == {f"model/{name}" for name in [*info.files, "mlplat-model.json"]}
+    assert all(files[f"model/{name}"].sha256 == digest for name, digest in info.files.items())
+    assert info.size_bytes == sum(files[f"model/{name}"].size_bytes for name in info.files)
+
+
+@pytest.mark.parametrize("kind", ["classifier", "regressor", "booster"])
+def test_xgboost(kind: str):
+    labels = (TARGET == "late").astype(int)
+    if kind == "booster":
+        model: Any = xgboost.train({"max_depth": 2}, xgboost.DMatrix(FRAME, labels), 5)
+    else:
+        made = xgboost.XGBClassifier if kind == "classifier" else xgboost.XGBRegressor
+        model = made(n_estimators=5, max_depth=2).fit(FRAME, labels)
+    info = logged(model, input_example=FRAME.head(2))
+    assert info.flavor == "xgboost"
+    assert "model.ubj" in info.files
+    assert not any(name.endswith(".pkl") for name in info.files)
+    assert info.signature is not None
+    assert info.signature.outputs is not None
+    again = mlplat.load_model(info)
+    assert type(again) is type(model)
+    data = xgboost.DMatrix(FRAME) if kind == "booster" else FRAME
+    assert np.array_equal(again.predict(data), model.predict(data))
+    if kind != "booster":
+        assert again.get_params()["max_depth"] == 2
+    if kind == "classifier":
+        assert np.array_equal(again.predict_proba(FRAME), model.predict_proba(FRAME))
+
+
+@pytest.mark.parametrize("kind", ["classifier", "booster"])
+def test_lightgbm(kind: str):
+    if kind == "booster":
+        data = lightgbm.Dataset(FRAME, NUMBER)
+        model: Any = lightgbm.train({"num_leaves": 4, "verbose": -1}, data, 5)
+    else:
+        model = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1).fit(FRAME, TARGET)
+    info = logged(model)
+    assert info.flavor == "lightgbm"
+    assert "model.txt" in info.files
+    again = mlplat.load_model(info)
+    assert type(again) is type(model)
+    assert (again.predict(FRAME) == model.predict(FRAME)).all()
+    if kind == "classifier":
+        assert again.classes_.tolist() == ["late", "on time"]
+
+
+def test_functions_and_other_objects():
+    factor = 3
+
+    def scaled(values: Any) -> Any:
+        return np.asarray(values) * factor
+
+    info = logged(scaled, input_example=np.array([1.0, 2.0]))
+    assert info.flavor == "pickle"
+    assert info.signature is not None
+    assert info.signature.outputs == {"kind": "tensor", "type": "float64", "shape": [-1]}
+    assert mlplat.load_model(info)([2]).tolist() == [6]
+    assert mlplat.load_model(logged({"weights": [1, 2]})) == {"weights": [1, 2]}
+    with pytest.raises(mlplat.MisuseError, match="cannot be pickled"):
+        logged(at for at in range(3))
+    with pytest.raises(mlplat.WrongTypeError, match="None"):
+        logged(None)
+
+
+def test_files(tmp_path: Path):
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps([1, 2]))
+    (tmp_path / "m.onnx").write_bytes(b"not parsed here")
+    (tmp_path / "m.weird").write_bytes(b"weird")
+    assert mlplat.load_model(logged(tmp_path / "m.pkl")) == [1, 2]
+    assert logged(str(tmp_path / "m.onnx")).flavor == "onnx"
+    path = mlplat.load_model(logged(tmp_path / "m.weird"))
+    assert Path(path).read_bytes() == b"weird"
+    with pytest.raises(mlplat.FileError, match="no model file"):
+        logged(str(tmp_path / "nothing.pkl"))
+
+
+def test_published_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    # A local directory of the same name is not what was logged.
+    os.mkdir("model")
+    Path("model/other").write_text("x")
+    model = LinearRegression().fit(FRAME, NUMBER)
+    with mlplat.start_run("e") as run:
+        info = run.log_model(model, "deep/model", registered_model_name="delay")
+        second = run.publish_model("delay", "deep/model")
+    first = info.registered_version
+    assert (first.name, first.version, first.artifact_path) == ("delay", 1, "deep/model")
+    assert second.version == 2
+    mlplat.models.set_alias("delay", "champion", 1)
+    for name in ("models:/delay/1", "models:/delay/2", "models:/delay@champion", "models:/delay/champion", "models:/delay", "models:/delay/latest"):  # fmt: skip
+        assert np.allclose(mlplat.load_model(name).predict(FRAME), NUMBER)
+    for held in (first, second, info):
+        assert np.allclose(mlplat.load_model(held).predict(FRAME), NUMBER)
+    local = mlplat.models.download(first, into=tmp_path / "here")
+    assert np.allclose(mlplat.load_model(local).predict(FRAME), NUMBER)
+    with pytest.raises(mlplat.NotFoundError):
+        mlplat.load_model("models:/delay/9")
+    with pytest.raises(mlplat.NotFoundError):
+        mlplat.load_model(f"runs:/{run.id}/nothing")
+    with pytest.raises(mlplat.MisuseError, match="runs:/"):
+        mlplat.load_model("s3://bucket/model")
+    with pytest.raises(mlplat.FileError, match="no model at"):
+        mlplat.load_model("nothing")
+
+
+def test_a_plain_pickle_that_was_published(tmp_path: Path):
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps({"a": 1}))
+    (tmp_path / "weights.bin").write_bytes(b"x")
+    with mlplat.start_run("e") as run:
+        version = run.publish_model("m", tmp_path / "model.pkl")
+        other = run.publish_model("n", tmp_path / "weights.bin")
+    assert mlplat.load_model(version) == {"a": 1}
+    with pytest.raises(mlplat.MisuseError, match=r"models\.download"):
+        mlplat.load_model(other)
+
+
+def test_a_version_whose_files_were_logged_again_is_refused(tmp_path: Path):
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps("first"))
+    with mlplat.start_run("e") as run:
+        version = run.publish_model("m", tmp_path / "model.pkl")
+        (tmp_path / "model.pkl").write_bytes(pickle.dumps("second"))
+        try:
+            run.log_artifact(tmp_path / "model.pkl")
+        except mlplat.FailedPreconditionError:
+            return  # the server keeps what was published
+        with pytest.raises(mlplat.DataLossError, match="not what was published"):
+            mlplat.load_model(version)
+
+
+class Bomb:
+    """Says so when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return (os.mkdir, (os.environ["BOMB"],))
+
+
+@pytest.mark.parametrize("damage", ["changed", "cut", "missing", "manifest", "outside", "format"])
+def test_damaged_models_are_refused_before_anything_is_executed(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("BOMB", str(tmp_path / "exploded"))
+    with mlplat.start_run("e") as run:
+        run.log_model([1, 2, 3], "model")
+    folder = Path(mlplat.get_run(run.id).download_artifact("model", into=tmp_path))
+    manifest = json.loads((folder / "mlplat-model.json").read_text())
+    if damage == "changed":
+        (folder / "model.pkl").write_bytes(pickle.dumps(Bomb()))
+    elif damage == "cut":
+        (folder / "model.pkl").write_bytes((folder / "model.pkl").read_bytes()[:-1])
+    elif damage == "missing":
+        (folder / "model.pkl").unlink()
+    elif damage == "manifest":
+        (folder / "mlplat-model.json").write_text("{}")
+    elif damage == "outside":
+        manifest["files"][0]["path"] = "../model/model.pkl"
+        (folder / "mlplat-model.json").write_text(json.dumps(manifest))
+    else:
+        manifest["format"] = 99
+        (folder / "mlplat-model.json").write_text(json.dumps(manifest))
+    with pytest.raises((mlplat.DataLossError, mlplat.FailedPreconditionError)):
+        mlplat.load_model(folder)
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_other_versions_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    info = logged([1], requirements=["numpy==1.0.1", "not-here==2.0", f"pandas=={pd.__version__}"])
+    assert info.requirements == ["numpy==1.0.1", "not-here==2.0", f"pandas=={pd.__version__}"]
+    mlplat.load_model(info)
+    said = capsys.readouterr().err
+    assert f"numpy 1.0.1 (here: {np.__version__})" in said
+    assert "not-here 2.0 (here: missing)" in said
+    assert "pandas" not in said
+    (tmp_path / "requirements.txt").write_text("# pinned\nnumpy==1.0.1\n")
+    assert logged([1], requirements=tmp_path / "requirements.txt").requirements == ["numpy==1.0.1"]
+
+
+def test_a_model_of_a_module_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "own_module.py").write_text("class Net:\n    pass\n")
+    code = (
+        "import mlplat, own_module\n"
+        "with mlplat.start_run('e') as run:\n"
+        "    print(run.log_model(own_module.Net()).model_uri)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "own_module, which belongs to no installed package" in done.stderr
+    with pytest.raises(mlplat.FailedPreconditionError, match="own_module"):
+        mlplat.load_model(done.stdout.strip())
+
+
+def test_a_model_that_fails_on_its_example_is_logged_without_outputs(capsys: pytest.CaptureFixture[str]):
+    model = LinearRegression().fit(FRAME, NUMBER)
+    info = logged(model, input_example=np.zeros((2, 9)))
+    assert info.signature is not None
+    assert info.signature.inputs == {"kind": "tensor", "type": "float64", "shape": [-1, 9]}
+    assert info.signature.outputs is None
+    assert "failed on the input example" in capsys.readouterr().err
+
+
+def test_signatures():
+    infer = mlplat.infer_signature
+    assert infer([1.5, 2.5]).inputs == {"kind": "tensor", "type": "float64", "shape": [-1]}
+    assert infer("text", 1).to_dict() == {"inputs": {"kind": "text"}, "outputs": {"kind": "int"}}
+    rows = infer([{"a": 1, "b": "x"}, {"a": 2, "b": None}]).inputs
+    assert rows == {
+        "kind": "table",
+        "columns": [
+            {"name": "a", "type": "int", "nullable": False},
+            {"name": "b", "type": "string", "nullable": True},
+        ],
+    }
+    frame = pd.DataFrame(
+        {"c": pd.Categorical(["x"]), "t": pd.to_datetime(["2026-01-01"]), "s": ["x"], "n": [None]}
+    )
+    assert infer(frame).columns == ["c", "t", "s", "n"]
+    both = infer({"ids": np.zeros((2, 3), np.int64), "mask": np.zeros((2, 3), bool)}).inputs
+    assert both is not None
+    assert both["tensors"]["ids"] == {"kind": "tensor", "type": "int64", "shape": [-1, 3]}
+    signature = infer(FRAME, NUMBER)
+    assert mlplat.ModelSignature.from_dict(signature.to_dict()) == signature
+    assert logged([1], signature=signature).signature == signature
+    assert "distance: float64" in repr(signature)
+    with pytest.raises(mlplat.WrongTypeError, match="infer_signature"):
+        logged([1], signature=3)
+
+
+def test_asyncio_twin():
+    async def work() -> Any:
+        async with mlplat.aio.start_run("e") as run:
+            info = await run.log_model(LinearRegression().fit(FRAME, NUMBER), registered_model_name="m")
+        assert info.registered_version.version == 1
+        return await mlplat.aio.load_model("models:/m/1")
+
+    assert np.allclose(asyncio.run(work()).predict(FRAME), NUMBER)
