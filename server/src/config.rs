@@ -42,6 +42,8 @@ pub struct Config {
     pub sources: SourcesConfig,
     /// S3, for artifacts and sources.
     pub s3: S3Config,
+    /// Experiments and runs.
+    pub tracking: TrackingConfig,
     /// Upper bounds.
     pub limits: LimitsConfig,
     /// Logs and traces.
@@ -90,6 +92,14 @@ pub struct S3Config {
     /// Its secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_access_key: Option<String>,
+}
+
+/// Experiments and runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrackingConfig {
+    /// Days that deleted runs and experiments can be restored; after that they are removed for good.
+    pub deleted_retention_days: u32,
 }
 
 /// Upper bounds.
@@ -159,6 +169,9 @@ impl Default for Config {
                 path_style: true,
                 access_key_id: None,
                 secret_access_key: None,
+            },
+            tracking: TrackingConfig {
+                deleted_retention_days: 30,
             },
             limits: LimitsConfig {
                 max_message_bytes: 64 << 20,
@@ -252,6 +265,14 @@ impl Config {
             "telemetry.sample_ratio must lie between 0 and 1"
         );
         Ok(())
+    }
+
+    /// Where artifacts go: a path or `s3://bucket/prefix`.
+    pub fn artifact_location(&self) -> String {
+        match &self.artifact_root {
+            Some(root) => root.trim_end_matches('/').to_owned(),
+            None => self.data_dir.join("artifacts").display().to_string(),
+        }
     }
 
     /// The settings as TOML, secrets masked.

@@ -44,7 +44,7 @@ use crate::{
     http::{self as plain_http, HttpState, error::HttpError},
     layers::{authenticate, status, trace},
     lineage::Lineage,
-    telemetry,
+    retention, telemetry,
     tracking::{Artifacts, Tracking},
 };
 
@@ -107,6 +107,7 @@ impl Server {
     /// Serves until `shutdown`, then lets open requests end, for as long as the settings allow.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
         let graceful = GracefulShutdown::new();
+        let rounds = tokio::spawn(retention::rounds(Arc::clone(&self.app)));
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
@@ -122,6 +123,7 @@ impl Server {
             }
         }
         drop(self.listener);
+        rounds.abort();
         self.health
             .set_service_status("", tonic_health::ServingStatus::NotServing)
             .await;

@@ -1,16 +1,18 @@
 //! Experiments and runs.
 
 mod handle;
+mod keeping;
 mod records;
 mod runs_table;
+mod search;
 
 use std::collections::BTreeMap;
 
-use mlplat::tracking::{HistoryRange, NewRun, RunQuery, RunUpdate};
+use mlplat::tracking::{HistoryRange, NewRun, RunUpdate};
 use pyo3::{prelude::*, types::PyModule};
 
 pub(crate) use handle::RunHandle;
-use records::{Experiment, MetricSummary, RunRecord};
+use records::{DatasetInput, Experiment, MetricSummary, RunRecord};
 
 use crate::{call::Call, client::Client, table::Batches};
 
@@ -94,33 +96,6 @@ fn update_run(
     }))
 }
 
-/// The runs that fit, as one table.
-#[pyfunction]
-fn search_runs(
-    py: Python<'_>,
-    client: &Client,
-    filter: String,
-    experiments: Vec<String>,
-    order_by: Vec<String>,
-    limit: Option<usize>,
-) -> PyResult<Call> {
-    let client = client.get(py)?;
-    let mut query = RunQuery::new().filter(filter);
-    if let Some(limit) = limit {
-        query = query.page_size(u32::try_from(limit).unwrap_or(1000).clamp(1, 1000));
-    }
-    for experiment in experiments {
-        query = query.experiment(experiment);
-    }
-    for order in order_by {
-        query = query.order_by(order);
-    }
-    Ok(Call::new(async move {
-        let runs = client.tracking().search_runs(query).collect(limit).await?;
-        Ok(Batches::from(runs_table::build(&runs)?))
-    }))
-}
-
 /// All points of a metric.
 #[pyfunction]
 fn metric_history(
@@ -182,13 +157,15 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<RunHandle>()?;
     module.add_class::<RunRecord>()?;
     module.add_class::<MetricSummary>()?;
+    module.add_class::<DatasetInput>()?;
     module.add_class::<Experiment>()?;
     module.add_function(wrap_pyfunction!(new_run_id, module)?)?;
     module.add_function(wrap_pyfunction!(start_run, module)?)?;
     module.add_function(wrap_pyfunction!(join_run, module)?)?;
     module.add_function(wrap_pyfunction!(get_run, module)?)?;
     module.add_function(wrap_pyfunction!(update_run, module)?)?;
-    module.add_function(wrap_pyfunction!(search_runs, module)?)?;
+    search::register(module)?;
+    keeping::register(module)?;
     module.add_function(wrap_pyfunction!(metric_history, module)?)?;
     module.add_function(wrap_pyfunction!(list_experiments, module)?)?;
     module.add_function(wrap_pyfunction!(get_experiment, module)?)?;

@@ -6,9 +6,13 @@
 mod delivery;
 mod experiments;
 mod history;
+mod inputs;
+mod lifecycle;
 mod metrics;
 mod run;
 mod search;
+mod tree;
+mod view;
 
 use mlplat_proto::tracking::v1::{self as pb, tracking_service_client::TrackingServiceClient};
 use tonic::transport::Channel;
@@ -16,9 +20,13 @@ use uuid::Uuid;
 
 pub use experiments::Experiment;
 pub use history::HistoryRange;
+pub use inputs::DatasetInput;
+pub use lifecycle::RunSet;
 pub use metrics::{MetricPoint, MetricSummary};
 pub use run::{ActiveRun, NewRun, Run, RunStatus, RunUpdate};
-pub use search::RunQuery;
+pub use search::{RunPage, RunQuery};
+pub use tree::RunTree;
+pub use view::View;
 
 use crate::{
     call::{MAX_MESSAGE_BYTES, rpc},
@@ -118,15 +126,7 @@ impl Tracking {
     /// # Errors
     /// [`Error::NotFound`] when there is no such run, [`Error::Misuse`] when the id is no UUID.
     pub async fn get_run(&self, run_id: &str) -> Result<Run> {
-        let request = pb::GetRunRequest {
-            project: self.client.project().to_owned(),
-            run_id: checked_run_id(run_id)?,
-        };
-        let answer = rpc!(self.client, Repeatable, tracking.get_run, request)?;
-        answer
-            .run
-            .map(Run::from)
-            .ok_or_else(|| Error::protocol("run"))
+        self.find_run(run_id, View::Active).await
     }
 
     /// Changes name, notes or labels of a run, ended or not.

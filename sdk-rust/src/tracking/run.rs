@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, fmt, path::Path, sync::Arc, time::SystemTime};
 use mlplat_proto::tracking::v1 as pb;
 
 use super::{
+    DatasetInput,
     delivery::{Delivery, Records},
     metrics::{MetricPoint, MetricSummary},
 };
@@ -111,6 +112,10 @@ pub struct Run {
     pub updated_at: SystemTime,
     /// Who created it.
     pub created_by: String,
+    /// When it was deleted; none unless it can still be restored.
+    pub deleted_at: Option<SystemTime>,
+    /// The data sets that it read.
+    pub inputs: Vec<DatasetInput>,
 }
 
 impl Run {
@@ -142,6 +147,8 @@ impl From<pb::Run> for Run {
             created_at: filled_time(r.created_at),
             updated_at: filled_time(r.updated_at),
             created_by: r.created_by,
+            deleted_at: r.deleted_at.map(system_time),
+            inputs: r.inputs.into_iter().map(Into::into).collect(),
         }
     }
 }

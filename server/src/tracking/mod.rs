@@ -7,10 +7,14 @@
 mod artifacts;
 pub mod entity;
 mod experiments;
+mod inputs;
 mod metrics;
+pub(crate) mod retention;
 mod runs;
 mod service;
 pub mod store;
+mod view;
 
 pub use artifacts::Artifacts;
 pub use service::Tracking;
+pub(crate) use view::View;

@@ -19,7 +19,10 @@ use super::{
 use crate::{
     auth::Scope,
     error::{Error, Result},
-    tracking::entity::{metric_chunk, metric_series, metric_writer},
+    tracking::{
+        entity::{metric_chunk, metric_series, metric_writer},
+        runs::Keys,
+    },
 };
 
 /// Rows a statement, so that the parameters of one statement stay below what SQLite takes (32,766).
@@ -46,16 +49,18 @@ pub(crate) async fn load_series(
     Ok(found)
 }
 
-/// The summaries of several runs, by run and key.
+/// The summaries of several runs with these keys, by run and key.
 pub(crate) async fn load_summaries(
     conn: &impl ConnectionTrait,
     _scope: &Scope,
     run_ids: &[Uuid],
+    keys: &Keys,
 ) -> Result<Vec<metric_series::Model>> {
     let mut found = Vec::new();
     for part in run_ids.chunks(ROWS) {
         let rows = metric_series::Entity::find()
             .filter(metric_series::Column::RunId.is_in(part.iter().copied()))
+            .filter(keys.condition(metric_series::Column::Key))
             .order_by_asc(metric_series::Column::RunId)
             .order_by_asc(metric_series::Column::Key)
             .all(conn)

@@ -18,6 +18,7 @@ use crate::{
     lineage::{self, EventType, Names, RunEvent},
     request::{Violations, project_name},
     tracking::{
+        View,
         entity::run::{self, Status},
         experiments,
     },
@@ -68,7 +69,7 @@ async fn start(
     now: Timestamp,
 ) -> Result<Option<run::Model>> {
     if let Some(parent) = new.parent_run_id {
-        store::load_run(txn, scope, parent).await?;
+        store::load_active_run(txn, scope, parent).await?;
     }
     let experiment =
         experiments::store::ensure_experiment(txn, scope, &new.experiment, now).await?;
@@ -89,7 +90,7 @@ async fn start(
 }
 
 /// An event of the run, with the run that it is nested in.
-async fn run_event(
+pub(in crate::tracking) async fn run_event(
     app: &App,
     txn: &impl ConnectionTrait,
     scope: &Scope,
@@ -138,12 +139,16 @@ pub(crate) async fn get_run(
     let run_id = violations
         .parse("run_id", convert::run_id(&message.run_id))
         .unwrap_or_default();
+    let view = violations
+        .parse("view", View::parse(message.view))
+        .unwrap_or_default();
     violations.finish()?;
     let scope = caller
         .authorize(app, Action::Read, &project_name(&message.project))
         .await?;
 
     let row = store::load_run(app.db.read(), &scope, run_id).await?;
+    let row = store::seen(row, view)?;
     Ok(pb::GetRunResponse {
         run: Some(assemble_one(app.db.read(), &scope, row).await?),
     })
@@ -162,6 +167,7 @@ pub(crate) async fn update_run(
 
     let txn = app.db.begin().await?;
     let row = store::lock_run(&txn, &scope, change.id).await?;
+    let row = store::seen(row, View::Active)?;
     let row = store::update_run(&txn, &scope, row, change, app.now()).await?;
     let run = assemble_one(&txn, &scope, row).await?;
     txn.commit().await?;

@@ -4,6 +4,7 @@ use mlplat_proto::tracking::v1 as pb;
 use tonic::Request;
 
 use super::{
+    ast::{Filter, Selected},
     order, parser,
     query::{self, Search},
 };
@@ -13,11 +14,15 @@ use crate::{
     error::Result,
     page::Page,
     request::{self, Violations, project_name},
-    tracking::{experiments, runs::assemble::assemble},
+    tracking::{
+        View, experiments,
+        runs::assemble::{Selection, assemble},
+    },
 };
 
 const MAX_EXPERIMENTS: usize = 1000;
 const MAX_ORDERS: usize = 10;
+const MAX_FIELDS: usize = 1000;
 
 /// A page of runs that fit a filter.
 pub(crate) async fn search_runs(
@@ -27,7 +32,7 @@ pub(crate) async fn search_runs(
     let caller = Caller::of(&request)?;
     let message = request.into_inner();
     let project = project_name(&message.project);
-    let (search, page) = parse(&message, &project)?;
+    let (search, selection, page) = parse(&message, &project)?;
     let scope = caller.authorize(app, Action::Read, &project).await?;
 
     let conn = app.db.read();
@@ -39,6 +44,7 @@ pub(crate) async fn search_runs(
         conn,
         &scope,
         found.into_iter().map(|found| found.run).collect(),
+        &selection,
     )
     .await?;
     Ok(pb::SearchRunsResponse {
@@ -47,7 +53,7 @@ pub(crate) async fn search_runs(
     })
 }
 
-fn parse(message: &pb::SearchRunsRequest, project: &str) -> Result<(Search, Page)> {
+fn parse(message: &pb::SearchRunsRequest, project: &str) -> Result<(Search, Selection, Page)> {
     let mut violations = Violations::new();
     if message.experiments.len() > MAX_EXPERIMENTS {
         violations.add(
@@ -71,9 +77,12 @@ fn parse(message: &pb::SearchRunsRequest, project: &str) -> Result<(Search, Page
             order.extend(violations.parse(format!("order_by[{index}]"), parser::parse_order(text)));
         }
     }
+    let view = violations.parse("view", View::parse(message.view));
+    let selection = selection(&mut violations, &message.fields);
     // Experiments and orders are parted by their numbers, so that no two requests look alike.
     let count = message.experiments.len().to_string();
-    let mut fingerprint = vec!["runs", project, &message.filter, &count];
+    let seen = message.view.to_string();
+    let mut fingerprint = vec!["runs", project, &message.filter, &seen, &count];
     fingerprint.extend(message.experiments.iter().map(String::as_str));
     fingerprint.extend(message.order_by.iter().map(String::as_str));
     let page = Page::parse(
@@ -83,13 +92,33 @@ fn parse(message: &pb::SearchRunsRequest, project: &str) -> Result<(Search, Page
         &fingerprint,
     );
     violations.finish()?;
-    let filter = filter.unwrap_or(super::ast::Filter::All(Vec::new()));
-    Ok((
-        Search {
-            experiments: message.experiments.clone(),
-            filter,
-            order,
-        },
-        page,
-    ))
+    let search = Search {
+        experiments: message.experiments.clone(),
+        filter: filter.unwrap_or(Filter::All(Vec::new())),
+        order,
+        view: view.unwrap_or_default(),
+    };
+    Ok((search, selection, page))
+}
+
+/// What of each run to return; nothing named is everything.
+fn selection(violations: &mut Violations, fields: &[String]) -> Selection {
+    if fields.is_empty() {
+        return Selection::everything();
+    }
+    let mut selection = Selection::default();
+    if fields.len() > MAX_FIELDS {
+        violations.add("fields", format!("must hold at most {MAX_FIELDS} entries"));
+        return selection;
+    }
+    for (index, text) in fields.iter().enumerate() {
+        match violations.parse(format!("fields[{index}]"), parser::parse_selected(text)) {
+            Some(Selected::Metrics(key)) => selection.metrics.add(key),
+            Some(Selected::Params(key)) => selection.params.add(key),
+            Some(Selected::Tags(key)) => selection.tags.add(key),
+            Some(Selected::Inputs) => selection.inputs = true,
+            Some(Selected::Nothing) | None => {}
+        }
+    }
+    selection
 }
