@@ -45,7 +45,17 @@ fn known() -> impl Strategy<Value = Known> {
         (0..6).prop_map(|n| f64::from(n) / 2.0)
     ];
     let texts = prop::sample::select(vec![
-        "3", "10", "3.0", "three", "", "1e1", "inf", "Alpha", "alpha", "50%_\\*?[x]", "ünï",
+        "3",
+        "10",
+        "3.0",
+        "three",
+        "",
+        "1e1",
+        "inf",
+        "Alpha",
+        "alpha",
+        "50%_\\*?[x]",
+        "ünï",
     ]);
     let texts = texts.prop_map(str::to_owned);
     let inputs = (
@@ -57,7 +67,11 @@ fn known() -> impl Strategy<Value = Known> {
         (0..8_i64, prop::option::of(0..4_i64), any::<bool>()),
         (0..5_u8, prop::sample::select(vec!["a", "b"])),
         prop::option::weighted(0.3, 0..RUNS),
-        prop::collection::btree_map(prop::sample::select(vec!["lr", "depth"]), texts.clone(), 0..3),
+        prop::collection::btree_map(
+            prop::sample::select(vec!["lr", "depth"]),
+            texts.clone(),
+            0..3,
+        ),
         prop::collection::btree_map(prop::sample::select(vec!["the team", "x"]), texts, 0..3),
         prop::collection::btree_map(
             prop::sample::select(vec!["loss", "acc/top 1"]),
@@ -68,7 +82,16 @@ fn known() -> impl Strategy<Value = Known> {
         prop::bool::weighted(0.15),
     )
         .prop_map(
-            |((started, ended_after, failed), (name, experiment), parent, params, tags, metrics, inputs, deleted)| Known {
+            |(
+                (started, ended_after, failed),
+                (name, experiment),
+                parent,
+                params,
+                tags,
+                metrics,
+                inputs,
+                deleted,
+            )| Known {
                 id: Uuid::now_v7().to_string(),
                 parent,
                 name: format!("run-{name}"),
@@ -228,14 +251,15 @@ impl Test {
         };
         match (self, value) {
             (Self::Null(negated), _) => *negated,
-            (Self::Number(op, wanted), _) => {
-                as_number.is_some_and(|value| compare(value.partial_cmp(wanted).expect("no NaN"), op))
-            }
+            (Self::Number(op, wanted), _) => as_number
+                .is_some_and(|value| compare(value.partial_cmp(wanted).expect("no NaN"), op)),
             (Self::InNumbers(negated, wanted), _) => {
                 as_number.is_some_and(|value| wanted.contains(&value) != *negated)
             }
             (Self::Text(op, wanted), Value::Text(text)) => compare(text.cmp(wanted), op),
-            (Self::InTexts(negated, wanted), Value::Text(text)) => wanted.contains(text) != *negated,
+            (Self::InTexts(negated, wanted), Value::Text(text)) => {
+                wanted.contains(text) != *negated
+            }
             (Self::Like(ignore_case, negated, pattern), Value::Text(text)) => {
                 let fold = |text: &str| -> Vec<char> {
                     if *ignore_case {
@@ -288,7 +312,10 @@ impl Filter {
 
     fn text(&self) -> String {
         let joined = |parts: &[Self], with: &str| {
-            let parts: Vec<String> = parts.iter().map(|part| format!("({})", part.text())).collect();
+            let parts: Vec<String> = parts
+                .iter()
+                .map(|part| format!("({})", part.text()))
+                .collect();
             parts.join(with)
         };
         match self {
@@ -334,7 +361,16 @@ fn test_of(field: Field) -> BoxedStrategy<Test> {
         Field::Experiment => vec!["a", "b", "c"],
         Field::Status => vec!["RUNNING", "FINISHED", "FAILED"],
         Field::Dataset(_) => vec!["flights", "weather", "d1", "training"],
-        _ => vec!["3", "3.0", "three", "Alpha", "alpha", "", "ünï", "50%_\\*?[x]"],
+        _ => vec![
+            "3",
+            "3.0",
+            "three",
+            "Alpha",
+            "alpha",
+            "",
+            "ünï",
+            "50%_\\*?[x]",
+        ],
     })
     .prop_map(str::to_owned);
     let list = (any::<bool>(), prop::collection::vec(texts.clone(), 1..4))
@@ -343,10 +379,24 @@ fn test_of(field: Field) -> BoxedStrategy<Test> {
         return null.boxed();
     }
     let equal = prop::sample::select(vec!["=", "!="]);
-    let op = if field == Field::Status { equal.boxed() } else { ops().boxed() };
+    let op = if field == Field::Status {
+        equal.boxed()
+    } else {
+        ops().boxed()
+    };
     let by_text = (op, texts).prop_map(|(op, text)| Test::Text(op, text));
     let patterns = prop::sample::select(vec![
-        "%", "a%", "%LPHA", "r_n-%", "50\\%\\_%", "%[x]", "_", "FIN%", "%e%", "d_", "",
+        "%",
+        "a%",
+        "%LPHA",
+        "r_n-%",
+        "50\\%\\_%",
+        "%[x]",
+        "_",
+        "FIN%",
+        "%e%",
+        "d_",
+        "",
     ]);
     let by_pattern = (any::<bool>(), any::<bool>(), patterns)
         .prop_map(|(ignore_case, negated, text)| Test::Like(ignore_case, negated, text.to_owned()));
@@ -358,9 +408,8 @@ fn test_of(field: Field) -> BoxedStrategy<Test> {
 }
 
 fn filter() -> impl Strategy<Value = Filter> {
-    let leaf = field().prop_flat_map(|field| {
-        test_of(field).prop_map(move |test| Filter::Compare(field, test))
-    });
+    let leaf = field()
+        .prop_flat_map(|field| test_of(field).prop_map(move |test| Filter::Compare(field, test)));
     leaf.prop_recursive(3, 10, 3, |inner| {
         let parts = || prop::collection::vec(inner.clone(), 2..4);
         prop_oneof![
@@ -428,12 +477,15 @@ async fn create(tracking: &mut Tracking<Channel>, run: &Known, parent: Option<&K
     };
     tracking.log_batch(batch).await.expect("logged");
     if !run.inputs.is_empty() {
-        let inputs = run.inputs.iter().map(|(name, digest, context)| pb::DatasetInput {
-            name: (*name).to_owned(),
-            digest: (*digest).to_owned(),
-            context: (*context).to_owned(),
-            ..Default::default()
-        });
+        let inputs = run
+            .inputs
+            .iter()
+            .map(|(name, digest, context)| pb::DatasetInput {
+                name: (*name).to_owned(),
+                digest: (*digest).to_owned(),
+                context: (*context).to_owned(),
+                ..Default::default()
+            });
         let inputs = pb::LogInputsRequest {
             run_id: run.id.clone(),
             inputs: inputs.collect(),
@@ -457,7 +509,10 @@ async fn create(tracking: &mut Tracking<Channel>, run: &Known, parent: Option<&K
     }
 }
 
-async fn search(tracking: &mut Tracking<Channel>, mut request: pb::SearchRunsRequest) -> Vec<String> {
+async fn search(
+    tracking: &mut Tracking<Channel>,
+    mut request: pb::SearchRunsRequest,
+) -> Vec<String> {
     let mut ids = Vec::new();
     loop {
         let page = tracking
@@ -520,14 +575,22 @@ async fn random_searches_find_what_a_plain_evaluation_finds() {
         runs[at].parent = parent;
         create(&mut tracking, &runs[at], parent.map(|at| &runs[at])).await;
     }
-    let deleted = runs.iter().filter(|run| run.deleted).map(|run| run.id.clone());
+    let deleted = runs
+        .iter()
+        .filter(|run| run.deleted)
+        .map(|run| run.id.clone());
     let delete = pb::DeleteRunsRequest {
         run_ids: deleted.collect(),
         ..Default::default()
     };
     tracking.delete_runs(delete).await.expect("deleted");
 
-    let views = [pb::View::Unspecified, pb::View::ActiveOnly, pb::View::DeletedOnly, pb::View::All];
+    let views = [
+        pb::View::Unspecified,
+        pb::View::ActiveOnly,
+        pb::View::DeletedOnly,
+        pb::View::All,
+    ];
     let cases = (
         prop::option::weighted(0.9, filter()),
         prop::collection::vec((field(), any::<bool>()), 0..3),
@@ -543,10 +606,17 @@ async fn random_searches_find_what_a_plain_evaluation_finds() {
         let order_by: Vec<String> = orders
             .iter()
             .map(|(field, descending)| {
-                format!("{} {}", field.text(), if *descending { "DESC" } else { "ASC" })
+                format!(
+                    "{} {}",
+                    field.text(),
+                    if *descending { "DESC" } else { "ASC" }
+                )
             })
             .collect();
-        let _ = write!(shown, " ORDER BY {order_by:?}, {page_size} a page, {view:?}");
+        let _ = write!(
+            shown,
+            " ORDER BY {order_by:?}, {page_size} a page, {view:?}"
+        );
         let request = pb::SearchRunsRequest {
             filter: text,
             order_by,
@@ -557,7 +627,11 @@ async fn random_searches_find_what_a_plain_evaluation_finds() {
         };
         let found = search(&mut tracking, request).await;
         found_some += usize::from(!found.is_empty() && found.len() < RUNS);
-        assert_eq!(found, expected(&runs, filter.as_ref(), &orders, view), "{shown}");
+        assert_eq!(
+            found,
+            expected(&runs, filter.as_ref(), &orders, view),
+            "{shown}"
+        );
     }
     // Filters that fit nothing, or everything, would prove little.
     assert!(found_some > SEARCHES / 2, "{found_some}");

@@ -45,6 +45,7 @@ from ._errors import (
 from ._native import (
     Artifact,
     Client,
+    DatasetInput,
     Experiment,
     MetricSummary,
     ModelVersion,
@@ -66,6 +67,7 @@ from ._runs import (
     list_experiments,
     list_projects,
     log_artifact,
+    log_input,
     log_metric,
     log_metrics,
     log_param,
@@ -82,6 +84,40 @@ from ._table import OnlineFeatures, Table, TrainingSet
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import aio as aio
+    from ._compare import RunComparison, compare_runs
+    from ._find import child_runs, find_runs, iter_runs, run_tree
+    from ._keep import (
+        Collected,
+        collect_garbage,
+        delete_experiment,
+        delete_params,
+        delete_runs,
+        delete_tags,
+        move_runs,
+        restore_experiment,
+        restore_runs,
+        update_experiment,
+    )
+
+_LATER = {
+    "RunComparison": "_compare",
+    "compare_runs": "_compare",
+    "child_runs": "_find",
+    "find_runs": "_find",
+    "iter_runs": "_find",
+    "run_tree": "_find",
+    "Collected": "_keep",
+    "collect_garbage": "_keep",
+    "delete_experiment": "_keep",
+    "delete_params": "_keep",
+    "delete_runs": "_keep",
+    "delete_tags": "_keep",
+    "move_runs": "_keep",
+    "restore_experiment": "_keep",
+    "restore_runs": "_keep",
+    "update_experiment": "_keep",
+}
+"""What is imported by its first use, so that a training script does not pay for it."""
 
 __all__ = [
     "AbortedError",
@@ -91,7 +127,9 @@ __all__ = [
     "Artifact",
     "CancelledError",
     "Client",
+    "Collected",
     "DataLossError",
+    "DatasetInput",
     "DeadlineExceededError",
     "Experiment",
     "FailedPreconditionError",
@@ -112,6 +150,7 @@ __all__ = [
     "RegisteredModel",
     "ResourceExhaustedError",
     "Run",
+    "RunComparison",
     "ServerInfo",
     "Table",
     "TrainingSet",
@@ -121,29 +160,44 @@ __all__ = [
     "WrongTypeError",
     "active_run",
     "aio",
+    "child_runs",
+    "collect_garbage",
+    "compare_runs",
     "connect",
     "create_experiment",
     "create_project",
+    "delete_experiment",
+    "delete_params",
+    "delete_runs",
+    "delete_tags",
     "end_run",
     "features",
+    "find_runs",
     "get_experiment",
     "get_project",
     "get_run",
+    "iter_runs",
     "lineage",
     "list_experiments",
     "list_projects",
     "log_artifact",
+    "log_input",
     "log_metric",
     "log_metrics",
     "log_param",
     "log_params",
     "models",
+    "move_runs",
     "publish_model",
+    "restore_experiment",
+    "restore_runs",
+    "run_tree",
     "search_runs",
     "server_info",
     "set_tag",
     "set_tags",
     "start_run",
+    "update_experiment",
     "update_run",
 ]
 
@@ -157,10 +211,12 @@ def server_info() -> ServerInfo:
 
 def __getattr__(name: str) -> object:
     # asyncio is imported only by who uses it.
-    if name == "aio":
+    module = "aio" if name == "aio" else _LATER.get(name)
+    if module is not None:
         import importlib
 
-        return importlib.import_module("mlplat.aio")
+        found = importlib.import_module(f"mlplat.{module}")
+        return found if name == "aio" else getattr(found, name)
     raise AttributeError(f"module 'mlplat' has no attribute {name!r}")
 
 

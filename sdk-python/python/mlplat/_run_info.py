@@ -43,7 +43,7 @@ class RunInfo:
 
     @property
     def status(self) -> str:
-        """RUNNING, FINISHED, FAILED or KILLED."""
+        """RUNNING, FINISHED, FAILED, KILLED or CRASHED."""
         return self._record.status
 
     @property
@@ -53,7 +53,7 @@ class RunInfo:
 
     @property
     def description(self) -> str:
-        """Notes."""
+        """Notes, in Markdown."""
         return self._record.description
 
     @property
@@ -91,6 +91,16 @@ class RunInfo:
         """Who created it."""
         return self._record.created_by
 
+    @property
+    def deleted_at(self) -> datetime | None:
+        """When it was deleted; None unless it can still be restored."""
+        return self._record.deleted_at
+
+    @property
+    def inputs(self) -> list[_native.DatasetInput]:
+        """The data sets that it read, as logged."""
+        return self._record.inputs
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RunInfo) and self.id == other.id
 
@@ -114,10 +124,17 @@ class RunInfo:
             "params": ", ".join(f"{key}={value}" for key, value in sorted(self.params.items())),
             "metrics": ", ".join(f"{key}={value:g}" for key, value in sorted(self.metrics.items())),
             "tags": ", ".join(f"{key}={value}" for key, value in sorted(self.tags.items())),
+            "inputs": ", ".join(f"{i.name} {i.context} {i.digest[:8]}" for i in self.inputs),
         }
         rows = "".join(
             f"<tr><th style='text-align:left'>{name}</th><td>{html.escape(value)}</td></tr>"
             for name, value in facts.items()
             if value
         )
-        return f"<table>{rows}</table>"
+        # Notes are Markdown; they are shown as they were written, and nothing in them is markup to the browser.
+        notes = (
+            f"<pre style='white-space:pre-wrap'>{html.escape(self.description)}</pre>"
+            if self.description
+            else ""
+        )
+        return f"<table>{rows}</table>{notes}"

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mlplat::tracking::{self, RunSet};
 use pyo3::{prelude::*, types::PyModule};
 
-use super::{Experiment, RunRecord, search::view};
+use super::{DatasetInput, Experiment, RunRecord, search::view};
 use crate::{call::Call, client::Client};
 
 /// A data set that a run read, as Python gives it.
@@ -86,32 +86,25 @@ fn delete_params_and_tags(
     }))
 }
 
-/// Notes which data sets a run read; the answer is how many it did not have before.
+/// Notes that a run read a data set; the answer is the input as it is kept.
 #[pyfunction]
-fn log_inputs(
-    py: Python<'_>,
-    client: &Client,
-    run_id: String,
-    inputs: Vec<NewInput>,
-) -> PyResult<Call> {
+fn log_input(py: Python<'_>, client: &Client, run_id: String, input: NewInput) -> PyResult<Call> {
     let client = client.get(py)?;
-    let inputs = inputs.into_iter().map(|input| {
-        let mut made = tracking::DatasetInput::new(input.name, input.digest)
-            .source(input.source, input.source_type)
-            .context(input.context);
-        made.fields = input.fields;
-        made.rows = input.rows;
-        made
-    });
-    let inputs: Vec<tracking::DatasetInput> = inputs.collect();
+    let mut made = tracking::DatasetInput::new(input.name, input.digest)
+        .source(input.source, input.source_type)
+        .context(input.context);
+    made.fields = input.fields;
+    made.rows = input.rows;
     Ok(Call::new(async move {
-        client.tracking().log_inputs(&run_id, inputs).await
+        let kept = DatasetInput::from(made.clone());
+        client.tracking().log_inputs(&run_id, [made]).await?;
+        Ok(kept)
     }))
 }
 
 /// One run, also where it is deleted.
 #[pyfunction]
-fn find_run(py: Python<'_>, client: &Client, run_id: String, seen: String) -> PyResult<Call> {
+fn get_run(py: Python<'_>, client: &Client, run_id: String, seen: String) -> PyResult<Call> {
     let view = view(py, &seen)?;
     let client = client.get(py)?;
     Ok(Call::new(async move {
@@ -122,7 +115,7 @@ fn find_run(py: Python<'_>, client: &Client, run_id: String, seen: String) -> Py
 
 /// The experiments of the project, also those that are deleted.
 #[pyfunction]
-fn find_experiments(py: Python<'_>, client: &Client, seen: String) -> PyResult<Call> {
+fn list_experiments(py: Python<'_>, client: &Client, seen: String) -> PyResult<Call> {
     let view = view(py, &seen)?;
     let client = client.get(py)?;
     Ok(Call::new(async move {
@@ -207,9 +200,9 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(restore_runs, module)?)?;
     module.add_function(wrap_pyfunction!(move_runs, module)?)?;
     module.add_function(wrap_pyfunction!(delete_params_and_tags, module)?)?;
-    module.add_function(wrap_pyfunction!(log_inputs, module)?)?;
-    module.add_function(wrap_pyfunction!(find_run, module)?)?;
-    module.add_function(wrap_pyfunction!(find_experiments, module)?)?;
+    module.add_function(wrap_pyfunction!(log_input, module)?)?;
+    module.add_function(wrap_pyfunction!(get_run, module)?)?;
+    module.add_function(wrap_pyfunction!(list_experiments, module)?)?;
     module.add_function(wrap_pyfunction!(delete_experiment, module)?)?;
     module.add_function(wrap_pyfunction!(restore_experiment, module)?)?;
     module.add_function(wrap_pyfunction!(update_experiment, module)?)?;

@@ -1,5 +1,6 @@
 //! Experiments and runs.
 
+mod digest;
 mod handle;
 mod keeping;
 mod records;
@@ -60,15 +61,6 @@ fn join_run(py: Python<'_>, client: &Client, run_id: String) -> PyResult<Call> {
     Ok(Call::with(work, RunHandle::into_py))
 }
 
-/// One run as the server knows it.
-#[pyfunction]
-fn get_run(py: Python<'_>, client: &Client, run_id: String) -> PyResult<Call> {
-    let client = client.get(py)?;
-    Ok(Call::new(async move {
-        Ok(RunRecord::from(client.get_run(&run_id).await?))
-    }))
-}
-
 /// Changes name, notes or labels of a run.
 #[pyfunction]
 fn update_run(
@@ -115,16 +107,6 @@ fn metric_history(
     }))
 }
 
-/// The experiments of the project.
-#[pyfunction]
-fn list_experiments(py: Python<'_>, client: &Client) -> PyResult<Call> {
-    let client = client.get(py)?;
-    Ok(Call::new(async move {
-        let list = client.tracking().list_experiments().collect(None).await?;
-        Ok(list.into_iter().map(Experiment::from).collect::<Vec<_>>())
-    }))
-}
-
 /// One experiment by name.
 #[pyfunction]
 fn get_experiment(py: Python<'_>, client: &Client, name: String) -> PyResult<Call> {
@@ -162,12 +144,11 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(new_run_id, module)?)?;
     module.add_function(wrap_pyfunction!(start_run, module)?)?;
     module.add_function(wrap_pyfunction!(join_run, module)?)?;
-    module.add_function(wrap_pyfunction!(get_run, module)?)?;
     module.add_function(wrap_pyfunction!(update_run, module)?)?;
+    module.add_function(wrap_pyfunction!(digest::table_digest, module)?)?;
     search::register(module)?;
     keeping::register(module)?;
     module.add_function(wrap_pyfunction!(metric_history, module)?)?;
-    module.add_function(wrap_pyfunction!(list_experiments, module)?)?;
     module.add_function(wrap_pyfunction!(get_experiment, module)?)?;
     module.add_function(wrap_pyfunction!(create_experiment, module)?)
 }

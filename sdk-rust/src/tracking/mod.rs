@@ -4,6 +4,7 @@
 //! before any server answered. The road of logged data is `delivery.rs`; files are in `artifacts`.
 
 mod delivery;
+mod digest;
 mod experiments;
 mod history;
 mod inputs;
@@ -18,6 +19,7 @@ use mlplat_proto::tracking::v1::{self as pb, tracking_service_client::TrackingSe
 use tonic::transport::Channel;
 use uuid::Uuid;
 
+pub use digest::TableDigest;
 pub use experiments::Experiment;
 pub use history::HistoryRange;
 pub use inputs::DatasetInput;
