@@ -322,8 +322,11 @@ async fn garbage_goes_when_it_is_due_and_never_what_is_named() {
     let collected = admin.collect_garbage(None, false).await.expect("collected");
     assert_eq!((collected.objects, objects(&server)), (1, 2));
     let folder = server.folder().join("down");
-    let download = client.artifacts().download(kept.id(), "shared", &folder);
-    download.await.expect("still there");
+    client
+        .artifacts()
+        .download(kept.id(), "shared", &folder)
+        .await
+        .expect("still there");
     server.stop().await;
 }
 
