@@ -15,7 +15,7 @@ fn bytewise(manager: &SchemaManager, mut column: ColumnDef) -> ColumnDef {
 }
 
 /// Both databases take these as they are. Values of params and tags are long; their beginning is enough to find them.
-const INDEXES: [(&str, &str); 7] = [
+const INDEXES: [(&str, &str); 8] = [
     (
         "metric_series_key_last",
         "metric_series (key, last_value, run_id)",
@@ -29,6 +29,7 @@ const INDEXES: [(&str, &str); 7] = [
         "run_tags (key, substr(value, 1, 100), run_id)",
     ),
     ("run_params_key_number", "run_params (key, number, run_id)"),
+    ("runs_project_name", "runs (project_id, name)"),
     ("run_inputs_name", "run_inputs (name, run_id)"),
     (
         "runs_deleted",

@@ -16,7 +16,7 @@ const MANY: usize = 100_000;
 const REPEATS: usize = 21;
 
 /// Fills the project of the run `like` with copies of it: 10 params, 10 metrics, 3 tags each.
-async fn fill(db: &DatabaseConnection, from: usize, to: usize) {
+async fn fill(db: &DatabaseConnection, experiment: &str, from: usize, to: usize) {
     let postgres = db.get_database_backend() == DbBackend::Postgres;
     // A number as the last bytes of an id, and a random-looking share of it that is the same everywhere.
     let id = |kind: u8, number: &str| {
@@ -26,7 +26,7 @@ async fn fill(db: &DatabaseConnection, from: usize, to: usize) {
             format!("unhex(printf('%08x%024x', {kind}, {number}))")
         }
     };
-    let share = |of: &str, prime: u32| format!("((({of}) * {prime}) % 10007) / 10007.0");
+    let share = |of: &str, times: &str| format!("((({of}) * {times}) % 10007) / 10007.0");
     let numbers = format!(
         "WITH RECURSIVE numbers(n) AS (SELECT {from} UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < {to})"
     );
@@ -35,19 +35,20 @@ async fn fill(db: &DatabaseConnection, from: usize, to: usize) {
     let key = |first: &str, rest: &str| {
         format!("CASE WHEN k = 0 THEN '{first}' ELSE '{rest}' || CAST(k AS text) END")
     };
-    let lr = "CASE n % 10 WHEN 0 THEN '0.1' WHEN 1 THEN '0.03' WHEN 2 THEN '0.01' WHEN 3 THEN '0.003' ELSE '1e-' || CAST(n % 10 AS text) END";
+    // Not in step with the metrics.
+    let lr = "CASE (n / 7) % 10 WHEN 0 THEN '0.1' WHEN 1 THEN '0.03' WHEN 2 THEN '0.01' WHEN 3 THEN '0.003' ELSE '1e-' || CAST((n / 7) % 10 AS text) END";
     let statements = [
         format!(
             "INSERT INTO runs (id, project_id, experiment_id, experiment_at_creation, name, status, status_message, description, \
              started_at, ended_at, created_at, updated_at, created_by) {numbers} \
              SELECT {}, e.project_id, e.id, e.name, 'run-' || CAST(n AS text), 'FINISHED', '', '', \
-             1700000000000000 + n, 1700000001000000 + n, 1, 1, 'local' FROM numbers, experiments e WHERE e.name = 'speed'",
+             1700000000000000 + n, 1700000001000000 + n, 1, 1, 'local' FROM numbers, experiments e WHERE e.name = '{experiment}'",
             id(1, "n")
         ),
         format!(
             "INSERT INTO run_params (run_id, key, value, number) {numbers} \
              SELECT {}, {}, CASE WHEN k = 0 THEN {lr} ELSE CAST((n * (k + 3)) % 50 AS text) END, \
-             CASE WHEN k = 0 THEN n % 10 ELSE (n * (k + 3)) % 50 END FROM numbers, {ten}",
+             CASE WHEN k = 0 THEN (n / 7) % 10 ELSE (n * (k + 3)) % 50 END FROM numbers, {ten}",
             id(1, "n"),
             key("lr", "param_")
         ),
@@ -63,7 +64,7 @@ async fn fill(db: &DatabaseConnection, from: usize, to: usize) {
             id(2, "n * 10 + k"),
             id(1, "n"),
             key("loss", "metric_"),
-            share = share("n + k * 17", 7919)
+            share = share("n + k * 17", "(7919 + k * 346)")
         ),
     ];
     for statement in statements {
@@ -118,6 +119,11 @@ fn searches() -> Vec<(&'static str, pb::SearchRunsRequest)> {
             search("params.lr = 'none' AND metrics.loss < 0.9", ""),
         ),
         ("one fits", search("name = 'run-77'", "")),
+        ("of one experiment, by metric", {
+            let mut of_one = search("metrics.loss < 0.3", "metrics.loss ASC");
+            of_one.experiments = vec!["few".to_owned()];
+            of_one
+        }),
     ]
 }
 
@@ -126,25 +132,28 @@ fn searches() -> Vec<(&'static str, pb::SearchRunsRequest)> {
 async fn search_speed() {
     let server = TestServer::start().await;
     let mut tracking = Tracking::new(server.channel().await);
-    let experiment = pb::CreateExperimentRequest {
-        name: "speed".to_owned(),
-        ..Default::default()
-    };
-    tracking
-        .create_experiment(experiment)
-        .await
-        .expect("created");
+    for name in ["few", "speed"] {
+        let experiment = pb::CreateExperimentRequest {
+            name: name.to_owned(),
+            ..Default::default()
+        };
+        tracking
+            .create_experiment(experiment)
+            .await
+            .expect("created");
+    }
     let db = Database::connect(server.database_url())
         .await
         .expect("a connection");
-    fill(&db, 0, FEW).await;
+    fill(&db, "few", 0, 300).await;
+    fill(&db, "speed", 300, FEW).await;
     db.execute_unprepared("ANALYZE").await.expect("analyzed");
     let mut few = Vec::new();
     for (_, request) in searches() {
         few.push(median(&mut tracking, &request).await);
     }
     let begun = Instant::now();
-    fill(&db, FEW, MANY).await;
+    fill(&db, "speed", FEW, MANY).await;
     println!(
         "filled in {:?} ({:?})",
         begun.elapsed(),

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     ast::{Attribute, Field, Filter, OrderBy, Stat, Test},
-    narrow::narrow,
+    narrow::{is_small, narrow},
     order::{self, SortKey, SortValue},
     sql::Terms,
 };
@@ -70,28 +70,26 @@ pub(super) async fn search(
     search: &Search,
     page: &Page,
 ) -> Result<Vec<Found>> {
-    let mut known = Known {
-        experiment_ids: Vec::new(),
-        candidates: None,
+    // Tokens are checked whatever is found.
+    let after = after(&search.order, page)?;
+    let Some(experiment_ids) = experiment_ids(conn, scope, search).await? else {
+        return Ok(Vec::new());
     };
     let ranked = ranked_metric(search);
-    known.candidates = narrow(conn, &search.filter, ranked).await?;
-    let parts: &[Part] = if ranked.is_none() || known.candidates.is_some() {
+    let candidates = narrow(conn, scope, &search.filter, ranked).await?;
+    let at_once =
+        ranked.is_none() || candidates.is_some() || is_small(conn, scope, &experiment_ids).await?;
+    let parts: &[Part] = if at_once {
         &[Part::Whole]
     } else if requires(&search.filter, ranked) {
         &[Part::Ranked]
     } else {
         &[Part::Ranked, Part::Unranked]
     };
-    // Tokens are checked whatever is found.
-    let after = after(&search.order, page)?;
-    if !search.experiments.is_empty() {
-        let of_names = experiments::store::experiments_by_name(conn, scope, &search.experiments);
-        known.experiment_ids = of_names.await?.into_iter().map(|found| found.id).collect();
-        if known.experiment_ids.is_empty() {
-            return Ok(Vec::new());
-        }
-    }
+    let known = Known {
+        experiment_ids,
+        candidates,
+    };
 
     let mut found = Vec::new();
     for part in parts {
@@ -152,6 +150,20 @@ async fn find(
         .collect()
 }
 
+/// The experiments to search, where empty means all; none when there are none of these names.
+async fn experiment_ids(
+    conn: &impl ConnectionTrait,
+    scope: &Scope,
+    search: &Search,
+) -> Result<Option<Vec<Uuid>>> {
+    if search.experiments.is_empty() {
+        return Ok(Some(Vec::new()));
+    }
+    let found = experiments::store::experiments_by_name(conn, scope, &search.experiments).await?;
+    let ids: Vec<Uuid> = found.into_iter().map(|found| found.id).collect();
+    Ok(Some(ids).filter(|ids| !ids.is_empty()))
+}
+
 /// To the project, the experiments and the candidates, and to what may be seen.
 fn restrict(
     select: &mut SelectStatement,
@@ -163,10 +175,11 @@ fn restrict(
     let mut project = Expr::col((run::Entity, run::Column::ProjectId));
     if let Some(ids) = &known.candidates {
         select.and_where(Expr::col((run::Entity, run::Column::Id)).is_in(ids.iter().copied()));
-        if backend == DbBackend::Sqlite {
-            // SQLite, which knows nothing of the sizes, would rather go through the whole project; a `+` hides its index.
-            project = Expr::cust(r#"+"runs"."project_id""#);
-        }
+    }
+    let is_narrow = known.candidates.is_some() || !known.experiment_ids.is_empty();
+    if is_narrow && backend == DbBackend::Sqlite {
+        // SQLite, which knows nothing of the sizes, would rather go through the whole project; a `+` hides its index.
+        project = Expr::cust(r#"+"runs"."project_id""#);
     }
     select.and_where(project.eq(scope.project_id()));
     if let Some(seen) = search.view.condition(run::Column::DeletedAt) {

@@ -64,15 +64,20 @@ impl Terms<'_> {
             test => (test, negated),
         };
         let mut rows = rows_of(field, test, |column| self.fits(column, test));
-        rows.and_where(
-            Expr::col((table_of(field), Alias::new("run_id")))
-                .equals((run::Entity, run::Column::Id)),
-        );
+        rows.and_where(Expr::col((table_of(field), Alias::new("run_id"))).eq(self.run_id()));
         Condition::all().add(if negated {
             Expr::not_exists(rows)
         } else {
             Expr::exists(rows)
         })
+    }
+
+    /// The run that a row belongs to: by the joined series where there is one, for then the row is looked up before the run.
+    fn run_id(&self) -> Expr {
+        match self.joined {
+            Some((_, alias)) => Expr::col((Alias::new(alias), metric_series::Column::RunId)),
+            None => Expr::col((run::Entity, run::Column::Id)),
+        }
     }
 
     fn attribute(&self, attribute: Attribute, test: &Test, negated: bool) -> Condition {
@@ -136,12 +141,16 @@ fn signed(fits: Expr, negated: bool) -> Condition {
     Condition::all().add(if negated { fits.not() } else { fits })
 }
 
-/// The rows of params, tags, series or data sets that fit, of whichever run.
+/// Ids of runs by the rows of params, tags, series, data sets or runs that fit, of whichever project.
 pub(super) fn rows_of(field: &Field, test: &Test, fits: impl Fn(Expr) -> Expr) -> SelectStatement {
     let table = table_of(field);
     let column = |name: &'static str| Expr::col((table.clone(), Alias::new(name)));
     let mut rows = Query::select();
-    rows.expr(column("run_id")).from(table.clone());
+    let id = match field {
+        Field::Attribute(_) => "id",
+        _ => "run_id",
+    };
+    rows.expr(column(id)).from(table.clone());
     let value = match field {
         Field::Metric(stat, key) => {
             rows.and_where(column("key").eq(key.as_str()));
@@ -157,7 +166,7 @@ pub(super) fn rows_of(field: &Field, test: &Test, fits: impl Fn(Expr) -> Expr) -
             }
         }
         Field::Dataset(part) => column(dataset_column(*part)),
-        Field::Attribute(_) => column("run_id"),
+        Field::Attribute(attribute) => attribute_column(*attribute),
     };
     rows.and_where(fits(value));
     rows
