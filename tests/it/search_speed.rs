@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use mlplat::tracking::RunQuery;
 use mlplat_proto::tracking::v1::{
     self as pb, tracking_service_client::TrackingServiceClient as Tracking,
 };
@@ -151,6 +152,15 @@ async fn search_speed() {
     let mut few = Vec::new();
     for (_, request) in searches() {
         few.push(median(&mut tracking, &request).await);
+    }
+    for fields in [&[][..], &["metrics.loss", "params.lr"]] {
+        let whole = |query: RunQuery, field: &&str| query.field(*field);
+        let query = fields.iter().fold(RunQuery::new().page_size(1000), whole);
+        let begun = Instant::now();
+        let found = server.client().tracking().search_runs(query).collect(None);
+        let found = found.await.expect("found").len();
+        println!("all {found} runs with {fields:?}: {:?}", begun.elapsed());
+        assert_eq!(found, FEW);
     }
     let begun = Instant::now();
     fill(&db, "speed", FEW, MANY).await;
