@@ -3,6 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
+# The journal of what the examples log, away from that of whoever runs them.
+export MLPLAT_HOME=$PWD/.cache/demo-home
 
 echo "=== examples/flight_delays: from raw tables to a model with its lineage"
 .venv/bin/python examples/flight_delays/main.py

@@ -1,11 +1,15 @@
 //! The contracts of mlplat as Rust types: messages, gRPC clients and servers, generated from the `.proto` files beside this
-//! crate. Nothing here is written by hand but this list.
+//! crate. Written by hand are only this list, and what both sides must agree on: the [`rules`] for keys and names, and the
+//! names that are [made](run_name::made_name) for runs.
 #![allow(
     missing_docs,
     clippy::doc_lazy_continuation,
     clippy::large_enum_variant,
     reason = "generated code"
 )]
+
+pub mod rules;
+pub mod run_name;
 
 /// The descriptors of all contracts, for server reflection and for tests that walk every RPC.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

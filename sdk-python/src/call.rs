@@ -25,6 +25,7 @@ use crate::{
     errors,
     progress::Progress,
     runtime::{lock, runtime},
+    trace,
 };
 
 /// How often a blocked call looks for signals and shows progress.
@@ -73,11 +74,16 @@ impl Call {
         self
     }
 
-    fn take(&self) -> PyResult<(Work, Option<Py<PyAny>>)> {
-        match lock(&self.work).take() {
-            Some(work) => Ok((work, lock(&self.then).take())),
-            None => Err(PyRuntimeError::new_err("this call was made already")),
-        }
+    /// The work, as a part of the trace that is active where the call is made, and what is done with its answer.
+    fn take(&self, py: Python<'_>) -> PyResult<(Work, Option<Py<PyAny>>)> {
+        let Some(work) = lock(&self.work).take() else {
+            return Err(PyRuntimeError::new_err("this call was made already"));
+        };
+        let work: Work = match trace::active(py) {
+            Some(parent) => Box::pin(parent.scope(work)),
+            None => work,
+        };
+        Ok((work, lock(&self.then).take()))
     }
 }
 
@@ -106,7 +112,7 @@ impl Call {
 
     /// Makes the call and blocks until it is answered.
     fn wait(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let (mut work, then) = self.take()?;
+        let (mut work, then) = self.take(py)?;
         let runtime = runtime(py)?;
         let progress = self.progress.as_ref();
         let started = Instant::now();
@@ -135,7 +141,7 @@ impl Call {
 
     /// Makes the call in the running asyncio event loop.
     fn __await__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let (work, then) = self.take()?;
+        let (work, then) = self.take(py)?;
         let event_loop = py.import("asyncio")?.call_method0("get_running_loop")?;
         let future = event_loop.call_method0("create_future")?;
         let (target, waiting) = (event_loop.unbind(), future.clone().unbind());

@@ -13,12 +13,16 @@ mod columns;
 mod errors;
 mod features;
 mod html;
+mod journal;
 mod lineage;
+mod notebook;
+mod numbers;
 mod progress;
 mod projects;
 mod runtime;
 mod table;
 mod time;
+mod trace;
 mod tracking;
 
 use pyo3::prelude::*;
@@ -32,6 +36,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     projects::register(module)?;
     table::register(module)?;
     tracking::register(module)?;
+    journal::register(module)?;
     artifacts::register(module)?;
     catalogue::register(module)?;
     features::register(module)?;

@@ -1,12 +1,9 @@
 //! The lineage graph: walked by the server, drawn by the Rust client.
 
 use mlplat::lineage::{self, Direction, GraphLimits, NodeKind, NodeRef};
-use pyo3::{
-    prelude::*,
-    types::{PyDict, PyModule},
-};
+use pyo3::{prelude::*, types::PyModule};
 
-use crate::{call::Call, client::Client, errors::misuse, html::escaped, time::Time};
+use crate::{call::Call, client::Client, errors::misuse, html::escaped, notebook, time::Time};
 
 /// A dataset or a run in the lineage graph.
 #[pyclass(frozen, get_all, module = "mlplat")]
@@ -186,15 +183,7 @@ impl Graph {
 
 /// IPython's `display`, where the code runs in a notebook.
 fn notebook_display(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
-    let modules = py
-        .import("sys")?
-        .getattr("modules")?
-        .cast_into::<PyDict>()?;
-    let Some(ipython) = modules.get_item("IPython")? else {
-        return Ok(None);
-    };
-    let shell = ipython.call_method0("get_ipython")?;
-    if shell.is_none() || !shell.hasattr("kernel")? {
+    if !notebook::is_running(py)? {
         return Ok(None);
     }
     py.import("IPython.display")?.getattr("display").map(Some)

@@ -1,6 +1,7 @@
 //! How far a long call is, shown on standard error while a thread waits for it.
 //!
-//! Invariant: shown only where a person looks (a terminal), only after a moment, and gone when the call is over.
+//! Invariant: shown only after a moment. Where a person looks (a terminal, a notebook) it is one line that is gone when the
+//! call is over; elsewhere (the log of a job) a line from time to time, so that a call which hangs can be told from one that works.
 
 use std::{
     sync::{Arc, Mutex},
@@ -10,10 +11,32 @@ use std::{
 use mlplat::artifacts::OnProgress;
 use pyo3::prelude::*;
 
-use crate::runtime::lock;
+use crate::{notebook, runtime::lock};
 
 /// A call that takes no longer shows nothing.
 const PATIENCE: Duration = Duration::from_millis(400);
+/// Between two lines where lines stay.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What the line is written to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Screen {
+    Terminal,
+    Notebook,
+    Log,
+}
+
+impl Screen {
+    fn of(stderr: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Ok(if stderr.call_method0("isatty")?.is_truthy()? {
+            Self::Terminal
+        } else if notebook::is_running(stderr.py())? {
+            Self::Notebook
+        } else {
+            Self::Log
+        })
+    }
+}
 
 /// One line of text that the work sets and the waiting thread shows.
 #[derive(Clone, Default)]
@@ -22,8 +45,10 @@ pub(crate) struct Progress(Arc<Line>);
 #[derive(Default)]
 struct Line {
     text: Mutex<String>,
-    /// What stands on the terminal now; empty when nothing does.
+    /// What stands on the screen now; empty when nothing does.
     shown: Mutex<String>,
+    /// When the last line was logged, counted from the start of the call.
+    logged: Mutex<Duration>,
 }
 
 impl Progress {
@@ -47,27 +72,51 @@ impl Progress {
         }
         let text = lock(&self.0.text).clone();
         let stderr = py.import("sys")?.getattr("stderr")?;
-        if text.is_empty() || stderr.is_none() || !stderr.call_method0("isatty")?.is_truthy()? {
+        if text.is_empty() || stderr.is_none() {
             return Ok(());
         }
-        let line = format!("\r\x1b[Kmlplat: {text} ({} s)", elapsed.as_secs());
-        if *lock(&self.0.shown) == line {
-            return Ok(());
-        }
-        lock(&self.0.shown).clone_from(&line);
-        stderr.call_method1("write", (line,))?;
-        stderr.call_method0("flush")?;
-        Ok(())
+        let line = format!("mlplat: {text} ({} s)", elapsed.as_secs());
+        let before = lock(&self.0.shown).clone();
+        let written = match Screen::of(&stderr)? {
+            _ if line == before => return Ok(()),
+            Screen::Terminal => format!("\r\x1b[K{line}"),
+            Screen::Notebook => over(&line, &before),
+            Screen::Log => {
+                let mut logged = lock(&self.0.logged);
+                if elapsed < *logged + LOG_INTERVAL {
+                    return Ok(());
+                }
+                *logged = elapsed;
+                return write(&stderr, format!("{line}\n"));
+            }
+        };
+        *lock(&self.0.shown) = line;
+        write(&stderr, written)
     }
 
     pub(crate) fn clear(&self, py: Python<'_>) -> PyResult<()> {
-        if !std::mem::take(&mut *lock(&self.0.shown)).is_empty() {
-            let stderr = py.import("sys")?.getattr("stderr")?;
-            stderr.call_method1("write", ("\r\x1b[K",))?;
-            stderr.call_method0("flush")?;
+        let before = std::mem::take(&mut *lock(&self.0.shown));
+        if before.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let stderr = py.import("sys")?.getattr("stderr")?;
+        match Screen::of(&stderr)? {
+            Screen::Notebook => write(&stderr, format!("{}\r", over("", &before))),
+            _ => write(&stderr, "\r\x1b[K".to_owned()),
+        }
     }
+}
+
+/// A line over the one before it, for notebooks, which do not erase.
+fn over(line: &str, before: &str) -> String {
+    let width = before.chars().count();
+    format!("\r{line:width$}")
+}
+
+fn write(stderr: &Bound<'_, PyAny>, text: String) -> PyResult<()> {
+    stderr.call_method1("write", (text,))?;
+    stderr.call_method0("flush")?;
+    Ok(())
 }
 
 /// Bytes for people.

@@ -1,7 +1,7 @@
 //! The one way every call goes: headers, deadline, retries, error decoding.
 //!
-//! Invariant: every call has a deadline over all of its tries, and the same request id in each of them. This module does not
-//! know what the services do.
+//! Invariant: every call has a deadline over all of its tries, and the same request id in each of them. What was logged
+//! before a call is delivered before it. This module does not know what the services do.
 
 use std::{future::Future, time::Duration};
 
@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::{
     client::Client,
     error::{Error, Result},
+    journal,
     retry::Safety,
     trace,
 };
@@ -70,12 +71,26 @@ impl Client {
         send: F,
     ) -> Result<R>
     where
-        M: Clone,
+        M: Clone + prost::Message,
         F: Fn(Channel, Request<M>) -> Fut,
         Fut: Future<Output = Result<Response<R>, Status>>,
     {
         let span = tracing::info_span!("mlplat.call", otel.name = method, otel.kind = "client");
-        let timeout = self.timeout();
+        // The transport would break off in the middle, which looks as if the server were not there.
+        let bytes = message.encoded_len();
+        if bytes > MAX_MESSAGE_BYTES {
+            return Err(Error::too_large(
+                format_args!("the request of {method}"),
+                bytes,
+                MAX_MESSAGE_BYTES,
+            ));
+        }
+        let mut timeout = self.timeout();
+        if self.delivers_before() {
+            let began = Instant::now();
+            journal::deliver_before(self, timeout / 2).await;
+            timeout = timeout.saturating_sub(began.elapsed());
+        }
         let attempts = self.attempts(safety, timeout, message, send);
         async {
             match tokio::time::timeout(timeout, attempts).await {
@@ -100,6 +115,9 @@ impl Client {
     {
         let span = tracing::info_span!("mlplat.call", otel.name = method, otel.kind = "client");
         let deadline = Instant::now() + self.stream_timeout();
+        if self.delivers_before() {
+            journal::deliver_before(self, self.timeout()).await;
+        }
         let attempts = async {
             let (request_id, policy) = (new_request_id(), self.retry());
             let mut attempt = 1;

@@ -1,12 +1,13 @@
 //! The handle to a server: its settings and its connection.
 //!
 //! Invariant: a [`Client`] is its settings plus a channel that is made at the first call, so it can be rebuilt from
-//! [`Client::to_builder`] at any time (after a `fork`, for another runtime). There is no global state. How calls
-//! are made is `call.rs`.
+//! [`Client::to_builder`] at any time (after a `fork`, for another runtime). Clients of one server and project share the
+//! journal of what is logged (`journal`), and nothing else. How calls are made is `call.rs`.
 
 use std::{
     env,
     fmt::Display,
+    path::PathBuf,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -20,6 +21,7 @@ use crate::{
     catalogue::Catalogue,
     error::{Error, Result},
     features::Features,
+    journal,
     lineage::Lineage,
     retry::RetryPolicy,
     tracking::{ActiveRun, NewRun, Run, Tracking},
@@ -29,6 +31,8 @@ use crate::{
 pub const DEFAULT_URL: &str = "http://127.0.0.1:5000";
 /// The project that always exists.
 pub const DEFAULT_PROJECT: &str = "default";
+/// Longest deadline; what is longer does not fit into a header, and nobody waits for it.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Settings of a [`Client`]; every one has a default.
 #[derive(Debug, Clone)]
@@ -41,6 +45,9 @@ pub struct ClientBuilder {
     timeout: Duration,
     stream_timeout: Duration,
     retry: RetryPolicy,
+    journal_home: Option<PathBuf>,
+    /// Whether calls first deliver what was logged before.
+    journal: bool,
 }
 
 impl Default for ClientBuilder {
@@ -53,6 +60,8 @@ impl Default for ClientBuilder {
             timeout: Duration::from_secs(30),
             stream_timeout: Duration::from_secs(3600),
             retry: RetryPolicy::default(),
+            journal_home: None,
+            journal: true,
         }
     }
 }
@@ -78,19 +87,19 @@ impl ClientBuilder {
 
     /// Longest time to make a connection; default 5 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
+        self.connect_timeout = timeout.min(LONGEST);
         self
     }
 
     /// Deadline of a call with one answer, all its retries included; default 30 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.timeout = timeout.min(LONGEST);
         self
     }
 
     /// Deadline of a call that streams (files, tables, materialization); default 1 h.
     pub fn stream_timeout(mut self, timeout: Duration) -> Self {
-        self.stream_timeout = timeout;
+        self.stream_timeout = timeout.min(LONGEST);
         self
     }
 
@@ -98,6 +107,27 @@ impl ClientBuilder {
     pub fn retry(mut self, retry: RetryPolicy) -> Self {
         self.retry = retry;
         self
+    }
+
+    /// Where the journal of what is logged is kept; default `MLPLAT_HOME`, else `~/.mlplat`.
+    pub fn journal_home(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.journal_home = Some(folder.into());
+        self
+    }
+
+    /// For the delivery of the journal itself: no waiting for it, and each call is tried once.
+    pub(crate) fn without_journal(mut self) -> Self {
+        self.journal = false;
+        self.retry = RetryPolicy::none();
+        self
+    }
+
+    pub(crate) fn given_url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn given_project(&self) -> &str {
+        &self.project
     }
 
     /// Takes address and project from `MLPLAT_URL` and `MLPLAT_PROJECT`, where these are set and not empty.
@@ -291,6 +321,17 @@ impl Client {
         &self.inner.settings.retry
     }
 
+    /// Where the journal is kept; none where there is no place.
+    pub(crate) fn journal_home(&self) -> Option<PathBuf> {
+        let given = self.inner.settings.journal_home.clone();
+        given.or_else(journal::default_home)
+    }
+
+    /// Whether calls first deliver what was logged before.
+    pub(crate) fn delivers_before(&self) -> bool {
+        self.inner.settings.journal
+    }
+
     pub(crate) fn stream_timeout(&self) -> Duration {
         self.inner.settings.stream_timeout
     }
@@ -388,6 +429,20 @@ mod tests {
         let again = client.to_builder().build().unwrap();
         assert_eq!(again.project(), "p");
         assert_eq!(client.with_project("q").project(), "q");
+    }
+
+    #[tokio::test]
+    async fn no_timeout_is_too_long() {
+        let client = Client::builder()
+            .url("http://127.0.0.1:1")
+            .connect_timeout(Duration::MAX)
+            .timeout(Duration::MAX)
+            .stream_timeout(Duration::MAX)
+            .retry(RetryPolicy::default().max_attempts(1))
+            .build()
+            .unwrap();
+        let error = client.admin().server_info().await.unwrap_err();
+        assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
     }
 
     #[tokio::test]

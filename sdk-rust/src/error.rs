@@ -126,10 +126,49 @@ impl Error {
         }))
     }
 
+    /// A request that the server would refuse, found before anything was sent: one bad field.
+    pub(crate) fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self::all_invalid(vec![FieldViolation {
+            field: field.into(),
+            description: description.into(),
+        }])
+    }
+
+    /// As [`Error::invalid`], with all bad fields.
+    pub(crate) fn all_invalid(violations: Vec<FieldViolation>) -> Self {
+        const SHOWN: usize = 5;
+        let mut parts: Vec<String> = violations
+            .iter()
+            .take(SHOWN)
+            .map(|v| format!("{}: {}", v.field, v.description))
+            .collect();
+        if violations.len() > SHOWN {
+            parts.push(format!("and {} more", violations.len() - SHOWN));
+        }
+        Self::InvalidArgument(Box::new(Detail {
+            message: parts.join("; "),
+            reason: "INVALID_ARGUMENT".into(),
+            violations,
+            ..Detail::default()
+        }))
+    }
+
     pub(crate) fn protocol(missing: &str) -> Self {
         Self::data_loss(format!(
             "the server's answer has no {missing}; client and server versions may not fit together"
         ))
+    }
+
+    /// A message that no server would take.
+    pub(crate) fn too_large(what: impl fmt::Display, bytes: usize, most: usize) -> Self {
+        let detail = Detail {
+            message: format!(
+                "{what} has {bytes} bytes; at most {most} fit into one message; send it in several"
+            ),
+            reason: "MESSAGE_TOO_LARGE".into(),
+            ..Detail::default()
+        };
+        Self::ResourceExhausted(Box::new(detail))
     }
 
     pub(crate) fn deadline(message: impl Into<String>) -> Self {

@@ -8,9 +8,9 @@
 //! let client = Client::from_env()?;
 //!
 //! let run = client.start_run(NewRun::new("delays").name("first")).await?;
-//! run.log_param("depth", 3).await?;
+//! run.log_param("depth", 3)?;
 //! for (step, mae) in [14.2, 13.9].into_iter().enumerate() {
-//!     run.log_metric("mae", mae, Some(step as i64)).await?;
+//!     run.log_metric("mae", mae, Some(step as i64))?;
 //! }
 //! run.log_artifact("model.pkl").await?;
 //!
@@ -31,7 +31,11 @@
 //! ```
 //!
 //! Every call has a deadline, and is tried again where that is safe ([`RetryPolicy`]). Errors have a class, a stable
-//! reason and a message that says what to do ([`Error`]). There is no global state.
+//! reason and a message that says what to do ([`Error`]).
+//!
+//! What is logged goes to a journal on this machine first: that takes microseconds, needs no server, and survives the death
+//! of the process. A thread delivers it; [`tracking::ActiveRun::flush`] and [`tracking::ActiveRun::end`] wait for that, and
+//! [`journal::sync`] delivers what dead processes left.
 
 pub mod admin;
 pub mod artifacts;
@@ -41,6 +45,7 @@ mod client;
 mod convert;
 mod error;
 pub mod features;
+pub mod journal;
 pub mod lineage;
 mod outgoing;
 mod page;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::{
     admin::entity::{project, setting},
     clock::{Clock, Timestamp},
-    config::Config,
+    config::{Config, masked_url},
     db::Db,
     objects::Objects,
     request::DEFAULT_PROJECT,
@@ -44,13 +44,13 @@ impl App {
             )
         })?;
         let lock = lock_data_dir(&config)?;
-        let url = config
-            .database_url
-            .clone()
-            .unwrap_or_else(|| Db::sqlite_url(&config.data_dir.join("mlplat.db")));
+        let url = match &config.database_url {
+            Some(url) => url.clone(),
+            None => Db::sqlite_url(&config.data_dir.join("mlplat.db"))?,
+        };
         let db = Db::open(&url, config.limits.database_connections)
             .await
-            .context("the database cannot be opened")?;
+            .with_context(|| format!("the database {} cannot be opened", masked_url(&url)))?;
         let objects = Objects::open(&config)
             .await
             .context("the artifact root cannot be opened")?;

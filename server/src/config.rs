@@ -42,7 +42,7 @@ pub struct Config {
     pub sources: SourcesConfig,
     /// S3, for artifacts and sources.
     pub s3: S3Config,
-    /// Experiments and runs.
+    /// Experiment tracking.
     pub tracking: TrackingConfig,
     /// Upper bounds.
     pub limits: LimitsConfig,
@@ -94,10 +94,14 @@ pub struct S3Config {
     pub secret_access_key: Option<String>,
 }
 
-/// Experiments and runs.
+/// Experiment tracking.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrackingConfig {
+    /// How often the process of a run is asked to say that it lives, in seconds.
+    pub heartbeat_interval_s: u32,
+    /// A running run that was not heard of for this long, in seconds, is shown as crashed.
+    pub heartbeat_timeout_s: u32,
     /// Days that deleted runs and experiments can be restored; after that they are removed for good.
     pub deleted_retention_days: u32,
 }
@@ -171,6 +175,8 @@ impl Default for Config {
                 secret_access_key: None,
             },
             tracking: TrackingConfig {
+                heartbeat_interval_s: 30,
+                heartbeat_timeout_s: 300,
                 deleted_retention_days: 30,
             },
             limits: LimitsConfig {
@@ -229,8 +235,7 @@ impl Config {
         if let Some(path) = file {
             sources = sources.merge(Toml::file_exact(path));
         }
-        let config: Self = sources
-            .merge(Env::prefixed(ENV_PREFIX).split("__"))
+        let config: Self = from_environment(sources)
             .merge(Serialized::defaults(flags))
             .extract()
             .context("the settings are not valid")?;
@@ -247,6 +252,15 @@ impl Config {
                 self.listen
             ),
         }
+        let tracking = &self.tracking;
+        anyhow::ensure!(
+            tracking.heartbeat_interval_s >= 1,
+            "tracking.heartbeat_interval_s must be at least 1"
+        );
+        anyhow::ensure!(
+            tracking.heartbeat_timeout_s / 2 >= tracking.heartbeat_interval_s,
+            "tracking.heartbeat_timeout_s must be at least twice tracking.heartbeat_interval_s"
+        );
         let limits = &self.limits;
         anyhow::ensure!(
             limits.max_message_bytes >= 1 << 20,
@@ -281,17 +295,49 @@ impl Config {
         shown.database_url = shown.database_url.map(|url| masked_url(&url));
         shown.s3.access_key_id = shown.s3.access_key_id.map(|_| MASK.to_owned());
         shown.s3.secret_access_key = shown.s3.secret_access_key.map(|_| MASK.to_owned());
+        // These have no place for a password, but a URL has.
+        shown.s3.endpoint = shown.s3.endpoint.map(|url| masked_url(&url));
+        shown.telemetry.otlp_endpoint = shown.telemetry.otlp_endpoint.map(|url| masked_url(&url));
         Ok(toml::to_string(&shown)?)
     }
+}
+
+/// Settings that are text. The environment gives them as they are: a password of digits is no number.
+const TEXTS: [&str; 10] = [
+    "data_dir",
+    "database_url",
+    "artifact_root",
+    "instance",
+    "s3.endpoint",
+    "s3.region",
+    "s3.access_key_id",
+    "s3.secret_access_key",
+    "telemetry.log",
+    "telemetry.otlp_endpoint",
+];
+
+fn from_environment(mut sources: Figment) -> Figment {
+    let variables = || Env::prefixed(ENV_PREFIX).split("__");
+    sources = sources.merge(variables().filter(|key| TEXTS.iter().all(|text| key != *text)));
+    for (key, value) in variables()
+        .filter(|key| TEXTS.iter().any(|text| key == *text))
+        .iter()
+    {
+        sources = sources.merge((key.as_str(), value));
+    }
+    sources
 }
 
 const MASK: &str = "********";
 
 /// The URL without its password, in the authority and in the query.
-fn masked_url(url: &str) -> String {
+pub(crate) fn masked_url(url: &str) -> String {
     let Ok(mut parsed) = url::Url::parse(url) else {
         return MASK.to_owned();
     };
+    if parsed.password().is_none() && parsed.query().is_none() {
+        return url.to_owned();
+    }
     if parsed.password().is_some() && parsed.set_password(Some(MASK)).is_err() {
         return MASK.to_owned();
     }
@@ -377,13 +423,20 @@ mod tests {
             database_url: Some("postgres://me:hunter2@db/x?password=hunter2".to_owned()),
             s3: S3Config {
                 secret_access_key: Some("hunter2".to_owned()),
+                endpoint: Some("http://127.0.0.1:9000".to_owned()),
                 ..Config::default().s3
+            },
+            telemetry: TelemetryConfig {
+                otlp_endpoint: Some("http://me:hunter2@otel:4317".to_owned()),
+                ..Config::default().telemetry
             },
             ..Config::default()
         };
         let shown = config.to_masked_toml().expect("TOML");
         assert!(
-            !shown.contains("hunter2") && shown.contains("postgres://me:"),
+            !shown.contains("hunter2")
+                && shown.contains("postgres://me:")
+                && shown.contains("\"http://127.0.0.1:9000\""),
             "{shown}"
         );
     }

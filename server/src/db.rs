@@ -5,13 +5,17 @@
 
 use std::{path::Path, time::Duration};
 
+use anyhow::Context as _;
 use mlplat_migrations::Migrator;
 use sea_orm::{
     ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, DatabaseTransaction,
     DbBackend, DbErr, SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
 };
 use sea_orm_migration::MigratorTrait as _;
-use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sqlx::{
+    Connection as _,
+    sqlite::{SqliteJournalMode, SqliteSynchronous},
+};
 
 use crate::error::{Error, Result};
 
@@ -30,8 +34,10 @@ pub struct Db {
 impl Db {
     /// Connects, and brings the schema up to date. Safe when several replicas start at once.
     pub async fn open(url: &str, connections: u32) -> anyhow::Result<Self> {
+        // Said here, for the driver would show the whole URL, with its password.
+        url::Url::parse(url).context("database_url is not a URL")?;
         if url.starts_with("sqlite:") {
-            let writer = Database::connect(sqlite(url, 1)).await?;
+            let writer = Database::connect(sqlite_writer(url)).await?;
             Migrator::up(&writer, None).await?;
             let reader = Database::connect(sqlite(url, connections)).await?;
             Ok(Self { reader, writer })
@@ -47,9 +53,21 @@ impl Db {
         }
     }
 
-    /// URL of the SQLite file at `path`.
-    pub fn sqlite_url(path: &Path) -> String {
-        format!("sqlite://{}?mode=rwc", path.display())
+    /// URL of the SQLite file at `path`, whatever characters the path has.
+    ///
+    /// # Errors
+    /// Of a relative path, when there is no working directory.
+    pub fn sqlite_url(path: &Path) -> anyhow::Result<String> {
+        let path = std::path::absolute(path)?;
+        let mut url = "sqlite://".to_owned();
+        for byte in path.as_os_str().as_encoded_bytes() {
+            match byte {
+                b'/' | b'.' | b'-' | b'_' => url.push(char::from(*byte)),
+                byte if byte.is_ascii_alphanumeric() => url.push(char::from(*byte)),
+                byte => url.push_str(&format!("%{byte:02X}")),
+            }
+        }
+        Ok(url + "?mode=rwc")
     }
 
     /// For reading outside of a transaction.
@@ -114,6 +132,33 @@ fn sqlite(url: &str, connections: u32) -> ConnectOptions {
     options
 }
 
+/// The one connection that writes. It begins every transaction outside of any other, or is made anew.
+///
+/// After some errors (a full disk) SQLite rolls a transaction back by itself. The driver does not see that, goes on counting it as
+/// open, and takes every later one for a part of it: those would be acknowledged and never committed.
+fn sqlite_writer(url: &str) -> ConnectOptions {
+    let mut options = sqlite(url, 1);
+    options.map_sqlx_sqlite_pool_opts(|pool| {
+        pool.after_release(|connection, _| {
+            Box::pin(async move {
+                // Fails when there is nothing to roll back, as it should be.
+                let was_open = sqlx::raw_sql("ROLLBACK")
+                    .execute(&mut *connection)
+                    .await
+                    .is_ok();
+                let clean = !was_open && !connection.is_in_transaction();
+                if !clean {
+                    tracing::warn!(
+                        "a transaction did not end well; the connection that writes is made anew"
+                    );
+                }
+                Ok(clean)
+            })
+        })
+    });
+    options
+}
+
 fn postgres(url: &str, connections: u32) -> ConnectOptions {
     let mut options = ConnectOptions::new(url.to_owned());
     options
@@ -138,4 +183,18 @@ async fn migrate_postgres(url: &str) -> anyhow::Result<()> {
         .await?;
     connection.close().await?;
     Ok(migrated?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_a_path_whatever_is_in_it() {
+        let url = Db::sqlite_url(Path::new("re la/x#1?.db")).expect("a URL");
+        assert!(
+            url.starts_with("sqlite:///") && url.ends_with("/re%20la/x%231%3F.db?mode=rwc"),
+            "{url}"
+        );
+    }
 }

@@ -233,6 +233,21 @@ fn summary(violations: &[FieldViolation]) -> String {
     parts.join("; ")
 }
 
+/// What a status may say, in bytes. It travels in headers, of which clients take 16 KiB, message and details encoded: a longer one
+/// would not arrive, and the connection would be given up with all other calls on it.
+const MAX_MESSAGE: usize = 1500;
+const MAX_VIOLATIONS: usize = 4000;
+const MAX_FIELD: usize = 250;
+
+/// The text, cut to so many bytes.
+fn cut(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(most.saturating_sub('…'.len_utf8()));
+    format!("{}…", &text[..end])
+}
+
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         if let Error::Internal(cause) = &error {
@@ -240,13 +255,28 @@ impl From<Error> for Status {
         }
         let mut details =
             ErrorDetails::with_error_info(error.reason(), ERROR_DOMAIN, error_metadata(&error));
-        for violation in error.violations() {
-            details.add_bad_request_violation(&violation.field, &violation.description);
-        }
+        add_violations(&mut details, error.violations());
         if matches!(error, Error::Unavailable { .. } | Error::Aborted { .. }) {
             details.set_retry_info(Some(Duration::from_millis(100)));
         }
-        Self::with_error_details(error.code(), error.to_string(), details)
+        Self::with_error_details(error.code(), cut(&error.to_string(), MAX_MESSAGE), details)
+    }
+}
+
+/// As many of the violations as fit, and how many do not.
+fn add_violations(details: &mut ErrorDetails, violations: &[FieldViolation]) {
+    let mut room = MAX_VIOLATIONS;
+    for (at, violation) in violations.iter().enumerate() {
+        let field = cut(&violation.field, MAX_FIELD);
+        let description = cut(&violation.description, MAX_MESSAGE);
+        let size = field.len() + description.len() + 8;
+        if size > room {
+            let text = format!("and {} more", violations.len() - at);
+            details.add_bad_request_violation("…", text);
+            return;
+        }
+        room -= size;
+        details.add_bad_request_violation(field, description);
     }
 }
 
@@ -254,7 +284,7 @@ fn error_metadata(error: &Error) -> std::collections::HashMap<String, String> {
     match error {
         Error::NotFound { resource, id } | Error::AlreadyExists { resource, id } => [
             ("resource".to_owned(), (*resource).to_owned()),
-            ("id".to_owned(), id.clone()),
+            ("id".to_owned(), cut(id, MAX_FIELD)),
         ]
         .into(),
         _ => Default::default(),
@@ -360,6 +390,37 @@ mod tests {
                 .map(|bad| bad.field_violations[0].field.as_str()),
             Some("name")
         );
+    }
+
+    #[test]
+    fn a_status_fits_into_headers_whatever_it_says() {
+        let violations = (0..5000).map(|at| FieldViolation {
+            field: format!("metrics[{at}]"),
+            description: "ü".repeat(300),
+        });
+        let long = "ü".repeat(1 << 20);
+        for error in [
+            Error::Invalid(violations.collect()),
+            Error::invalid(long.clone(), long.clone()),
+            Error::not_found("run", &long),
+            Error::precondition("X", long.clone()),
+        ] {
+            let headers = Status::from(error).into_http::<()>().into_parts().0.headers;
+            let size: usize = headers
+                .iter()
+                .map(|(n, v)| n.as_str().len() + v.len())
+                .sum();
+            assert!((1000..14_000).contains(&size), "{size}");
+        }
+        let many = (0..100).map(|at| FieldViolation {
+            field: format!("f[{at}]"),
+            description: "x".repeat(200),
+        });
+        let status = Status::from(Error::Invalid(many.collect()));
+        let details = status.get_error_details();
+        let shown = &details.bad_request().expect("told").field_violations;
+        let last = shown.last().expect("told");
+        assert_eq!(last.description, format!("and {} more", 101 - shown.len()));
     }
 
     #[test]

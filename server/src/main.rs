@@ -1,6 +1,6 @@
 //! `mlplat-server`: reads the settings, opens the app, serves until it is told to stop.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{io::Write as _, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Parser, Subcommand};
 use mlplat_server::{
@@ -42,8 +42,18 @@ enum Command {
     Config,
 }
 
-fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line for people, whatever RUST_BACKTRACE says.
+            eprintln!("mlplat-server: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
     let flags = Flags {
         listen: arguments.listen,
         data_dir: arguments.data_dir,
@@ -78,7 +88,12 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
-    println!("mlplat-server listens on http://{}", server.address()?);
+    // Whoever does not want to read it (a closed pipe, a full disk) must not end the server.
+    let _ = writeln!(
+        std::io::stdout(),
+        "mlplat-server listens on http://{}",
+        server.address()?
+    );
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}

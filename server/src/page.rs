@@ -77,14 +77,17 @@ impl Page {
             return String::new();
         }
         rows.truncate(limit);
-        match rows.last() {
-            Some(last) => encode(&Token {
-                v: 1,
-                f: self.fingerprint.clone(),
-                a: sort_values(last),
-            }),
-            None => String::new(),
-        }
+        rows.last()
+            .map_or_else(String::new, |last| self.token_after(sort_values(last)))
+    }
+
+    /// The token of a page that goes on after the row with these sort values.
+    pub fn token_after(&self, sort_values: Vec<String>) -> String {
+        encode(&Token {
+            v: 1,
+            f: self.fingerprint.clone(),
+            a: sort_values,
+        })
     }
 }
 

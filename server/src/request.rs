@@ -4,6 +4,8 @@
 
 use std::fmt::Display;
 
+use mlplat_proto::rules;
+pub use mlplat_proto::rules::{MAX_DESCRIPTION, quoted};
 use prost_types::FieldMask;
 use uuid::Uuid;
 
@@ -14,8 +16,6 @@ use crate::{
 
 /// Name of the project that an empty `project` field means.
 pub const DEFAULT_PROJECT: &str = "default";
-/// Longest description or note, in characters.
-pub const MAX_DESCRIPTION: usize = 10_000;
 
 /// The bad fields found so far.
 #[derive(Debug, Default)]
@@ -72,32 +72,12 @@ pub fn uuid(text: &str) -> std::result::Result<Uuid, String> {
 
 /// A name: 1 to `max` characters, none of them control characters, no blanks around it.
 pub fn name(text: &str, max: usize) -> std::result::Result<String, String> {
-    let length = text.chars().count();
-    if length == 0 {
-        return Err("must not be empty".to_owned());
-    }
-    if length > max {
-        return Err(format!("must have at most {max} characters, has {length}"));
-    }
-    if text.chars().any(char::is_control) {
-        return Err("must not hold control characters".to_owned());
-    }
-    if text.trim() != text {
-        return Err("must not begin or end with a blank".to_owned());
-    }
-    Ok(text.to_owned())
+    rules::name(text, max).map(|()| text.to_owned())
 }
 
 /// Free text of at most `max` characters. NUL is refused, for PostgreSQL cannot store it.
 pub fn text(text: &str, max: usize) -> std::result::Result<String, String> {
-    let length = text.chars().count();
-    if length > max {
-        return Err(format!("must have at most {max} characters, has {length}"));
-    }
-    if text.contains('\0') {
-        return Err("must not hold NUL characters".to_owned());
-    }
-    Ok(text.to_owned())
+    rules::text(text, max).map(|()| text.to_owned())
 }
 
 /// A point in time on the wire.
@@ -116,16 +96,6 @@ pub fn project_name(text: &str) -> String {
         DEFAULT_PROJECT.to_owned()
     } else {
         text.to_owned()
-    }
-}
-
-/// A text from outside, cut to what is fit to be shown in a message.
-pub fn quoted(text: &str) -> String {
-    const SHOWN: usize = 100;
-    if text.chars().count() <= SHOWN {
-        format!("{text:?}")
-    } else {
-        format!("{:?}…", text.chars().take(SHOWN).collect::<String>())
     }
 }
 

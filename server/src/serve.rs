@@ -18,6 +18,7 @@ use hyper_util::{
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
+use metrics_exporter_prometheus::PrometheusHandle;
 use mlplat_proto::{
     admin::v1::admin_service_server::AdminServiceServer,
     catalogue::v1::catalogue_service_server::CatalogueServiceServer,
@@ -45,7 +46,7 @@ use crate::{
     layers::{authenticate, status, trace},
     lineage::Lineage,
     retention, telemetry,
-    tracking::{Artifacts, Tracking},
+    tracking::{Artifacts, Background, Tracking},
 };
 
 /// Flow control of HTTP/2: enough for a full pipe on a long fat link, per stream and per connection.
@@ -53,6 +54,8 @@ const STREAM_WINDOW: u32 = 2 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
 const MAX_STREAMS: u32 = 1024;
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// How often measured durations are summed up. Between two times they are kept one by one, also where nobody reads `/metrics`.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
 /// A server that listens.
 #[derive(Debug)]
@@ -61,6 +64,7 @@ pub struct Server {
     listener: TcpListener,
     router: Router,
     health: HealthReporter,
+    metrics: PrometheusHandle,
 }
 
 impl Server {
@@ -74,9 +78,10 @@ impl Server {
             .await
             .with_context(|| format!("cannot listen on {listen}"))?;
         let (grpc, health) = grpc_routes(&app).await?;
+        let metrics = telemetry::metrics()?;
         let http = plain_http::router(HttpState {
             app: Arc::clone(&app),
-            metrics: telemetry::metrics()?,
+            metrics: metrics.clone(),
         });
         let router = grpc
             .merge(http)
@@ -96,6 +101,7 @@ impl Server {
             listener,
             router,
             health,
+            metrics,
         })
     }
 
@@ -106,9 +112,11 @@ impl Server {
 
     /// Serves until `shutdown`, then lets open requests end, for as long as the settings allow.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
+        let background = Background::start(&self.app);
         let graceful = GracefulShutdown::new();
         let rounds = tokio::spawn(retention::rounds(Arc::clone(&self.app)));
         tokio::pin!(shutdown);
+        let mut upkeep = tokio::time::interval(METRICS_UPKEEP);
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
@@ -119,11 +127,14 @@ impl Server {
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
                 },
+                _ = upkeep.tick() => self.metrics.run_upkeep(),
                 () = &mut shutdown => break,
             }
         }
         drop(self.listener);
         rounds.abort();
+        // Cancelled, as it should be; its transaction is rolled back before the database is closed.
+        let _ = rounds.await;
         self.health
             .set_service_status("", tonic_health::ServingStatus::NotServing)
             .await;
@@ -134,6 +145,7 @@ impl Server {
         {
             tracing::warn!(?drain, "open requests were cut off");
         }
+        background.stop().await;
         self.app.db.clone().close().await?;
         Ok(())
     }

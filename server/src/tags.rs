@@ -4,14 +4,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use mlplat_proto::rules;
+
 use crate::request::Violations;
 
-/// Longest key, in characters.
-pub const MAX_KEY: usize = 250;
-/// Longest value, in bytes.
-pub const MAX_VALUE: usize = 64 * 1024;
-/// Most labels of one resource.
-pub const MAX_COUNT: usize = 10_000;
+/// Longest key, in characters, and most labels of one resource.
+pub use mlplat_proto::rules::{MAX_LABEL_KEY as MAX_KEY, MAX_LABELS as MAX_COUNT};
 
 /// Notes labels that are too many, too long or cannot be stored.
 pub fn check(violations: &mut Violations, field: &str, tags: &HashMap<String, String>) {
@@ -27,15 +25,7 @@ pub fn check(violations: &mut Violations, field: &str, tags: &HashMap<String, St
             format!("{field}[{}]", crate::request::quoted(key)),
             crate::request::name(key, MAX_KEY),
         );
-        if value.len() > MAX_VALUE {
-            violations.add(
-                format!("{field}[{key:?}]"),
-                format!("must have at most {MAX_VALUE} bytes, has {}", value.len()),
-            );
-        }
-        if value.contains('\0') {
-            violations.add(format!("{field}[{key:?}]"), "must not hold NUL characters");
-        }
+        violations.parse(format!("{field}[{key:?}]"), rules::label_value(value));
     }
 }
 

@@ -1,6 +1,6 @@
 //! The server dies in the middle of a stream of writes: what it had acknowledged is there afterwards.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use arrow::{array::AsArray as _, datatypes::Float64Type};
 use mlplat::{
@@ -27,16 +27,15 @@ async fn write(
     writer: usize,
     acknowledged: Arc<Mutex<Acknowledged>>,
 ) {
-    let Ok(run) = client.start_run(NewRun::new("crash")).await else {
+    let run = client.start_run(NewRun::new("crash")).await.expect("begun");
+    if !run.flush_within(Duration::from_secs(2)).await {
         return;
-    };
+    }
     acknowledged.lock().await.run_id = run.id().to_owned();
     for number in 0.. {
-        if run
-            .log_metric("m", f64::from(number), Some(i64::from(number)))
-            .await
-            .is_err()
-        {
+        run.log_metric("m", f64::from(number), Some(i64::from(number)))
+            .expect("logged");
+        if !run.flush_within(Duration::from_secs(2)).await {
             return;
         }
         acknowledged.lock().await.values.push(f64::from(number));
@@ -51,9 +50,10 @@ async fn write(
     }
 }
 
-fn client(url: &str) -> Client {
+fn client(url: &str, home: &Path) -> Client {
     Client::builder()
         .url(url)
+        .journal_home(home)
         .retry(RetryPolicy::none())
         .build()
         .expect("a client")
@@ -77,7 +77,7 @@ async fn every_acknowledged_write_survives_kill_9() {
             .enumerate()
             .map(|(writer, own)| {
                 tokio::spawn(write(
-                    client(server.url()),
+                    client(server.url(), &folder.path().join(format!("home-{writer}"))),
                     folder.path().to_owned(),
                     writer,
                     Arc::clone(own),
@@ -91,7 +91,7 @@ async fn every_acknowledged_write_survives_kill_9() {
         }
 
         let server = ServerProcess::start(&data, &flags);
-        let client = client(server.url());
+        let client = client(server.url(), &folder.path().join("home"));
         let mut checked = 0;
         for own in &acknowledged {
             let own = own.lock().await;

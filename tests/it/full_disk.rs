@@ -3,7 +3,9 @@
 use std::{path::Path, process::Command};
 
 use mlplat::{Client, Error, RetryPolicy, tracking::NewRun};
+use mlplat_proto::tracking::v1::{self as pb, tracking_service_client::TrackingServiceClient};
 use mlplat_tests::{binary::ServerProcess, random_text};
+use tonic_types::StatusExt as _;
 
 /// Unmounted when dropped.
 struct Tmpfs<'a>(&'a Path);
@@ -31,13 +33,15 @@ impl Drop for Tmpfs<'_> {
 async fn a_full_disk_is_said_and_nothing_is_half_stored() {
     let folder = tempfile::tempdir().expect("a folder");
     let disk = folder.path().join("disk");
-    let Some(_mounted) = Tmpfs::mount(&disk, "12m") else {
+    let Some(_mounted) = Tmpfs::mount(&disk, "16m") else {
         eprintln!("skipped: this user cannot mount a tmpfs");
         return;
     };
+    std::fs::write(disk.join("ballast"), vec![0; 4 << 20]).expect("written");
     let server = ServerProcess::start(&disk.join("data"), &[]);
     let client = Client::builder()
         .url(server.url())
+        .journal_home(folder.path().join("home"))
         .retry(RetryPolicy::none())
         .build()
         .expect("a client");
@@ -60,24 +64,51 @@ async fn a_full_disk_is_said_and_nothing_is_half_stored() {
             .is_empty()
     );
 
+    // The journal would keep what the server does not take, so this goes past it.
+    assert!(run.flush().await);
+    let channel = tonic::transport::Channel::from_shared(server.url().to_owned()).expect("a URL");
+    let mut tracking = TrackingServiceClient::new(channel.connect().await.expect("a connection"));
     let mut stored = 0;
     let full = loop {
-        match run
-            .log_param(format!("p{stored}"), random_text(30_000))
-            .await
-        {
-            Ok(()) => stored += 1,
-            Err(error) => break error,
+        let request = pb::LogBatchRequest {
+            run_id: run.id().to_owned(),
+            params: [(format!("p{stored}"), random_text(30_000))].into(),
+            ..Default::default()
+        };
+        match tracking.log_batch(request).await {
+            Ok(_) => stored += 1,
+            Err(status) => break status,
         }
     };
-    assert!(
-        matches!(&full, Error::ResourceExhausted(_)) && full.reason() == "STORAGE_FULL",
-        "{full:?}"
-    );
+    assert_eq!(full.code(), tonic::Code::ResourceExhausted, "{full:?}");
+    let info = full.get_error_details();
+    let reason = info.error_info().map(|info| info.reason.as_str());
+    assert_eq!(reason, Some("STORAGE_FULL"), "{full:?}");
     // It still answers, and has all that it acknowledged.
     assert_eq!(
         client.get_run(run.id()).await.expect("read").params.len(),
         stored
     );
-    drop(server);
+    // With room again everything works as before, and what is acknowledged is kept.
+    for _ in 0..3 {
+        run.log_metric("full", 1.0, None)
+            .await
+            .expect_err("still full");
+    }
+    std::fs::remove_file(disk.join("ballast")).expect("room");
+    for value in 0..3 {
+        run.log_metric("after", f64::from(value), None)
+            .await
+            .expect("there is room");
+    }
+    let other = client.start_run(NewRun::new("e")).await.expect("started");
+    let check = async |client: Client| {
+        let found = client.get_run(run.id()).await.expect("read");
+        assert_eq!(found.metrics.get("after").map(|m| m.last_value), Some(2.0));
+        client.get_run(other.id()).await.expect("read");
+    };
+    check(client.clone()).await;
+    server.kill();
+    let server = ServerProcess::start(&disk.join("data"), &[]);
+    check(Client::connect(server.url()).expect("a client")).await;
 }

@@ -6,7 +6,10 @@ use mlplat::{
     Client, Error,
     tracking::{ActiveRun, DatasetInput, NewRun, RunQuery, RunSet, RunStatus, View},
 };
-use mlplat_proto::admin::v1 as admin;
+use mlplat_proto::{
+    admin::v1 as admin,
+    tracking::v1::{self as pb, tracking_service_client::TrackingServiceClient},
+};
 use mlplat_server::clock::{TestClock, Timestamp};
 use mlplat_tests::{TestServer, rpc};
 use prost::Message as _;
@@ -14,11 +17,15 @@ use tonic::Code;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
+/// A run that the server knows.
+async fn begin(client: &Client, new: NewRun) -> ActiveRun {
+    let run = client.start_run(new).await.expect("started");
+    assert!(run.flush().await, "delivered");
+    run
+}
+
 async fn start(client: &Client, experiment: &str) -> ActiveRun {
-    client
-        .start_run(NewRun::new(experiment))
-        .await
-        .expect("started")
+    begin(client, NewRun::new(experiment)).await
 }
 
 async fn names(client: &Client, view: View) -> Vec<String> {
@@ -40,14 +47,10 @@ async fn deleted_runs_are_hidden_and_come_back() {
     let client = server.client();
     let tracking = client.tracking();
     let new = |name: &str| NewRun::new("e").name(name);
-    let outer = client.start_run(new("outer")).await.expect("started");
-    let inner = client
-        .start_run(new("inner").parent(outer.id()))
-        .await
-        .expect("started");
-    let deepest = new("deepest").parent(inner.id());
-    client.start_run(deepest).await.expect("started");
-    client.start_run(new("other")).await.expect("started");
+    let outer = begin(&client, new("outer")).await;
+    let inner = begin(&client, new("inner").parent(outer.id())).await;
+    begin(&client, new("deepest").parent(inner.id())).await;
+    begin(&client, new("other")).await;
 
     let tree = tracking.run_tree(outer.id()).await.expect("a tree");
     assert_eq!(tree.children[0].children[0].run.name, "deepest");
@@ -70,10 +73,8 @@ async fn deleted_runs_are_hidden_and_come_back() {
         .await
         .expect("seen");
     assert!(seen.deleted_at.is_some());
-    // Nothing is nested in it, and nothing published from it; but what its process logs is kept.
-    let nested = client.start_run(new("late").parent(inner.id())).await;
-    assert!(matches!(nested, Err(Error::NotFound(_))));
-    inner.log_metric("loss", 0.5, None).await.expect("kept");
+    // What its process logs is kept all the same.
+    inner.log_metric("loss", 0.5, None).expect("kept");
     inner.end(RunStatus::Finished, "").await.expect("ended");
 
     let one = RunSet::new([inner.id()]);
@@ -106,7 +107,6 @@ async fn an_experiment_takes_its_runs_along() {
     let found = tracking.find_experiments(View::Deleted).collect(None).await;
     assert_eq!(found.expect("found")[0].name, "sweep");
     for refused in [
-        client.start_run(NewRun::new("sweep")).await.map(|_| ()),
         tracking
             .restore_runs(RunSet::new([kept.id()]))
             .await
@@ -128,6 +128,16 @@ async fn an_experiment_takes_its_runs_along() {
         let error = refused.expect_err("refused");
         assert!(matches!(error, Error::FailedPrecondition(_)), "{error}");
     }
+
+    let new = pb::CreateRunRequest {
+        experiment: "sweep".to_owned(),
+        ..Default::default()
+    };
+    let refused = TrackingServiceClient::new(server.channel().await)
+        .create_run(new)
+        .await
+        .expect_err("refused");
+    assert_eq!(refused.code(), Code::FailedPrecondition);
 
     let restored = tracking
         .restore_experiment("sweep")
@@ -182,10 +192,8 @@ async fn params_and_tags_can_be_taken_back() {
     let client = server.client();
     let run = start(&client, "e").await;
     let pair = |key: &str| (key.to_owned(), "1".to_owned());
-    run.log_params([pair("a"), pair("b")])
-        .await
-        .expect("logged");
-    run.set_tags([pair("c"), pair("d")]).await.expect("logged");
+    run.log_params([pair("a"), pair("b")]).expect("logged");
+    run.set_tags([pair("c"), pair("d")]).expect("logged");
     let keys = |keys: &[&str]| keys.iter().map(ToString::to_string).collect::<Vec<_>>();
     let tracking = client.tracking();
     let deleted = tracking
@@ -294,7 +302,7 @@ async fn garbage_goes_when_it_is_due_and_never_what_is_named() {
         .publish_model("delay", &model)
         .await
         .expect("published");
-    doomed.log_metric("loss", 1.0, None).await.expect("logged");
+    doomed.log_metric("loss", 1.0, None).expect("logged");
     tracking.delete_experiment("old").await.expect("deleted");
 
     let admin = client.admin();

@@ -61,8 +61,8 @@ async fn train(server: &TestServer, client: &Client) -> ActiveRun {
         .collect()
         .await
         .expect("complete");
-    run.log_param("depth", 3).await.expect("logged");
-    run.log_metric("mae", 14.2, Some(1)).await.expect("logged");
+    run.log_param("depth", 3).expect("logged");
+    run.log_metric("mae", 14.2, Some(1)).expect("logged");
     std::fs::write(server.folder().join("model.pkl"), b"a model").expect("written");
     run
 }
@@ -108,7 +108,7 @@ async fn a_version_captures_what_its_run_knew() {
     );
 
     // What the run does afterwards does not change what was captured.
-    run.log_metric("mae", 1.0, Some(2)).await.expect("logged");
+    run.log_metric("mae", 1.0, Some(2)).expect("logged");
     let read = client
         .catalogue()
         .get_version("arrival-delay", 1)

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use mlplat::tracking::NewRun;
+use mlplat::{
+    Error,
+    tracking::{MetricPoint, NewRun},
+};
 use mlplat_proto::admin::v1::{self as pb, admin_service_client::AdminServiceClient};
 use mlplat_tests::{CALLER, TestDatabase, TestServer, binary::ServerProcess, rpc};
 use prost::Message as _;
@@ -136,6 +139,46 @@ async fn a_message_that_is_too_large_is_refused_with_a_reason() {
     server.stop().await;
 }
 
+/// What does not fit into headers does not arrive, and takes the connection along.
+#[tokio::test]
+async fn errors_about_long_things_arrive() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    let long = "ü".repeat(1 << 20);
+    for error in [
+        client
+            .tracking()
+            .get_experiment(&long)
+            .await
+            .expect_err("nothing"),
+        client
+            .catalogue()
+            .get_model(&long)
+            .await
+            .expect_err("nothing"),
+        client
+            .admin()
+            .get_project(&long)
+            .await
+            .expect_err("nothing"),
+    ] {
+        assert!(
+            matches!(error, Error::NotFound(_) | Error::InvalidArgument(_)),
+            "{error:?}"
+        );
+        assert!(!error.request_id().is_empty() && error.to_string().len() < 5000);
+    }
+    let run = client.start_run(NewRun::new("e")).await.expect("started");
+    let bad = (0..5000).map(|n| MetricPoint::new(format!("bad={n}"), 1.0));
+    let refused = run.log_metrics(bad).await.expect_err("bad keys");
+    assert!(
+        matches!(refused, Error::InvalidArgument(_)) && refused.violations().len() > 10,
+        "{refused:?}"
+    );
+    assert!(refused.to_string().contains("more"), "{refused}");
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn nonsense_is_refused_with_a_reason() {
     let server = TestServer::start().await;
@@ -160,6 +203,27 @@ async fn nonsense_is_refused_with_a_reason() {
             "{path}"
         );
     }
+    server.stop().await;
+}
+
+/// Whoever makes up names must not fill the memory with their counters.
+#[tokio::test]
+async fn methods_that_do_not_exist_are_no_labels() {
+    let server = TestServer::start().await;
+    for path in [
+        "/mlplat.admin.v1.AdminService/MadeUp",
+        "/made.up.Service/MadeUp",
+    ] {
+        rpc::call(server.channel().await, path, Vec::new())
+            .await
+            .expect_err("unknown");
+    }
+    let (_, metrics) = http_get(&server, "/metrics").await;
+    assert!(
+        metrics.contains("route=\"unknown\",code=\"Unimplemented\""),
+        "{metrics}"
+    );
+    assert!(!metrics.to_lowercase().contains("madeup"), "{metrics}");
     server.stop().await;
 }
 
@@ -265,6 +329,11 @@ async fn openlineage_events_are_only_for_those_who_may_read() {
     assert!(
         status == 200 && nothing.contains("\"totalCount\":0"),
         "{nothing}"
+    );
+    let (status, events) = http_get(&server, &format!("{path}?limit=&offset=")).await;
+    assert!(
+        status == 200 && events.contains("\"totalCount\":1"),
+        "{events}"
     );
     for bad in ["?limit=x", "?limit=-1", "?offset=no"] {
         let (status, refused) = http_get(&server, &format!("{path}{bad}")).await;

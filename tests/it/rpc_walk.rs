@@ -192,6 +192,16 @@ fn tracking_sample(
             }
             .encode_to_vec()
         }
+        "ResumeRun" => tracking::ResumeRunRequest {
+            run_id: id(),
+            ..Default::default()
+        }
+        .encode_to_vec(),
+        "HeartbeatRuns" => tracking::HeartbeatRunsRequest {
+            run_ids: vec![id()],
+            ..Default::default()
+        }
+        .encode_to_vec(),
         "SearchRuns" => tracking::SearchRunsRequest::default().encode_to_vec(),
         "LogBatch" => {
             let params = [(text(), text())].into();

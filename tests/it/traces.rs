@@ -58,7 +58,11 @@ async fn a_trace_goes_from_the_caller_to_the_statements() {
     let parent: TraceParent = format!("00-{trace_id}-b7ad6b7169203331-01")
         .parse()
         .expect("a context");
-    let client = Client::connect(server.url()).expect("a client");
+    let client = Client::builder()
+        .url(server.url())
+        .journal_home(folder.path().join("home"))
+        .build()
+        .expect("a client");
     let file = folder.path().join("model.pkl");
     std::fs::write(&file, b"a model").expect("written");
     parent

@@ -41,14 +41,13 @@ async fn a_run_holds_what_was_logged() {
         .start_run(NewRun::new("delays").name("first").tag("team", "a"))
         .await
         .expect("started");
-    run.log_param("depth", 3).await.expect("logged");
-    run.log_param("depth", 4).await.expect("logged");
+    run.log_param("depth", 3).expect("logged");
+    run.log_param("depth", 4).expect("logged");
     run.log_metrics([
         MetricPoint::new("mae", 14.2).at_step(Some(1)),
         MetricPoint::new("mae", 13.9).at_step(Some(2)),
         MetricPoint::new("rmse", 20.1).at_step(Some(2)),
     ])
-    .await
     .expect("logged");
     let ended = run.end(RunStatus::Finished, "").await.expect("ended");
     assert_eq!(
@@ -89,9 +88,7 @@ async fn a_history_is_by_step_then_as_logged_and_bit_exact() {
         (0, 0.5),
     ];
     for (step, value) in logged {
-        run.log_metric("m", value, Some(step))
-            .await
-            .expect("logged");
+        run.log_metric("m", value, Some(step)).expect("logged");
     }
     let history = client
         .tracking()
@@ -136,11 +133,9 @@ async fn a_step_that_is_left_out_counts_on() {
     let client = server.client();
     let run = client.start_run(NewRun::new("e")).await.expect("started");
     for (value, step) in [(1.0, None), (2.0, None), (3.0, Some(10)), (4.0, None)] {
-        run.log_metric("m", value, step).await.expect("logged");
+        run.log_metric("m", value, step).expect("logged");
     }
-    run.log_metric("only-nan", f64::NAN, None)
-        .await
-        .expect("logged");
+    run.log_metric("only-nan", f64::NAN, None).expect("logged");
     let history = client
         .tracking()
         .metric_history(run.id(), "m", HistoryRange::default())
@@ -275,16 +270,18 @@ async fn writers_at_once_lose_nothing() {
     let server = TestServer::start().await;
     let client = server.client();
     let run = client.start_run(NewRun::new("e")).await.expect("started");
+    assert!(run.flush().await);
     let writers = (0..8).map(|writer| {
-        let client = client.clone();
+        // Each with a journal of its own, as another process would have.
+        let client = server.client_at(&format!("writer-{writer}"));
         let id = run.id().to_owned();
         tokio::spawn(async move {
             let run = client.tracking().join_run(&id).await.expect("joined");
             for step in 0..25 {
                 run.log_metric("m", f64::from(writer), Some(step))
-                    .await
                     .expect("logged");
             }
+            assert!(run.flush().await);
         })
     });
     for writer in writers.collect::<Vec<_>>() {
@@ -364,10 +361,9 @@ async fn search_filters_orders_and_pages() {
             )
             .await
             .expect("started");
-        run.log_param("depth", number).await.expect("logged");
+        run.log_param("depth", number).expect("logged");
         if number != 4 {
             run.log_metric("mae", 20.0 - f64::from(number), None)
-                .await
                 .expect("logged");
         }
         run.end(
@@ -534,5 +530,36 @@ async fn bad_requests_are_refused_with_all_bad_fields() {
         "{}",
         refused.message()
     );
+    server.stop().await;
+}
+
+/// A run that does not fit into a message could neither be read nor ended.
+#[tokio::test]
+async fn a_run_always_fits_into_a_message() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    let large = |from: usize, count: usize| {
+        (from..from + count).map(|n| (format!("k{n}"), "x".repeat(60_000)))
+    };
+    let mut runs = Vec::new();
+    for _ in 0..3 {
+        let run = client.start_run(NewRun::new("e")).await.expect("started");
+        run.log_params(large(0, 100)).await.expect("it fits");
+        let refused = run.log_params(large(100, 100)).await.expect_err("too much");
+        assert!(
+            matches!(refused, Error::InvalidArgument(_)) && refused.to_string().contains("bytes"),
+            "{refused:?}"
+        );
+        run.end(RunStatus::Finished, "").await.expect("ended");
+        runs.push(run.id().to_owned());
+    }
+    let found = client
+        .tracking()
+        .search_runs(RunQuery::new())
+        .collect(None)
+        .await
+        .expect("in several pages");
+    let found: Vec<_> = found.iter().rev().map(|run| run.id.clone()).collect();
+    assert_eq!(found, runs);
     server.stop().await;
 }

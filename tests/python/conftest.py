@@ -25,12 +25,12 @@ ROOT = Path(__file__).resolve().parents[2]
 class Server:
     """A server process with a data folder of its own."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, listen: str = "127.0.0.1:0") -> None:
         binary = os.environ.get("MLPLAT_TEST_SERVER_BIN", ROOT / "bin" / "mlplat-server")
-        command = [binary, "--listen", "127.0.0.1:0", "--data-dir", data]
+        command = [binary, "--listen", listen, "--data-dir", data]
         if database := os.environ.get("MLPLAT_TEST_DATABASE_URL"):
             command += ["--database-url", database]
-        self.log = (data / "server.log").open("wb")
+        self.log = (data / "server.log").open("ab")
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.url = self._address()
         self.reader = threading.Thread(target=self._read_on, daemon=True)
@@ -49,6 +49,13 @@ class Server:
                 return found[1]
         raise RuntimeError(f"the server did not start; see {self.log.name}")
 
+    def kill(self) -> None:
+        """`kill -9`."""
+        self.process.kill()
+        self.process.wait()
+        self.reader.join(timeout=5)
+        self.log.close()
+
     def stop(self) -> None:
         """Ends it as an operator would."""
         self.process.terminate()
@@ -60,6 +67,14 @@ class Server:
             self.log.close()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def home() -> Iterator[str]:
+    """The journals of the tests, away from those of whoever runs them."""
+    with tempfile.TemporaryDirectory(prefix="mlplat-home-") as folder:
+        os.environ["MLPLAT_HOME"] = folder
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="mlplat-test-") as folder:
@@ -69,10 +84,11 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def project(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def project(server: Server, home: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A fresh project that `mlplat` and child processes are connected to."""
     for name in [name for name in os.environ if name.startswith("MLPLAT_") and "_TEST_" not in name]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("MLPLAT_HOME", home)
     name = f"p-{uuid.uuid4().hex[:12]}"
     mlplat.connect(server.url)
     mlplat.create_project(name)

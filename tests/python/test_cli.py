@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import stat
 import subprocess
@@ -61,6 +62,19 @@ def test_runs(finished: mlplat.ActiveRun):
     assert "model.pkl: 1" in shown.stdout
     facts = json.loads(run("runs", "show", finished.id, "--json").stdout)
     assert (facts["status"], facts["artifacts"]) == ("FINISHED", {"model.pkl": 1})
+
+
+def test_json_is_json_whatever_was_logged(project: str):
+    def refuse(constant: str) -> float:
+        raise AssertionError(f"{constant} is no JSON")
+
+    with mlplat.start_run("e") as logged:
+        logged.log_metrics({"nan": math.nan, "up": math.inf, "down": -math.inf, "one": 1.0})
+    expected = {"nan": "NaN", "up": "Infinity", "down": "-Infinity", "one": 1.0}
+    for arguments in (["list"], ["show", logged.id]):
+        printed = run("runs", *arguments, "--json").stdout
+        found = json.loads(printed, parse_constant=refuse)
+        assert (found[0] if isinstance(found, list) else found)["metrics"] == expected
 
 
 def test_features(finished: mlplat.ActiveRun):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import time
+import types
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -323,28 +324,56 @@ def test_a_table_that_fails_is_the_error_to_see(weather: FeatureView):
         features.historical(reader, ["weather:temp"])
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_progress_is_for_terminals(weather: FeatureView, monkeypatch: pytest.MonkeyPatch, terminal: bool):
-    class Stderr(io.StringIO):
-        def isatty(self) -> bool:
-            return terminal
+class Stderr(io.StringIO):
+    def __init__(self, terminal: bool) -> None:
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+
+def slow_rows(*pauses: float) -> pa.RecordBatchReader:
+    """One entity row after each pause."""
 
     def batches():
-        time.sleep(0.7)
-        yield pa.record_batch(
-            {"origin": ["JFK"], "event_timestamp": pa.array([at(1)], pa.timestamp("us", "UTC"))}
-        )
-        time.sleep(0.3)
+        for pause in pauses:
+            time.sleep(pause)
+            yield pa.record_batch(
+                {"origin": ["JFK"], "event_timestamp": pa.array([at(1)], pa.timestamp("us", "UTC"))}
+            )
 
     schema = pa.schema({"origin": pa.string(), "event_timestamp": pa.timestamp("us", "UTC")})
-    stderr = Stderr()
+    return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def test_progress_in_a_terminal_is_one_line(weather: FeatureView, monkeypatch: pytest.MonkeyPatch):
+    stderr = Stderr(terminal=True)
     monkeypatch.setattr(sys, "stderr", stderr)
-    features.historical(pa.RecordBatchReader.from_batches(schema, batches()), ["weather:temp"])
-    if terminal:
-        assert "mlplat: historical features: 1 entity rows sent" in stderr.getvalue()
-        assert stderr.getvalue().endswith("\r\x1b[K")
-    else:
-        assert stderr.getvalue() == ""
+    features.historical(slow_rows(0.7, 0.3), ["weather:temp"])
+    assert "mlplat: historical features: 1 entity rows sent" in stderr.getvalue()
+    assert stderr.getvalue().endswith("\r\x1b[K")
+
+
+def test_progress_in_a_notebook_is_one_line(weather: FeatureView, monkeypatch: pytest.MonkeyPatch):
+    ipython = types.ModuleType("IPython")
+    ipython.get_ipython = lambda: types.SimpleNamespace(kernel=True)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    stderr = Stderr(terminal=False)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    features.historical(slow_rows(0.7, 0.3), ["weather:temp"])
+    assert "\rmlplat: historical features: 1 entity rows sent" in stderr.getvalue()
+    assert stderr.getvalue().endswith(" \r")
+    assert "\x1b" not in stderr.getvalue()
+
+
+def test_progress_in_a_log_is_a_line_from_time_to_time(weather: FeatureView, monkeypatch: pytest.MonkeyPatch):
+    stderr = Stderr(terminal=False)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    features.historical(slow_rows(0.7, 0.3), ["weather:temp"])
+    assert stderr.getvalue() == ""
+    features.historical(slow_rows(0.5, 10.5), ["weather:temp"])
+    assert stderr.getvalue() == "mlplat: historical features: 1 entity rows sent (10 s)\n"
 
 
 def test_online_equals_offline(weather: FeatureView):

@@ -73,8 +73,8 @@ def test_runs_have_async_twins():
             assert hasattr(mlplat.aio, name), name
     for kind in ("Run", "ActiveRun"):
         blocking, twin = getattr(mlplat, kind), getattr(mlplat.aio, kind)
-        public = {name for name in vars(blocking) if not name.startswith("_")}
-        assert public == {name for name in vars(twin) if not name.startswith("_")}
+        public = {name for name in dir(blocking) if not name.startswith("_")}
+        assert public == {name for name in dir(twin) if not name.startswith("_")}
 
 
 def test_unknown_attributes_are_attribute_errors():

@@ -34,9 +34,15 @@ impl ServerProcess {
 
     /// As [`ServerProcess::start`], with environment variables.
     pub fn start_with(data_dir: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Self {
+        // On a port of its own, unless one is asked for.
+        let listen: &[&str] = match flags.contains(&"--listen") {
+            true => &[],
+            false => &["--listen", "127.0.0.1:0"],
+        };
         let mut child = Command::new(path())
             .envs(environment.iter().copied())
-            .args(["--listen", "127.0.0.1:0", "--data-dir"])
+            .args(listen)
+            .arg("--data-dir")
             .arg(data_dir)
             .args(flags)
             .current_dir(data_dir.parent().expect("a parent"))

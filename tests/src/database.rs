@@ -33,7 +33,7 @@ impl TestDatabase {
     pub async fn create(folder: &Path) -> anyhow::Result<Self> {
         let Ok(admin_url) = std::env::var(DATABASE_URL) else {
             return Ok(Self::Sqlite {
-                url: Db::sqlite_url(&folder.join("mlplat.db")),
+                url: Db::sqlite_url(&folder.join("mlplat.db"))?,
             });
         };
         let schema = format!("test_{}", Uuid::now_v7().simple());

@@ -141,7 +141,14 @@ impl TestServer {
 
     /// The Rust SDK, as the owner.
     pub fn client(&self) -> Client {
-        Client::connect(self.url()).expect("a client")
+        self.client_at("home")
+    }
+
+    /// The Rust SDK with the journal in a folder of this name, as another process of another machine would have it.
+    pub fn client_at(&self, home: &str) -> Client {
+        let builder = Client::builder().url(self.url());
+        let home = builder.journal_home(self.folder().join(home));
+        home.build().expect("a client")
     }
 
     /// A plain connection, as the owner.

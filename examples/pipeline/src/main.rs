@@ -86,8 +86,8 @@ async fn require_view(client: &Client) -> anyhow::Result<()> {
 
 async fn work(client: &Client, run: &ActiveRun) -> anyhow::Result<()> {
     let flights = departures(72)?;
-    run.log_param("flights", flights.num_rows()).await?;
-    run.log_param("features", FEATURES.join(", ")).await?;
+    run.log_param("flights", flights.num_rows())?;
+    run.log_param("features", FEATURES.join(", "))?;
 
     let query = HistoricalQuery::new(FEATURES)
         .timestamp("departure")
@@ -115,11 +115,10 @@ async fn work(client: &Client, run: &ActiveRun) -> anyhow::Result<()> {
             .collect();
         if !known.is_empty() {
             let mean = known.iter().sum::<f64>() / known.len() as f64;
-            run.log_metric("mean_temp", mean, Some(hour as i64)).await?;
+            run.log_metric("mean_temp", mean, Some(hour as i64))?;
         }
     }
-    run.log_metric("rows_without_weather", temp.null_count() as f64, None)
-        .await?;
+    run.log_metric("rows_without_weather", temp.null_count() as f64, None)?;
     log_report(run, &table).await?;
     read_online(client).await
 }

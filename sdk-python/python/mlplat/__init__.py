@@ -17,6 +17,7 @@ from __future__ import annotations
 import os as _os
 
 from . import _native, features, lineage, models
+from ._active import after_fork as _after_fork
 from ._connection import connect
 from ._errors import (
     AbortedError,
@@ -72,6 +73,7 @@ from ._runs import (
     log_metrics,
     log_param,
     log_params,
+    log_series,
     publish_model,
     search_runs,
     set_tag,
@@ -186,6 +188,7 @@ __all__ = [
     "log_metrics",
     "log_param",
     "log_params",
+    "log_series",
     "models",
     "move_runs",
     "publish_model",
@@ -222,4 +225,4 @@ def __getattr__(name: str) -> object:
 
 # Threads do not survive a fork, and the connection has some: a child makes its own at the first call.
 if hasattr(_os, "register_at_fork"):
-    _os.register_at_fork(after_in_child=_native.after_fork)
+    _os.register_at_fork(after_in_child=_after_fork)

@@ -18,6 +18,7 @@ from ._run_info import RunInfo
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import timedelta
     from types import TracebackType
 
     from ._types import PathLike
@@ -27,10 +28,19 @@ _open: list[ActiveRunBase] = []
 _at_exit = False
 
 
+SLOTS = ("_client", "_ended", "_handle", "_joined", "_pid", "_record")
+"""What the classes below `ActiveRunBase` keep in themselves."""
+
+
 class ActiveRunBase(RunInfo):
     """A run under way. What it was when it started; `refresh()` tells what it is now."""
 
-    __slots__ = ("_ended", "_handle", "_joined", "_pid")
+    __slots__ = ()
+
+    _ended: bool
+    _handle: _native.RunHandle
+    _joined: bool
+    _pid: int
 
     def __init__(self, client: _native.Client, handle: _native.RunHandle, joined: bool) -> None:
         super().__init__(client, handle.started)
@@ -67,18 +77,34 @@ class ActiveRunBase(RunInfo):
         self._record = record
         self._ended = True
 
-    # What is logged, as calls; the two flavours wait for them in their ways.
+    def _write_params(self, params: Mapping[str, object]) -> None:
+        self._handle.log_params(_arguments.labels(params, "params"))
 
-    def _metrics_call(
-        self, metrics: Mapping[str, object], step: object, timestamp: object
-    ) -> _native.Call[None]:
-        return self._handle.log_metrics(_arguments.points(metrics, step, timestamp))
+    def _write_tags(self, tags: Mapping[str, object]) -> None:
+        self._handle.set_tags(_arguments.labels(tags, "tags"))
 
-    def _params_call(self, params: Mapping[str, object]) -> _native.Call[None]:
-        return self._handle.log_params(_arguments.labels(params, "params"))
+    def _write_series(self, key: str, steps: object, values: object, timestamps: object) -> None:
+        self._handle.log_series(
+            _arguments.text(key, "a metric key"),
+            None if steps is None else _arguments.column(steps, "steps", "int64"),
+            _arguments.column(values, "values", "float64"),
+            None if timestamps is None else _arguments.times(timestamps, "timestamps"),
+        )
 
-    def _tags_call(self, tags: Mapping[str, object]) -> _native.Call[None]:
-        return self._handle.set_tags(_arguments.labels(tags, "tags"))
+    def _spool(self, content: PathLike | bytes, artifact_path: str, media_type: str = "") -> None:
+        """Keeps a file or some bytes in the journal, and uploads them as this file of the run in the background.
+
+        The network is not touched, and no trouble with it, or with the disk, is an error; what is lost is told on stderr.
+        """
+        if isinstance(content, (bytes, bytearray, memoryview)):
+            self._handle.spool_bytes(bytes(content), artifact_path, media_type)
+        else:
+            self._handle.spool_file(_arguments.path(content, "path"), artifact_path, media_type)
+
+    # What needs the server, as calls; the two flavours wait for them in their ways.
+
+    def _flush_call(self, timeout: float | timedelta | None) -> _native.Call[bool]:
+        return self._handle.flush(_arguments.optional_seconds(timeout, "timeout"))
 
     def _artifact_call(
         self, path: PathLike, artifact_path: str | None, media_type: str | None
@@ -109,7 +135,7 @@ class ActiveRunBase(RunInfo):
         return self._handle.publish_model(
             _arguments.text(name, "the name of the model"),
             _arguments.path(path, "path"),
-            description,
+            _arguments.optional_text(description, "description"),
             _arguments.labels(tags, "tags"),
         )
 
@@ -149,23 +175,45 @@ def outcome(
 
 
 def _end_open_runs() -> None:
-    """Ends what was started without `with` and never ended, at the exit of the process."""
+    """Ends what was started without `with` and never ended, and delivers what was logged, at the exit of the process."""
     error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
     status, message = outcome(type(error) if error else None, error, None)
     for run in reversed(_open[:]):
         if run._is_ours():
             try:
-                run._note_end(run._end_call(status, message).wait())
+                run._note_end(run._handle.end_soon(status, message))
             except Exception as failure:
                 print(f"mlplat: run {run.id} could not be ended: {failure}", file=sys.stderr)
+    flush_at_exit()
+
+
+def flush_at_exit() -> None:
+    """Waits, for a while, until what this process logged is delivered; what is left is told on stderr."""
+    try:
+        _native.flush_all(None).wait()
+    except Exception as failure:
+        print(f"mlplat: what was logged may not be delivered yet: {failure}", file=sys.stderr)
+
+
+def after_fork() -> None:
+    """To be called in a process that was forked off: it is another one to the native part too."""
+    _native.after_fork()
+    # Processes of multiprocessing leave without `atexit`; it has a registry of its own, which it empties at their start.
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None and _at_exit:
+        util.register_after_fork(flush_at_exit, lambda flush: util.Finalize(None, flush, exitpriority=100))
 
 
 def innermost() -> ActiveRunBase | None:
     """The active run of this context, or else the only one of the process."""
-    # Another thread may have ended one of them.
-    stack = [run for run in _stack.get() if not run._ended]
+    stack = _stack.get()
     if stack:
-        return stack[-1]
+        if not stack[-1]._ended:
+            return stack[-1]
+        # Another thread may have ended one of them.
+        stack = [run for run in stack if not run._ended]
+        if stack:
+            return stack[-1]
     tops = [run for run in _open if not any(other.parent_run_id == run.id for other in _open)]
     return tops[0] if len(tops) == 1 else None
 
@@ -200,12 +248,15 @@ def start_call(
     description: str,
     tags: Mapping[str, object] | None,
     run_id: str | None,
+    resume_from: int | None,
 ) -> tuple[_native.Client, _native.Call[_native.RunHandle], bool]:
     """The call that starts a run, or joins the one of MLPLAT_RUN_ID: client, call, whether it joins."""
     client = current_client()
     joined = run_id_to_join()
     if joined and run_id is None:
         return client, _native.join_run(client, joined), True
+    if resume_from is not None and run_id is None:
+        raise MisuseError("resume_from needs the run_id of the run to resume")
     stack = [run for run in _stack.get() if not run._ended]
     outer = stack[-1] if stack else None
     if parent is None:
@@ -214,14 +265,17 @@ def start_call(
         parent = parent.id
     elif parent is not None and not isinstance(parent, str):
         raise WrongTypeError(f"parent is a {type(parent).__name__}; give a run or its id")
+    keep_experiment = experiment is None
     if experiment is None:
         experiment = outer.experiment if outer else os.environ.get("MLPLAT_EXPERIMENT") or "default"
     start = {
-        "run_id": _native.new_run_id() if run_id is None else _arguments.text(run_id, "run_id"),
+        "run_id": None if run_id is None else _arguments.text(run_id, "run_id"),
         "experiment": _arguments.text(experiment, "experiment"),
+        "keep_experiment": keep_experiment,
         "name": _arguments.optional_text(name, "name"),
         "parent": parent,
         "description": _arguments.optional_text(description, "description"),
         "tags": _arguments.labels(tags, "tags"),
+        "resume_from": None if resume_from is None else _arguments.integer(resume_from, "resume_from"),
     }
     return client, _native.start_run(client, start), False

@@ -5,6 +5,7 @@ Every error raised here says which argument is wrong and what to give instead.
 
 from __future__ import annotations
 
+import operator
 import os
 from datetime import date, datetime, timedelta, timezone
 
@@ -15,8 +16,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
-
-    from ._types import Point
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -37,12 +36,20 @@ def text(value: object, what: str) -> str:
         raise WrongTypeError(f"{what} is a {type(value).__name__}; give a str")
     if not value:
         raise MisuseError(f"{what} is empty")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            # Half of a character, or a file name that is not UTF-8.
+            raise MisuseError(f"{what} is {value!r}, which is not valid Unicode") from None
     return value
 
 
 def optional_text(value: object, what: str) -> str:
     """A text; None is the empty one."""
-    return "" if value is None or value == "" else text(value, what)
+    if value is None or (isinstance(value, str) and not value):
+        return ""
+    return text(value, what)
 
 
 def texts(values: object, what: str) -> list[str]:
@@ -77,7 +84,7 @@ def labels(values: Mapping[str, object] | None, what: str) -> dict[str, str]:
         return {}
     if not hasattr(values, "items"):
         raise WrongTypeError(f"{what} is a {type(values).__name__}; give a dict")
-    return {text(key, f"a key of {what}"): str(value) for key, value in values.items()}
+    return {text(key, f"a key of {what}"): optional_text(str(value), what) for key, value in values.items()}
 
 
 def path(value: str | os.PathLike[str], what: str) -> str:
@@ -110,23 +117,94 @@ def number(key: str, value: object) -> float:
 
 def integer(value: object, what: str) -> int:
     """A whole number, numpy's included."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    try:
+        found = operator.index(value)  # pyright: ignore[reportArgumentType]
+    except TypeError:
+        found = None
+    if found is None or isinstance(value, bool):
         raise WrongTypeError(f"{what} is a {type(value).__name__}; give an int")
-    found: int = value.__index__()  # pyright: ignore[reportAttributeAccessIssue]
     if not -(2**63) <= found < 2**63:
         raise MisuseError(f"{what} is {found}, which does not fit into 64 bits")
     return found
 
 
-def points(metrics: Mapping[str, object], step: object = None, timestamp: object = None) -> list[Point]:
-    """Metric values of one moment."""
+def flag(value: object, what: str) -> bool:
+    """True or False, numpy's included."""
+    if not isinstance(value, bool) and type(value).__name__ not in ("bool", "bool_"):
+        raise WrongTypeError(f"{what} is a {type(value).__name__}; give True or False")
+    return bool(value)
+
+
+def optional_integer(value: object, what: str, least: int = -(2**63)) -> int | None:
+    """A whole number; None stays None."""
+    if value is None:
+        return None
+    found = integer(value, what)
+    if found < least:
+        raise MisuseError(f"{what} is {found}; the least is {least}")
+    return found
+
+
+def pairs(metrics: Mapping[str, object]) -> list[tuple[str, object]]:
+    """Keys and values of a mapping that is no dict."""
     if not hasattr(metrics, "items"):
         raise WrongTypeError(f"metrics is a {type(metrics).__name__}; give a dict")
-    at_step = None if step is None else integer(step, "step")
-    at_time = None if timestamp is None else nanos(timestamp, "timestamp")
-    return [
-        (text(key, "a metric key"), number(key, value), at_step, at_time) for key, value in metrics.items()
-    ]
+    return list(metrics.items())
+
+
+def column(values: object, what: str, dtype: str) -> object:
+    """A column of numbers as the native part takes it: the bytes of an array, what speaks Arrow, or a list."""
+    root = type(values).__module__.split(".")[0]
+    if hasattr(values, "__arrow_c_array__") or (root != "pandas" and hasattr(values, "__arrow_c_stream__")):
+        return values
+    if hasattr(values, "detach") and hasattr(values, "cpu"):
+        values = values.detach().cpu()  # pyright: ignore  # a torch tensor
+    if hasattr(values, "__array__"):
+        try:
+            array = package("numpy", f"a column of {root}").asarray(values)
+            if dtype == "int64" and array.dtype.kind == "f":
+                raise WrongTypeError(f"{what} are floats; give whole numbers")
+            array = array.astype(dtype, copy=False)
+        except MisuseError:
+            raise
+        except (TypeError, ValueError, OverflowError) as error:
+            raise WrongTypeError(f"{what} are not numbers: {error}") from None
+        if array.ndim != 1:
+            raise MisuseError(f"{what} have {array.ndim} dimensions; give one column")
+        return array.tobytes()
+    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
+        raise WrongTypeError(f"{what} is a {type(values).__name__}; give an array or a list of numbers")
+    return list(values)  # pyright: ignore[reportArgumentType]
+
+
+def times(values: object, what: str) -> object:
+    """A column of times as the native part takes it: microseconds since 1970."""
+    root = type(values).__module__.split(".")[0]
+    if hasattr(values, "__arrow_c_array__") or (root != "pandas" and hasattr(values, "__arrow_c_stream__")):
+        return values
+    if root == "pandas" and hasattr(values, "to_numpy"):
+        # A zone is taken off on the way; what is left is UTC.
+        values = values.to_numpy("datetime64[us]")  # pyright: ignore
+    if hasattr(values, "dtype") and hasattr(values, "astype"):
+        kind: str = values.dtype.kind  # pyright: ignore
+        if kind != "M":
+            raise WrongTypeError(f"{what} are of type {values.dtype}; give datetime64")  # pyright: ignore
+        return values.astype("datetime64[us]").astype("int64").tobytes()  # pyright: ignore
+    return [nanos(value, f"one of {what}") // 1000 for value in items(values, what)]
+
+
+def optional_seconds(value: object, what: str) -> timedelta | None:
+    """A length of time, in seconds or as a timedelta; None stays None."""
+    if value is None:
+        return None
+    if not isinstance(value, timedelta):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise WrongTypeError(f"{what} is a {type(value).__name__}; give seconds or a timedelta")
+        try:
+            value = timedelta(seconds=value)
+        except (ValueError, OverflowError):
+            raise MisuseError(f"{what} is {value}; give seconds") from None
+    return max(value, timedelta())
 
 
 def nanos(value: object, what: str) -> int:
@@ -140,11 +218,12 @@ def nanos(value: object, what: str) -> int:
             ) from None
     if not isinstance(value, datetime) and isinstance(value, date):
         value = datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
-    if not isinstance(value, datetime) and hasattr(value, "astype") and hasattr(value, "dtype"):
-        # numpy.datetime64, without importing numpy.
-        return int(value.astype("datetime64[ns]").astype("int64"))  # pyright: ignore
+    if type(value).__name__ == "datetime64":
+        return _numpy_nanos(value, what)
     if not isinstance(value, datetime):
         raise WrongTypeError(f"{what} is a {type(value).__name__}; give a datetime")
+    if value != value:
+        raise MisuseError(f"{what} is NaT, no time; give a datetime")
     # pandas.Timestamp is a datetime with nanoseconds.
     extra: int = getattr(value, "nanosecond", 0)
     plain = datetime(
@@ -154,6 +233,16 @@ def nanos(value: object, what: str) -> int:
     offset = value.utcoffset()
     since = plain - _EPOCH - (offset or timedelta())
     return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1000 + extra
+
+
+def _numpy_nanos(value: Any, what: str) -> int:
+    """As :func:`nanos` for a numpy.datetime64, without importing numpy."""
+    if value != value:
+        raise MisuseError(f"{what} is NaT, no time; give a datetime")
+    # In nanoseconds years after 2262 would silently become others.
+    if str(value.dtype) in ("datetime64[ns]", "datetime64[ps]", "datetime64[fs]", "datetime64[as]"):
+        return int(value.astype("datetime64[ns]").astype("int64"))
+    return int(value.astype("datetime64[us]").astype("int64")) * 1000
 
 
 def optional_nanos(value: object, what: str) -> int | None:

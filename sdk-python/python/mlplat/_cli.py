@@ -1,4 +1,4 @@
-"""The `mlplat` command line: a look at runs, features, models and lineage, and a way to start the server."""
+"""The `mlplat` command line: a look at runs, features, models and lineage, what is left to deliver, and the server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from datetime import date, datetime, timedelta
 
 import mlplat
-from mlplat import _cli_runs
+from mlplat import _cli_runs, _native
 from mlplat.lineage import graph_call
 
 TYPE_CHECKING = False
@@ -89,7 +89,56 @@ def _parser() -> argparse.ArgumentParser:
     graph.add_argument("--direction", choices=["upstream", "downstream", "both"], default="upstream")
     graph.add_argument("--depth", type=int, default=0, help="most edges from there")
     graph.add_argument("--svg", metavar="FILE", help="draw it into this file")
+    sync = command(groups, "sync", _sync, "deliver what processes that are gone have logged")
+    sync.add_argument("--watch", action="store_true", help="go on until interrupted")
+    sync.add_argument("--rejected", action="store_true", help="also try again what a server refused")
     return parser
+
+
+def _sync(options: Any) -> None:
+    """Delivers the journals of dead processes, by default for all servers and projects."""
+    import time
+
+    agent = f"mlplat-python/{mlplat.__version__}"
+    # With --watch the same trouble is told once.
+    last = ""
+    while True:
+        report = _native.sync(options.url, options.project, options.rejected, agent).wait()
+        text = _sync_text(report)
+        if options.json:
+            fields = ("path", "url", "project", "owner", "records", "points", "rejected", "left")
+            journals = [{field: getattr(left, field) for field in fields} for left in report.journals]
+            _print_json({"journals": journals, "live": report.live, "rejected": report.rejected})
+        elif text != last or not options.watch:
+            print(text, flush=True)
+        last = text
+        if not options.watch:
+            break
+        time.sleep(10)
+    left = [journal for journal in report.journals if journal.left]
+    if left:
+        raise mlplat.UnavailableError(
+            f"{len(left)} journals are not (wholly) delivered", reason="JOURNALS_LEFT"
+        )
+
+
+def _sync_text(report: _native.SyncReport) -> str:
+    lines = []
+    for journal in report.journals:
+        lines.append(
+            f"{journal.url} {journal.project} (by {journal.owner}): delivered {journal.records} records, {journal.points} points"
+        )
+        if journal.rejected:
+            lines.append(f"  {journal.rejected} records were refused by the server, and are kept")
+        if journal.left:
+            lines.append(f"  the rest is left in {journal.path}: {journal.left}")
+    if not report.journals:
+        lines.append("nothing is left to deliver")
+    if report.live:
+        lines.append(f"{report.live} journals belong to processes that live, and deliver them themselves")
+    if report.rejected:
+        lines.append(f"{report.rejected} journals hold what a server refused; --rejected tries them again")
+    return "\n".join(lines)
 
 
 def _runs_list(options: Any) -> None:
@@ -231,12 +280,22 @@ def _lineage_show(options: Any) -> None:
 
 
 def _print_json(value: object) -> None:
-    def plain(value: object) -> object:
-        if isinstance(value, (datetime, date)):
-            return value.isoformat()
-        return value.total_seconds() if isinstance(value, timedelta) else str(value)
+    print(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
 
-    print(json.dumps(value, indent=2, default=plain, ensure_ascii=False))
+
+def _plain(value: Any) -> Any:
+    """What JSON has. It has no NaN and no infinities: they become the texts that protobuf's JSON has for them."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value - value != 0:
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    return value.total_seconds() if isinstance(value, timedelta) else str(value)
 
 
 def _print_rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from . import _arguments, _native
-from ._errors import WrongTypeError
+from ._errors import MisuseError, WrongTypeError
 
 _current: _native.Client | None = None
 
@@ -28,7 +28,10 @@ def make_client(
     url: str | None, project: str | None, timeout: float | timedelta | None = None
 ) -> _native.Client:
     if isinstance(timeout, (int, float)):
-        timeout = timedelta(seconds=timeout)
+        try:
+            timeout = timedelta(seconds=timeout)
+        except (OverflowError, ValueError):
+            raise MisuseError(f"timeout is {timeout}; give seconds, e.g. 30") from None
     elif timeout is not None and not isinstance(timeout, timedelta):
         raise WrongTypeError(f"timeout is a {type(timeout).__name__}; give seconds or a timedelta")
     return _native.Client(

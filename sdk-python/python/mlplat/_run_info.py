@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 class RunInfo:
     """A run as it was when it was read; it does not change by itself."""
 
-    __slots__ = ("_client", "_record")
+    # What has a native part cannot have slots twice: the classes below this one say where they keep these.
+    __slots__ = ()
 
     _record: _native.RunRecord
     _client: _native.Client

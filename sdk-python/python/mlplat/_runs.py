@@ -12,6 +12,7 @@ from ._table import Table
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import timedelta
     from types import TracebackType
 
     from ._types import PathLike, When
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class Run(RunInfo):
     """A run as it was when it was read: params, tags, metrics, status; and the way to its files and histories."""
 
-    __slots__ = ()
+    __slots__ = ("_client", "_record")
 
     def metric_history(
         self, key: str, *, start_step: int | None = None, end_step: int | None = None
@@ -33,7 +34,7 @@ class Run(RunInfo):
 
     def artifacts(self, path: str = "") -> list[_native.Artifact]:
         """The files of the run, or those at or below `path`."""
-        return _native.list_artifacts(self._client, self.id, path).wait()
+        return artifacts_call(self, path).wait()
 
     def download_artifact(self, path: str = "", into: PathLike | None = None) -> str:
         """Downloads a file or directory of the run and returns where it is now.
@@ -47,45 +48,47 @@ class Run(RunInfo):
         return get_run(self.id, view="all")
 
 
-class ActiveRun(_active.ActiveRunBase):
-    """A run under way. Use it in a `with` block, which ends it: FINISHED, FAILED by an exception, KILLED by Ctrl-C."""
+class ActiveRun(_active.ActiveRunBase, _native.RunLog):
+    """A run under way. Use it in a `with` block, which ends it: FINISHED, FAILED by an exception, KILLED by Ctrl-C.
 
-    __slots__ = ()
+    What is logged goes to a journal on this machine first: that takes microseconds, needs no server, raises nothing
+    because of the network, and survives the death of the process. It is delivered in the background; `flush()` and the
+    end of the run wait for that.
+    """
+
+    __slots__ = _active.SLOTS
+
+    # `log_metric` and `log_metrics` are native, as they are called in every step of a training.
 
     def log_param(self, key: str, value: object) -> None:
         """Logs an input of the run as text; a key that is logged again holds the last value."""
-        self._params_call({key: value}).wait()
+        self._write_params({_arguments.text(key, "key"): value})
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Logs inputs of the run as text."""
-        self._params_call(params).wait()
+        self._write_params(params)
 
-    def log_metric(
-        self, key: str, value: object, step: int | None = None, *, timestamp: When | None = None
-    ) -> None:
-        """Logs a value of a metric: any number, numpy and torch scalars included.
-
-        Without `step` it is one more than the last of this key, from 0.
-        """
-        self._metrics_call({key: value}, step, timestamp).wait()
-
-    def log_metrics(
+    def log_series(
         self,
-        metrics: Mapping[str, object],
-        step: int | None = None,
-        *,
-        timestamp: When | None = None,
+        key: str,
+        steps: object | None,
+        values: object,
+        timestamps: object | None = None,
     ) -> None:
-        """Logs values of several metrics at one step."""
-        self._metrics_call(metrics, step, timestamp).wait()
+        """Logs many values of one metric at once, millions per second.
+
+        `steps`, `values` and `timestamps` are columns of one length: numpy arrays, anything that speaks Arrow (pyarrow,
+        polars, pandas), or lists. Without `steps` they are counted on from the last one; without `timestamps` it is now.
+        """
+        self._write_series(key, steps, values, timestamps)
 
     def set_tag(self, key: str, value: object) -> None:
         """Sets a label."""
-        self._tags_call({key: value}).wait()
+        self._write_tags({_arguments.text(key, "key"): value})
 
     def set_tags(self, tags: Mapping[str, object]) -> None:
         """Sets labels."""
-        self._tags_call(tags).wait()
+        self._write_tags(tags)
 
     def log_artifact(
         self, path: PathLike, artifact_path: str | None = None, *, media_type: str | None = None
@@ -125,13 +128,15 @@ class ActiveRun(_active.ActiveRunBase):
         A table of pandas, polars or pyarrow, an array, a path or URI, or a data set of Hugging Face. Its digest is computed
         here; columns and rows are noted too, its content is not. `source` says where it came from.
         """
-        call = self._input_call(dataset, context, name, source, digest)
-        self.flush()
-        return call.wait()
+        return self._input_call(dataset, context, name, source, digest).wait()
 
-    def flush(self) -> None:
-        """Waits until everything that was logged is stored by the server."""
-        self._handle.flush().wait()
+    def flush(self, timeout: float | timedelta | None = None) -> bool:
+        """Waits until everything that was logged is stored by the server, and says whether it is.
+
+        It waits `timeout` seconds; by default a minute (`MLPLAT_FLUSH_TIMEOUT`), but only 5 seconds
+        (`MLPLAT_OFFLINE_TIMEOUT`) where the server cannot be reached. What is left is safe in the journal.
+        """
+        return self._flush_call(timeout).wait()
 
     def refresh(self) -> Run:
         """The run as the server knows it now."""
@@ -139,7 +144,7 @@ class ActiveRun(_active.ActiveRunBase):
         return self._handle.refresh().then(lambda record: Run(client, record)).wait()
 
     def end(self, status: str = "FINISHED", message: str = "") -> None:
-        """Ends the run: FINISHED, FAILED or KILLED. Not needed after a `with` block."""
+        """Ends the run: FINISHED, FAILED or KILLED. Not needed after a `with` block. Waits as :meth:`flush` does."""
         call = self._end_call(status, message)
         self._deactivate()
         self._note_end(call.wait())
@@ -174,14 +179,20 @@ def start_run(
     description: str = "",
     tags: Mapping[str, object] | None = None,
     run_id: str | None = None,
+    resume_from: int | None = None,
 ) -> ActiveRun:
     """Starts a run and makes it the active one: `with mlplat.start_run(experiment="delays") as run: …`.
 
     The experiment is created where it does not exist; by default it is that of the run around this one, else
     `MLPLAT_EXPERIMENT`, else `default`. A run inside another one is its child. Where `MLPLAT_RUN_ID` is set, the
     process takes part in that run instead, and leaves it to others to end it.
+
+    It returns at once, and needs no server. With the `run_id` of a run that exists that run goes on; with `resume_from`
+    what it logged from that step on is set aside (it stays readable), and logged anew.
     """
-    client, call, joined = _active.start_call(experiment, name, parent, description, tags, run_id)
+    client, call, joined = _active.start_call(
+        experiment, name, parent, description, tags, run_id, resume_from
+    )
     run = ActiveRun(client, call.wait(), joined)
     run._activate()
     return run
@@ -223,6 +234,11 @@ def log_params(params: Mapping[str, object]) -> None:
 def log_metric(key: str, value: object, step: int | None = None, *, timestamp: When | None = None) -> None:
     """Logs a value of a metric of the active run."""
     _required().log_metric(key, value, step, timestamp=timestamp)
+
+
+def log_series(key: str, steps: object | None, values: object, timestamps: object | None = None) -> None:
+    """Logs many values of one metric of the active run at once; see :meth:`ActiveRun.log_series`."""
+    _required().log_series(key, steps, values, timestamps)
 
 
 def log_metrics(
@@ -307,8 +323,7 @@ def create_project(
     name: str, *, description: str = "", tags: Mapping[str, object] | None = None
 ) -> _native.Project:
     """Creates a project: a tenant with experiments, features, models and lineage of its own."""
-    labels = _arguments.labels(tags, "tags")
-    return _native.create_project(current_client(), _arguments.text(name, "name"), description, labels).wait()
+    return create_project_call(name, description, tags).wait()
 
 
 def get_project(name: str) -> _native.Project:
@@ -335,19 +350,48 @@ def create_experiment(
     name: str, *, description: str = "", tags: Mapping[str, object] | None = None
 ) -> _native.Experiment:
     """Creates an experiment. Starting a run does that too, so this is for its notes and labels."""
-    tags = _arguments.labels(tags, "tags")
-    name = _arguments.text(name, "name")
-    return _native.create_experiment(current_client(), name, description, tags).wait()
+    return create_experiment_call(name, description, tags).wait()
 
 
 # Calls that both flavours make.
 
 
+def create_project_call(
+    name: str, description: str, tags: Mapping[str, object] | None
+) -> _native.Call[_native.Project]:
+    return _native.create_project(
+        current_client(),
+        _arguments.text(name, "name"),
+        _arguments.optional_text(description, "description"),
+        _arguments.labels(tags, "tags"),
+    )
+
+
+def create_experiment_call(
+    name: str, description: str, tags: Mapping[str, object] | None
+) -> _native.Call[_native.Experiment]:
+    return _native.create_experiment(
+        current_client(),
+        _arguments.text(name, "name"),
+        _arguments.optional_text(description, "description"),
+        _arguments.labels(tags, "tags"),
+    )
+
+
 def history_call(
     run: RunInfo, key: str, start_step: int | None, end_step: int | None
 ) -> _native.Call[_native.Batches]:
-    key = _arguments.text(key, "key")
-    return _native.metric_history(run._client, run.id, key, start_step, end_step)
+    return _native.metric_history(
+        run._client,
+        run.id,
+        _arguments.text(key, "key"),
+        _arguments.optional_integer(start_step, "start_step"),
+        _arguments.optional_integer(end_step, "end_step"),
+    )
+
+
+def artifacts_call(run: RunInfo, path: str) -> _native.Call[list[_native.Artifact]]:
+    return _native.list_artifacts(run._client, run.id, _arguments.optional_text(path, "path"))
 
 
 def download_call(client: _native.Client, run_id: str, path: str, into: PathLike | None) -> _native.Call[str]:
@@ -367,8 +411,13 @@ def update_call(
     tags: Mapping[str, object] | None,
 ) -> _native.Call[_native.RunRecord]:
     run_id = run.id if isinstance(run, RunInfo) else _arguments.text(run, "run")
-    labels = None if tags is None else _arguments.labels(tags, "tags")
-    return _native.update_run(client, run_id, name, description, labels)
+    return _native.update_run(
+        client,
+        run_id,
+        None if name is None else _arguments.text(name, "name"),
+        None if description is None else _arguments.optional_text(description, "description"),
+        None if tags is None else _arguments.labels(tags, "tags"),
+    )
 
 
 def search_of(
@@ -398,5 +447,5 @@ def search_call(
     limit: int | None,
 ) -> _native.Call[_native.Batches]:
     search = search_of(filter, experiment, order_by, view, columns)
-    most = None if limit is None else _arguments.integer(limit, "limit")
+    most = _arguments.optional_integer(limit, "limit", least=0)
     return _native.search_runs(current_client(), search, most)

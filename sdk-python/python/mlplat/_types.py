@@ -21,9 +21,6 @@ from .features._definitions import (
     SqlSource,
 )
 
-Point: TypeAlias = tuple[str, float, int | None, int | None]
-"""Metric key, value, step, nanoseconds since 1970."""
-
 PathLike: TypeAlias = str | os.PathLike[str]
 """A path of the local machine."""
 

@@ -52,14 +52,16 @@ def events(run: RunInfo | str | None = None, *, limit: int | None = 100) -> list
 
 def graph_call(node: LineageNode, direction: str, depth: int, max_nodes: int) -> _native.Call[Graph]:
     limits = _arguments.integer(depth, "depth"), _arguments.integer(max_nodes, "max_nodes")
-    if min(limits) < 0:
-        raise MisuseError("depth and max_nodes cannot be negative")
+    if not all(0 <= limit < 2**32 for limit in limits):
+        raise MisuseError("depth is at most 200, max_nodes at most 10,000, and neither is negative")
     return _native.lineage_graph(current_client(), _start(node), direction, *limits)
 
 
 def events_call(run: RunInfo | str | None, limit: int | None) -> _native.Call[list[Event]]:
-    run_id = run.id if isinstance(run, RunInfo) else run
-    return _native.lineage_events(current_client(), run_id, limit)
+    if run is not None:
+        run = run.id if isinstance(run, RunInfo) else _arguments.text(run, "run")
+    limit = _arguments.optional_integer(limit, "limit", least=0)
+    return _native.lineage_events(current_client(), run, limit)
 
 
 def _start(node: LineageNode) -> tuple[str, str, str]:

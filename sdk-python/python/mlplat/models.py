@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from . import _arguments, _native
 from ._connection import client as current_client
+from ._errors import MisuseError, WrongTypeError
 from ._native import FeatureViewUse, ModelFile, ModelVersion, RegisteredModel
 from ._runs import download_call
 
@@ -85,15 +86,22 @@ def _name(name: str) -> str:
 def _number(version: int | ModelVersion) -> int:
     if isinstance(version, ModelVersion):
         return version.version
-    return _arguments.integer(version, "version")
+    number = _arguments.integer(version, "version")
+    if not 1 <= number < 2**32:
+        raise MisuseError(f"version is {number}; versions are counted from 1")
+    return number
 
 
 def version_call(name: str, version: int | str | None) -> _native.Call[ModelVersion]:
     alias = number = None
-    if isinstance(version, str) and not version.isdigit():
-        alias = None if version == "latest" else _arguments.text(version, "version")
+    if isinstance(version, str):
+        # Digits of other scripts than ours are digits to Python too.
+        if version.isascii() and version.isdigit():
+            number = _number(int(version))
+        elif version != "latest":
+            alias = _arguments.text(version, "version")
     elif version is not None:
-        number = _arguments.integer(int(version), "version")
+        number = _number(version)
     return _native.get_model_version(current_client(), _name(name), number, alias)
 
 
@@ -105,9 +113,18 @@ def alias_call(name: str, alias: str, version: int | ModelVersion) -> _native.Ca
 def transition_call(
     name: str, version: int | ModelVersion, stage: str, comment: str
 ) -> _native.Call[ModelVersion]:
-    stage = _arguments.text(stage, "stage")
-    return _native.transition_model_version(current_client(), _name(name), _number(version), stage, comment)
+    return _native.transition_model_version(
+        current_client(),
+        _name(name),
+        _number(version),
+        _arguments.text(stage, "stage"),
+        _arguments.optional_text(comment, "comment"),
+    )
 
 
 def files_call(version: ModelVersion, into: PathLike | None) -> _native.Call[str]:
+    if not isinstance(version, ModelVersion):
+        raise WrongTypeError(
+            f"version is a {type(version).__name__}; give what get_version or publish_model returned"
+        )
     return download_call(current_client(), version.run_id, version.artifact_path, into)

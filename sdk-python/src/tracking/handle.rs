@@ -1,21 +1,27 @@
 //! The handle of a process that does a run.
 //!
-//! Invariant: in a process that was forked off, the handle is another writer of the same run, so that the sequence
-//! numbers of its parent are not used twice.
+//! Invariant: what logs is done when it returns, and does not touch the network; what does is a [`Call`]. In a process that
+//! was forked off the handle logs to another journal, and has a connection of its own.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use mlplat::{
     artifacts::UploadOptions,
     catalogue::NewModelVersion,
-    tracking::{ActiveRun, MetricPoint, RunStatus},
+    tracking::{ActiveRun, RunStatus},
 };
 use pyo3::{IntoPyObjectExt as _, prelude::*};
 
 use super::RunRecord;
 use crate::{
-    artifacts::uploaded_paths, call::Call, catalogue::ModelVersion, client::rebuilt,
-    errors::misuse, progress::Progress, runtime::PerProcess, time::from_nanos,
+    artifacts::uploaded_paths,
+    call::Call,
+    catalogue::ModelVersion,
+    client::rebuilt,
+    errors::{misuse, raise},
+    numbers,
+    progress::Progress,
+    runtime::PerProcess,
 };
 
 /// A run under way.
@@ -25,6 +31,11 @@ pub(crate) struct RunHandle(PerProcess<ActiveRun>);
 impl RunHandle {
     pub(super) fn into_py(py: Python<'_>, run: ActiveRun) -> PyResult<Py<PyAny>> {
         Self(PerProcess::new(py, run)).into_py_any(py)
+    }
+
+    /// The run, for what only logs.
+    pub(super) fn peek(&self) -> ActiveRun {
+        self.0.peek(ActiveRun::clone)
     }
 
     fn get(&self, py: Python<'_>) -> PyResult<ActiveRun> {
@@ -50,39 +61,72 @@ impl RunHandle {
     }
 
     /// Logs params.
-    fn log_params(&self, py: Python<'_>, params: BTreeMap<String, String>) -> PyResult<Call> {
-        let run = self.get(py)?;
-        Ok(Call::new(async move { run.log_params(params).await }))
+    fn log_params(&self, py: Python<'_>, params: BTreeMap<String, String>) -> PyResult<()> {
+        let logged = self.peek().log_params(params);
+        logged.map_err(|e| raise(py, &e))
     }
 
     /// Sets labels.
-    fn set_tags(&self, py: Python<'_>, tags: BTreeMap<String, String>) -> PyResult<Call> {
-        let run = self.get(py)?;
-        Ok(Call::new(async move { run.set_tags(tags).await }))
+    fn set_tags(&self, py: Python<'_>, tags: BTreeMap<String, String>) -> PyResult<()> {
+        let logged = self.peek().set_tags(tags);
+        logged.map_err(|e| raise(py, &e))
     }
 
-    /// Logs points: key, value, step, nanoseconds since 1970.
-    fn log_metrics(
+    /// Logs many values of one metric, with a step and a time each, where given.
+    fn log_series(
         &self,
         py: Python<'_>,
-        points: Vec<(String, f64, Option<i64>, Option<i128>)>,
-    ) -> PyResult<Call> {
-        let run = self.get(py)?;
-        let point = |(key, value, step, nanos): (String, f64, Option<i64>, Option<i128>)| {
-            let point = MetricPoint::new(key, value).at_step(step);
-            match nanos {
-                Some(nanos) => point.at_time(from_nanos(nanos)),
-                None => point,
-            }
-        };
-        let points: Vec<MetricPoint> = points.into_iter().map(point).collect();
-        Ok(Call::new(async move { run.log_metrics(points).await }))
+        key: String,
+        steps: Option<Bound<'_, PyAny>>,
+        values: &Bound<'_, PyAny>,
+        timestamps: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let what = |what: &str| format!("the {what} of metric `{key}`");
+        let values = numbers::floats(&what("values"), values)?;
+        let steps = steps.map(|steps| numbers::integers(&what("steps"), &steps));
+        let steps = steps.transpose()?;
+        let times = timestamps.map(|times| numbers::integers(&what("timestamps"), &times));
+        let times = times.transpose()?;
+        let run = self.peek();
+        py.detach(|| run.log_series(&key, steps.as_deref(), &values, times.as_deref()))
+            .map_err(|e| raise(py, &e))
     }
 
-    /// Waits until all that was logged is stored.
-    fn flush(&self, py: Python<'_>) -> PyResult<Call> {
-        let run = self.get(py)?;
-        Ok(Call::new(async move { run.flush().await }))
+    /// Keeps a file, to be uploaded in the background.
+    fn spool_file(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        artifact_path: String,
+        media_type: String,
+    ) -> PyResult<()> {
+        let run = self.peek();
+        py.detach(|| run.spool_artifact(path, &artifact_path, &media_type))
+            .map_err(|e| raise(py, &e))
+    }
+
+    /// Keeps some bytes, to be uploaded as a file in the background.
+    fn spool_bytes(
+        &self,
+        py: Python<'_>,
+        content: &[u8],
+        artifact_path: String,
+        media_type: String,
+    ) -> PyResult<()> {
+        let run = self.peek();
+        py.detach(|| run.spool_bytes(content, &artifact_path, &media_type))
+            .map_err(|e| raise(py, &e))
+    }
+
+    /// Waits until all that was logged is stored; says whether it is.
+    fn flush(&self, timeout: Option<Duration>) -> Call {
+        let run = self.peek();
+        Call::new(async move {
+            Ok(match timeout {
+                Some(timeout) => run.flush_within(timeout).await,
+                None => run.flush().await,
+            })
+        })
     }
 
     /// Uploads a file or directory; the answer is its path in the run, and what was left out of a directory.
@@ -121,27 +165,36 @@ impl RunHandle {
             new = new.tag(key, value);
         }
         let work = async move {
-            run.flush().await?;
             let version = run.client().catalogue().publish(new, path).await?;
             Ok(ModelVersion::from(version))
         };
         Ok(Call::new(work).showing(progress))
     }
 
-    /// Ends the run.
+    /// Ends the run, and waits until that is stored, for a while.
     fn end(&self, py: Python<'_>, status: &str, message: String) -> PyResult<Call> {
-        let status = match status {
-            "FINISHED" => RunStatus::Finished,
-            "FAILED" => RunStatus::Failed,
-            "KILLED" => RunStatus::Killed,
-            other => {
-                let text = format!("a run ends as FINISHED, FAILED or KILLED, not as {other:?}");
-                return Err(misuse(py, text));
-            }
-        };
-        let run = self.get(py)?;
+        let status = end_status(py, status)?;
+        let run = self.peek();
         Ok(Call::new(async move {
             Ok(RunRecord::from(run.end(status, &message).await?))
         }))
+    }
+
+    /// Ends the run, without waiting.
+    fn end_soon(&self, py: Python<'_>, status: &str, message: &str) -> PyResult<RunRecord> {
+        let ended = self.peek().end_soon(end_status(py, status)?, message);
+        ended.map(RunRecord::from).map_err(|e| raise(py, &e))
+    }
+}
+
+fn end_status(py: Python<'_>, status: &str) -> PyResult<RunStatus> {
+    match status {
+        "FINISHED" => Ok(RunStatus::Finished),
+        "FAILED" => Ok(RunStatus::Failed),
+        "KILLED" => Ok(RunStatus::Killed),
+        other => {
+            let text = format!("a run ends as FINISHED, FAILED or KILLED, not as {other:?}");
+            Err(misuse(py, text))
+        }
     }
 }

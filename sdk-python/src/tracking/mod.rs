@@ -3,6 +3,7 @@
 mod digest;
 mod handle;
 mod keeping;
+mod log;
 mod records;
 mod runs_table;
 mod search;
@@ -21,18 +22,14 @@ use crate::{call::Call, client::Client, table::Batches};
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
 pub(crate) struct RunStart {
-    run_id: String,
+    run_id: Option<String>,
     experiment: String,
+    keep_experiment: bool,
     name: String,
     parent: Option<String>,
     description: String,
     tags: BTreeMap<String, String>,
-}
-
-/// A new run id: a UUIDv7.
-#[pyfunction]
-fn new_run_id() -> String {
-    mlplat::tracking::new_run_id()
+    resume_from: Option<i64>,
 }
 
 /// Starts a run.
@@ -40,9 +37,17 @@ fn new_run_id() -> String {
 fn start_run(py: Python<'_>, client: &Client, start: RunStart) -> PyResult<Call> {
     let client = client.get(py)?;
     let mut new = NewRun::new(start.experiment)
-        .id(start.run_id)
         .name(start.name)
         .description(start.description);
+    if let Some(run_id) = start.run_id {
+        new = new.id(run_id);
+    }
+    if start.keep_experiment {
+        new = new.keep_experiment();
+    }
+    if let Some(step) = start.resume_from {
+        new = new.resume_from(step);
+    }
     if let Some(parent) = start.parent {
         new = new.parent(parent);
     }
@@ -137,11 +142,11 @@ fn create_experiment(
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<RunHandle>()?;
+    module.add_class::<log::RunLog>()?;
     module.add_class::<RunRecord>()?;
     module.add_class::<MetricSummary>()?;
     module.add_class::<DatasetInput>()?;
     module.add_class::<Experiment>()?;
-    module.add_function(wrap_pyfunction!(new_run_id, module)?)?;
     module.add_function(wrap_pyfunction!(start_run, module)?)?;
     module.add_function(wrap_pyfunction!(join_run, module)?)?;
     module.add_function(wrap_pyfunction!(update_run, module)?)?;

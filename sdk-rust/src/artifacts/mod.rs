@@ -131,6 +131,14 @@ impl UploadOptions {
     }
 }
 
+/// The path as the contracts want it.
+///
+/// # Errors
+/// [`Error::Misuse`] when it can be none.
+pub(crate) fn checked_path(path: &str) -> Result<String> {
+    path::checked(path)
+}
+
 fn artifacts(channel: Channel) -> ArtifactServiceClient<Channel> {
     ArtifactServiceClient::new(channel)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)

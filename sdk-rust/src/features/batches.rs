@@ -19,10 +19,14 @@ use arrow_flight::{
     error::FlightError,
 };
 use futures::{Stream, StreamExt as _, stream};
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::error::{Error, Result};
+use crate::{
+    call::MAX_MESSAGE_BYTES,
+    error::{Error, Result},
+};
 
 /// Size of a message that is aimed at, in bytes.
 const TARGET_BYTES: usize = 2 << 20;
@@ -62,7 +66,20 @@ pub(super) fn encode(
         // Cut already, by what a slice holds and not by the buffers it points into.
         .with_max_flight_data_size(usize::MAX)
         .build(ReceiverStream::new(receiver))
-        .map(|message| message.map_err(from_flight))
+        .map(|message| message.map_err(from_flight).and_then(fitting))
+}
+
+/// The message, unless a single row makes it larger than any server takes.
+fn fitting(message: FlightData) -> Result<FlightData> {
+    let bytes = message.encoded_len();
+    if bytes > MAX_MESSAGE_BYTES {
+        return Err(Error::too_large(
+            "a row of the entity table",
+            bytes,
+            MAX_MESSAGE_BYTES,
+        ));
+    }
+    Ok(message)
 }
 
 /// The one message of a request without a table.

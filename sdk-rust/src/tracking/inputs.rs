@@ -124,12 +124,11 @@ impl Tracking {
 }
 
 impl ActiveRun {
-    /// As [`Tracking::log_inputs`], after all that was logged before is stored.
+    /// As [`Tracking::log_inputs`]; what was logged before is delivered first.
     ///
     /// # Errors
     /// As [`Tracking::log_inputs`].
     pub async fn log_inputs(&self, inputs: impl IntoIterator<Item = DatasetInput>) -> Result<u64> {
-        self.flush().await?;
         let tracking = self.client().tracking();
         tracking.log_inputs(self.id(), inputs).await
     }

@@ -1,12 +1,10 @@
-//! Points of metrics on their way to the server, and what the server says of a series.
-//!
-//! Invariant: packing points into series keeps the order of the points of each key.
+//! Points of metrics, and what the server says of a series.
 
-use std::{collections::HashMap, time::SystemTime};
+use std::time::SystemTime;
 
 use mlplat_proto::tracking::v1 as pb;
 
-use crate::convert::{from_micros, micros};
+use crate::convert::from_micros;
 
 /// One value of one metric.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,60 +74,5 @@ impl From<pb::MetricSummary> for MetricSummary {
             max: m.max,
             count: m.count,
         }
-    }
-}
-
-/// Packs points into columns: one series per key, and a new one where a key changes between given and counted steps, for a
-/// series has steps for all of its points or for none.
-pub(super) fn pack(points: &[MetricPoint]) -> Vec<pb::MetricSeries> {
-    let mut series: Vec<pb::MetricSeries> = Vec::new();
-    let mut open: HashMap<&str, usize> = HashMap::new();
-    for point in points {
-        let fits = open
-            .get(point.key.as_str())
-            .copied()
-            .filter(|&at| series[at].steps.is_empty() == point.step.is_none());
-        let at = fits.unwrap_or_else(|| {
-            series.push(pb::MetricSeries {
-                key: point.key.clone(),
-                ..pb::MetricSeries::default()
-            });
-            open.insert(&point.key, series.len() - 1);
-            series.len() - 1
-        });
-        series[at].steps.extend(point.step);
-        series[at].timestamps_us.push(micros(point.timestamp));
-        series[at].values.push(point.value);
-    }
-    series
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn points_of_a_key_keep_their_order() {
-        let points = [
-            MetricPoint::new("a", 1.0).at_step(Some(1)),
-            MetricPoint::new("b", 10.0),
-            MetricPoint::new("a", 2.0).at_step(Some(0)),
-            MetricPoint::new("a", 3.0),
-            MetricPoint::new("b", 11.0),
-            MetricPoint::new("a", 4.0).at_step(Some(9)),
-        ];
-        let packed: Vec<_> = pack(&points)
-            .into_iter()
-            .map(|s| (s.key, s.steps, s.values))
-            .collect();
-        assert_eq!(
-            packed,
-            [
-                ("a".to_owned(), vec![1, 0], vec![1.0, 2.0]),
-                ("b".to_owned(), vec![], vec![10.0, 11.0]),
-                ("a".to_owned(), vec![], vec![3.0]),
-                ("a".to_owned(), vec![9], vec![4.0]),
-            ]
-        );
     }
 }

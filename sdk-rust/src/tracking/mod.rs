@@ -1,9 +1,10 @@
 //! Experiment tracking: experiments, runs, and what is logged to them.
 //!
 //! Invariant: ids of runs are made here (UUIDv7), so that starting a run can be repeated safely and a run has its id
-//! before any server answered. The road of logged data is `delivery.rs`; files are in `artifacts`.
+//! before any server answered. The road of logged data is `crate::journal`; files are in `artifacts`.
 
-mod delivery;
+mod active;
+mod check;
 mod digest;
 mod experiments;
 mod history;
@@ -12,6 +13,7 @@ mod lifecycle;
 mod metrics;
 mod run;
 mod search;
+mod start;
 mod tree;
 mod view;
 
@@ -19,13 +21,14 @@ use mlplat_proto::tracking::v1::{self as pb, tracking_service_client::TrackingSe
 use tonic::transport::Channel;
 use uuid::Uuid;
 
+pub use active::ActiveRun;
 pub use digest::TableDigest;
 pub use experiments::Experiment;
 pub use history::HistoryRange;
 pub use inputs::DatasetInput;
 pub use lifecycle::RunSet;
 pub use metrics::{MetricPoint, MetricSummary};
-pub use run::{ActiveRun, NewRun, Run, RunStatus, RunUpdate};
+pub use run::{NewRun, Run, RunStatus, RunUpdate};
 pub use search::{RunPage, RunQuery};
 pub use tree::RunTree;
 pub use view::View;
@@ -71,56 +74,6 @@ pub(crate) fn checked_run_id(text: &str) -> Result<String> {
 impl Tracking {
     pub(crate) fn new(client: Client) -> Self {
         Self { client }
-    }
-
-    /// Starts a run, and its experiment where there is none of that name.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] for bad names or labels, [`Error::NotFound`] for an unknown parent run.
-    pub async fn start_run(&self, new: NewRun) -> Result<ActiveRun> {
-        let run_id = match &new.id {
-            Some(id) => checked_run_id(id)?,
-            None => new_run_id(),
-        };
-        let request = pb::CreateRunRequest {
-            project: self.client.project().to_owned(),
-            run_id,
-            experiment: new.experiment,
-            name: new.name,
-            parent_run_id: new
-                .parent_run_id
-                .as_deref()
-                .map(checked_run_id)
-                .transpose()?
-                .unwrap_or_default(),
-            description: new.description,
-            tags: new.tags.into_iter().collect(),
-            started_at: new.started_at.map(timestamp),
-            request_id: String::new(),
-        };
-        let answer = rpc!(self.client, Repeatable, tracking.create_run, request)?;
-        let run = answer
-            .run
-            .map(Run::from)
-            .ok_or_else(|| Error::protocol("run"))?;
-        Ok(ActiveRun::new(self.client.clone(), run))
-    }
-
-    /// Takes part in a run that exists and has not ended: another process of the same training, for example.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] when there is no such run, [`Error::FailedPrecondition`] when it has ended.
-    pub async fn join_run(&self, run_id: &str) -> Result<ActiveRun> {
-        let run = self.get_run(run_id).await?;
-        if run.status != RunStatus::Running {
-            let detail = crate::error::Detail {
-                message: format!("run {} has ended ({}); start a new one", run.id, run.status),
-                reason: "RUN_ENDED".into(),
-                ..Default::default()
-            };
-            return Err(Error::FailedPrecondition(Box::new(detail)));
-        }
-        Ok(ActiveRun::new(self.client.clone(), run))
     }
 
     /// One run with its params, tags and metric summaries.

@@ -1,24 +1,12 @@
-//! One run: as a record ([`Run`]), and as the handle of the process that does it ([`ActiveRun`]).
-//!
-//! Invariant: what a handle logs goes through one `Delivery`, in the order of the calls. Dropping a handle does not end
-//! the run; only its owner knows whether it went well.
+//! One run as a record ([`Run`]), and what to say of one that is to be started or changed. The handle of the process that
+//! does a run is in `active.rs`.
 
-use std::{collections::BTreeMap, fmt, path::Path, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, fmt, time::SystemTime};
 
 use mlplat_proto::tracking::v1 as pb;
 
-use super::{
-    DatasetInput,
-    delivery::{Delivery, Records},
-    metrics::{MetricPoint, MetricSummary},
-};
-use crate::{
-    artifacts::{UploadOptions, Uploaded},
-    catalogue::{ModelVersion, NewModelVersion},
-    client::Client,
-    convert::{filled_time, system_time},
-    error::Result,
-};
+use super::{DatasetInput, metrics::MetricSummary};
+use crate::convert::{filled_time, system_time};
 
 /// Where a run is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -164,6 +152,8 @@ pub struct NewRun {
     pub(super) description: String,
     pub(super) tags: BTreeMap<String, String>,
     pub(super) started_at: Option<SystemTime>,
+    pub(super) keep_experiment: bool,
+    pub(super) resume_from: Option<i64>,
 }
 
 impl NewRun {
@@ -175,15 +165,28 @@ impl NewRun {
         }
     }
 
-    /// Display name; without one the server makes a readable one.
+    /// Display name; without one a readable one is made.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Its id, a UUID; without one a UUIDv7 is made. Starting a run whose id exists gives that run.
+    /// Its id, a UUID; without one a UUIDv7 is made. A run whose id exists is resumed: it goes on where it is.
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
+        self
+    }
+
+    /// Resumes the run of the given id from this step: what it logged from there on stays readable as a branch of its own,
+    /// and is logged anew.
+    pub fn resume_from(mut self, step: i64) -> Self {
+        self.resume_from = Some(step);
+        self
+    }
+
+    /// Of a run that is resumed, takes the experiment that it has.
+    pub fn keep_experiment(mut self) -> Self {
+        self.keep_experiment = true;
         self
     }
 
@@ -205,7 +208,7 @@ impl NewRun {
         self
     }
 
-    /// When it started; default now, by the server's clock.
+    /// When it started; default now.
     pub fn started_at(mut self, time: SystemTime) -> Self {
         self.started_at = Some(time);
         self
@@ -253,189 +256,5 @@ impl RunUpdate {
             ..pb::Run::default()
         };
         (run, paths)
-    }
-}
-
-/// The handle of a process that does a run. Cheap to clone; clones share one ordered road to the server, so threads and
-/// tasks may log through it at the same time.
-#[derive(Debug, Clone)]
-pub struct ActiveRun {
-    client: Client,
-    started: Arc<Run>,
-    delivery: Arc<Delivery>,
-}
-
-impl ActiveRun {
-    pub(super) fn new(client: Client, started: Run) -> Self {
-        let delivery = Arc::new(Delivery::new(client.clone(), started.id.clone()));
-        Self {
-            client,
-            started: Arc::new(started),
-            delivery,
-        }
-    }
-
-    /// UUIDv7 of the run.
-    pub fn id(&self) -> &str {
-        &self.started.id
-    }
-
-    /// The run as it was when this handle was made.
-    pub fn started(&self) -> &Run {
-        &self.started
-    }
-
-    /// The client that this run goes through.
-    pub fn client(&self) -> &Client {
-        &self.client
-    }
-
-    /// The same run through another client, as another writer: for a process that was forked off, whose copy of this handle
-    /// must not go on with the numbers of its parent.
-    #[must_use]
-    pub fn with_client(&self, client: Client) -> Self {
-        Self::new(client, self.started.as_ref().clone())
-    }
-
-    /// The run as the server knows it now.
-    ///
-    /// # Errors
-    /// As [`Tracking::get_run`](super::Tracking::get_run).
-    pub async fn refresh(&self) -> Result<Run> {
-        self.client.get_run(self.id()).await
-    }
-
-    /// Logs one param; a key logged again holds the last value.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a bad key or too long a value.
-    pub async fn log_param(&self, key: impl Into<String>, value: impl fmt::Display) -> Result<()> {
-        self.log_params([(key.into(), value.to_string())]).await
-    }
-
-    /// Logs params, as text.
-    ///
-    /// # Errors
-    /// As [`ActiveRun::log_param`].
-    pub async fn log_params(
-        &self,
-        params: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<()> {
-        self.delivery
-            .send(Records {
-                params: params.into_iter().collect(),
-                ..Records::default()
-            })
-            .await
-    }
-
-    /// Sets one label.
-    ///
-    /// # Errors
-    /// As [`ActiveRun::log_param`].
-    pub async fn set_tag(&self, key: impl Into<String>, value: impl fmt::Display) -> Result<()> {
-        self.set_tags([(key.into(), value.to_string())]).await
-    }
-
-    /// Sets labels.
-    ///
-    /// # Errors
-    /// As [`ActiveRun::log_param`].
-    pub async fn set_tags(&self, tags: impl IntoIterator<Item = (String, String)>) -> Result<()> {
-        self.delivery
-            .send(Records {
-                tags: tags.into_iter().collect(),
-                ..Records::default()
-            })
-            .await
-    }
-
-    /// Logs one point of a metric, now. Without a step it is one more than the last of this key, from 0.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a bad key. A run that has ended still takes what arrives late.
-    pub async fn log_metric(
-        &self,
-        key: impl Into<String>,
-        value: f64,
-        step: Option<i64>,
-    ) -> Result<()> {
-        self.log_metrics([MetricPoint::new(key, value).at_step(step)])
-            .await
-    }
-
-    /// Logs points of any number of metrics, in order.
-    ///
-    /// # Errors
-    /// As [`ActiveRun::log_metric`].
-    pub async fn log_metrics(&self, points: impl IntoIterator<Item = MetricPoint>) -> Result<()> {
-        self.delivery
-            .send(Records {
-                points: points.into_iter().collect(),
-                ..Records::default()
-            })
-            .await
-    }
-
-    /// Waits until all that was logged before is stored by the server.
-    ///
-    /// # Errors
-    /// None today, as every call waits for its own answer.
-    pub async fn flush(&self) -> Result<()> {
-        self.delivery.flush().await
-    }
-
-    /// Uploads a file, or a directory with all below it, under its own name.
-    ///
-    /// # Errors
-    /// [`Error::Io`](crate::Error::Io) when it cannot be read, [`Error::Misuse`](crate::Error::Misuse) for names that
-    /// artifacts cannot have.
-    pub async fn log_artifact(&self, local: impl AsRef<Path>) -> Result<Uploaded> {
-        self.log_artifact_with(local, UploadOptions::default())
-            .await
-    }
-
-    /// As [`ActiveRun::log_artifact`], into a directory of the run, with a media type, or with progress.
-    ///
-    /// # Errors
-    /// As [`ActiveRun::log_artifact`].
-    pub async fn log_artifact_with(
-        &self,
-        local: impl AsRef<Path>,
-        options: UploadOptions,
-    ) -> Result<Uploaded> {
-        self.client
-            .artifacts()
-            .upload(self.id(), local, options)
-            .await
-    }
-
-    /// Publishes a local file or directory (uploaded where the run does not have it yet), or else an artifact of the run,
-    /// as the next version of a model.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`](crate::Error::NotFound) when `path` is neither a local file nor an artifact of the run.
-    pub async fn publish_model(
-        &self,
-        model: impl Into<String>,
-        path: impl AsRef<Path>,
-    ) -> Result<ModelVersion> {
-        self.flush().await?;
-        self.client
-            .catalogue()
-            .publish(NewModelVersion::new(model, self.id()), path)
-            .await
-    }
-
-    /// Ends the run, after all that was logged is stored.
-    ///
-    /// # Errors
-    /// As [`Tracking::end_run`](super::Tracking::end_run).
-    pub async fn end(&self, status: RunStatus, message: &str) -> Result<Run> {
-        self.flush().await?;
-        self.client
-            .tracking()
-            .end_run(self.id(), status, message)
-            .await
     }
 }

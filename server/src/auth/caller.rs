@@ -34,6 +34,14 @@ impl Caller {
         }
     }
 
+    /// The server itself, for what it does unasked.
+    pub(crate) fn server() -> Self {
+        Self {
+            subject: "mlplat-server".to_owned(),
+            platform_admin: true,
+        }
+    }
+
     /// The caller of a request.
     pub fn of<T>(request: &tonic::Request<T>) -> Result<Self> {
         Self::from_extensions(request.extensions())

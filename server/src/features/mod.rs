@@ -5,6 +5,7 @@
 //! sources/       Parquet and SQL as tables of a session    -> DataFrame
 //! asof/          the point-in-time join, and its "latest"  -> Matches
 //! on_demand.rs   expressions over joined features
+//! sql.rs         how much SQL may ask of the stack
 //! selection/     what a request asks for, by the catalog
 //! retrieval/     historical features over Arrow Flight
 //! materialize/   sources -> online store
@@ -28,6 +29,7 @@ mod scan;
 mod selection;
 mod service;
 mod sources;
+mod sql;
 pub mod store;
 
 use std::{future::Future, sync::Arc, time::Duration};

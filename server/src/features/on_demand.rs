@@ -20,7 +20,10 @@ use datafusion::{
 };
 use mlplat_proto::features::v1 as pb;
 
-use super::definitions::{Catalog, names::split};
+use super::{
+    definitions::{Catalog, names::split},
+    sql::{MAX_EXPRESSION_OPERATORS, check_operators},
+};
 use crate::error::{Error, Result};
 
 /// An on-demand feature view, ready to be evaluated.
@@ -213,6 +216,7 @@ fn inputs(
 
 fn compute(feature: &pb::OnDemandFeature, schema: &SchemaRef) -> Result<Computed, String> {
     let text = |error: DataFusionError| error.find_root().strip_backtrace();
+    check_operators(&feature.expression, MAX_EXPRESSION_OPERATORS)?;
     let columns = DFSchema::try_from(schema.clone()).map_err(text)?;
     let context = context();
     let expression = context

@@ -29,8 +29,9 @@ impl QueryRuntime {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(cores)
             .thread_name("mlplat-query")
-            // Planning and evaluating deep expressions recurses.
-            .thread_stack_size(4 << 20)
+            // Planning and evaluating deep expressions recurses; how deep they may be is in `sql.rs`. Memory is taken only as
+            // far as a stack really grows.
+            .thread_stack_size(32 << 20)
             .enable_all()
             .build()?;
         Ok(Self {

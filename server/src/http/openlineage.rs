@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{Extensions, header::CONTENT_TYPE};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{HttpState, error::HttpError};
 use crate::{auth::Caller, error::Error, lineage::store};
@@ -18,8 +18,19 @@ const MAX_LIMIT: u64 = 1000;
 /// The query string.
 #[derive(Debug, Deserialize)]
 pub(super) struct Paging {
+    #[serde(default, deserialize_with = "number")]
     limit: Option<u64>,
+    #[serde(default, deserialize_with = "number")]
     offset: Option<u64>,
+}
+
+/// A number; `limit=` with nothing is the same as no limit.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(D::Error::custom)
 }
 
 /// The events of all projects that the caller may read, newest first, with their number in all.

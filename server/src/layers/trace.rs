@@ -24,6 +24,8 @@ use crate::{config::Config, error::Error, http::error::HttpError};
 
 const REQUEST_ID: &str = "x-request-id";
 const MAX_REQUEST_ID: usize = 100;
+/// Route of what does not exist.
+const UNKNOWN: &str = "unknown";
 
 /// Calls that stream in: their answer begins only when the stream has ended, so the limit of time is not for them.
 const STREAMS_IN: [&str; 2] = [
@@ -62,6 +64,12 @@ pub async fn trace(State(config): State<Arc<Config>>, request: Request, next: Ne
         };
         let elapsed = started.elapsed();
         let code = code(&response, grpc);
+        // The services take every path below their name: a method that does not exist must not become a label.
+        let route = if code == "Unimplemented" {
+            UNKNOWN.to_owned()
+        } else {
+            route
+        };
         tracing::Span::current().record("code", code.as_str());
         tracing::debug!(route, code, elapsed_ms = elapsed.as_millis(), "request");
         metrics::counter!("mlplat_requests_total", "route" => route.clone(), "code" => code)
@@ -78,12 +86,12 @@ pub async fn trace(State(config): State<Arc<Config>>, request: Request, next: Ne
     response
 }
 
-/// The method or route; bounded in number, so that it can be a label.
+/// The method or route. Callers can make up methods, so it is a label only once the method was found.
 fn route(request: &Request, grpc: bool) -> String {
     match request.extensions().get::<MatchedPath>() {
         Some(_) if grpc => request.uri().path().to_owned(),
         Some(path) => path.as_str().to_owned(),
-        None => "unknown".to_owned(),
+        None => UNKNOWN.to_owned(),
     }
 }
 

@@ -39,6 +39,7 @@ impl LocalObjects {
         Ok(LocalUpload {
             file,
             temporary: Temporary(temporary),
+            root: self.root.clone(),
             target: self.path(key)?,
         })
     }
@@ -107,6 +108,7 @@ impl Drop for Temporary {
 pub struct LocalUpload {
     file: fs::File,
     temporary: Temporary,
+    root: PathBuf,
     target: PathBuf,
 }
 
@@ -123,10 +125,16 @@ impl LocalUpload {
             .parent()
             .map(Path::to_path_buf)
             .unwrap_or_default();
+        let is_new = !fs::try_exists(&folder).await?;
         fs::create_dir_all(&folder).await?;
         fs::rename(&self.temporary.0, &self.target).await?;
-        // The new name itself must be on the disk as well.
-        fs::File::open(&folder).await?.sync_all().await?;
+        // The new name itself must be on the disk as well, and so must the names of folders that were made for it.
+        for folder in folder.ancestors() {
+            fs::File::open(folder).await?.sync_all().await?;
+            if !is_new || folder == self.root {
+                break;
+            }
+        }
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 //! the other services.
 
 mod artifacts;
+mod background;
 pub mod entity;
 mod experiments;
 mod inputs;
@@ -16,5 +17,6 @@ pub mod store;
 mod view;
 
 pub use artifacts::Artifacts;
+pub use background::Background;
 pub use service::Tracking;
 pub(crate) use view::View;

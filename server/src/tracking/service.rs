@@ -144,6 +144,22 @@ impl pb::tracking_service_server::TrackingService for Tracking {
         Ok(Response::new(inputs::log_inputs(&self.app, request).await?))
     }
 
+    async fn resume_run(
+        &self,
+        request: Request<pb::ResumeRunRequest>,
+    ) -> Result<Response<pb::ResumeRunResponse>, Status> {
+        Ok(Response::new(runs::resume_run(&self.app, request).await?))
+    }
+
+    async fn heartbeat_runs(
+        &self,
+        request: Request<pb::HeartbeatRunsRequest>,
+    ) -> Result<Response<pb::HeartbeatRunsResponse>, Status> {
+        Ok(Response::new(
+            runs::heartbeat_runs(&self.app, request).await?,
+        ))
+    }
+
     async fn search_runs(
         &self,
         request: Request<pb::SearchRunsRequest>,

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use mlplat::{
     Client, Error,
-    features::{ApplyOptions, Definitions, Entity, FeatureView, HistoricalQuery, ParquetSource},
+    features::{
+        ApplyOptions, Definitions, Entity, FeatureView, HistoricalQuery, OnDemandFeatureView,
+        ParquetSource, SqlSource,
+    },
 };
 use mlplat_tests::{TestServer, s3::TestS3};
 
@@ -252,5 +255,65 @@ async fn sources_in_s3() {
         .await
         .expect_err("refused");
     assert!(is_refusal(&error), "{error:?}");
+    server.stop().await;
+}
+
+/// The tree of a long chain is as deep as the chain is long; a stack that overflows ends the whole server.
+#[tokio::test]
+async fn endless_sql_is_refused() {
+    let server = TestServer::start().await;
+    let client = server.client();
+    apply_view(&client, &server.folder(), "v", &rows(), &["e"], None).await;
+    let select = "SELECT e, event FROM sources.v";
+    let tables: Vec<String> = (0..4000).map(|n| format!("sources.v t{n}")).collect();
+    let queries = [
+        format!(
+            "SELECT e, event, {} AS y FROM sources.v",
+            ["1"; 30_000].join("+")
+        ),
+        format!("{select} WHERE {}", ["e = 1"; 9000].join(" OR ")),
+        [select; 2000].join(" UNION ALL "),
+        format!(
+            "SELECT e, event, e{} AS y FROM sources.v",
+            " IS NULL".repeat(10_000)
+        ),
+        format!("SELECT t0.e, t0.event FROM {}", tables.join(",")),
+    ];
+    let apply = async |definitions: Definitions| {
+        let features = client.features();
+        let options = ApplyOptions::default();
+        features
+            .apply(definitions, options)
+            .await
+            .expect_err("refused")
+    };
+    for query in queries {
+        let source = SqlSource::new("deep", query).timestamp("event");
+        let refused = apply(Definitions::new().with(source)).await;
+        assert!(matches!(refused, Error::InvalidArgument(_)), "{refused:?}");
+    }
+    let view =
+        OnDemandFeatureView::new("deep", ["v:value"]).feature("f", ["value"; 5000].join("+"));
+    let refused = apply(Definitions::new().with(view)).await;
+    assert!(matches!(refused, Error::InvalidArgument(_)), "{refused:?}");
+
+    let chain = (0..400).fold(Definitions::new(), |all, n| {
+        let below = match n {
+            0 => "v".to_owned(),
+            n => format!("c{}", n - 1),
+        };
+        let query = format!("SELECT * FROM sources.{below}");
+        all.with(SqlSource::new(format!("c{n}"), query).timestamp("event"))
+    });
+    let refused = apply(chain).await;
+    assert!(
+        refused.to_string().contains("rest on each other"),
+        "{refused}"
+    );
+    client
+        .admin()
+        .server_info()
+        .await
+        .expect("the server lives");
     server.stop().await;
 }

@@ -7,12 +7,21 @@ import sys
 from .. import _active, _arguments, _native
 from .._connection import client as current_client
 from .._run_info import RunInfo
-from .._runs import download_call, history_call, search_call, update_call
+from .._runs import (
+    artifacts_call,
+    create_experiment_call,
+    create_project_call,
+    download_call,
+    history_call,
+    search_call,
+    update_call,
+)
 from .._table import Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
+    from datetime import timedelta
     from types import TracebackType
     from typing import Any
 
@@ -22,7 +31,7 @@ if TYPE_CHECKING:
 class Run(RunInfo):
     """A run as it was when it was read; see :class:`mlplat.Run`."""
 
-    __slots__ = ()
+    __slots__ = ("_client", "_record")
 
     async def metric_history(
         self, key: str, *, start_step: int | None = None, end_step: int | None = None
@@ -32,7 +41,7 @@ class Run(RunInfo):
 
     async def artifacts(self, path: str = "") -> list[_native.Artifact]:
         """The files of the run, or those at or below `path`."""
-        return await _native.list_artifacts(self._client, self.id, path)
+        return await artifacts_call(self, path)
 
     async def download_artifact(self, path: str = "", into: PathLike | None = None) -> str:
         """Downloads a file or directory; see :meth:`mlplat.Run.download_artifact`."""
@@ -46,21 +55,36 @@ class Run(RunInfo):
 class ActiveRun(_active.ActiveRunBase):
     """A run under way; see :class:`mlplat.ActiveRun`."""
 
-    __slots__ = ()
+    __slots__ = (*_active.SLOTS, "_log")
+
+    def __init__(self, client: _native.Client, handle: _native.RunHandle, joined: bool) -> None:
+        super().__init__(client, handle, joined)
+        # Logging does not wait for anything, so it is the same in both flavours.
+        self._log = _native.RunLog(client, handle, joined)
 
     async def log_param(self, key: str, value: object) -> None:
         """Logs an input of the run as text."""
-        await self._params_call({key: value})
+        self._write_params({_arguments.text(key, "key"): value})
 
     async def log_params(self, params: Mapping[str, object]) -> None:
         """Logs inputs of the run as text."""
-        await self._params_call(params)
+        self._write_params(params)
+
+    async def log_series(
+        self,
+        key: str,
+        steps: object | None,
+        values: object,
+        timestamps: object | None = None,
+    ) -> None:
+        """Logs many values of one metric at once; see :meth:`mlplat.ActiveRun.log_series`."""
+        self._write_series(key, steps, values, timestamps)
 
     async def log_metric(
         self, key: str, value: object, step: int | None = None, *, timestamp: When | None = None
     ) -> None:
         """Logs a value of a metric; without `step` it is one more than the last of this key, from 0."""
-        await self._metrics_call({key: value}, step, timestamp)
+        self._log.log_metric(key, value, step, timestamp=timestamp)
 
     async def log_metrics(
         self,
@@ -70,15 +94,15 @@ class ActiveRun(_active.ActiveRunBase):
         timestamp: When | None = None,
     ) -> None:
         """Logs values of several metrics at one step."""
-        await self._metrics_call(metrics, step, timestamp)
+        self._log.log_metrics(metrics, step, timestamp=timestamp)
 
     async def set_tag(self, key: str, value: object) -> None:
         """Sets a label."""
-        await self._tags_call({key: value})
+        self._write_tags({_arguments.text(key, "key"): value})
 
     async def set_tags(self, tags: Mapping[str, object]) -> None:
         """Sets labels."""
-        await self._tags_call(tags)
+        self._write_tags(tags)
 
     async def log_artifact(
         self, path: PathLike, artifact_path: str | None = None, *, media_type: str | None = None
@@ -107,13 +131,11 @@ class ActiveRun(_active.ActiveRunBase):
         digest: str | None = None,
     ) -> _native.DatasetInput:
         """Notes that the run read a data set; see :meth:`mlplat.ActiveRun.log_input`."""
-        call = self._input_call(dataset, context, name, source, digest)
-        await self.flush()
-        return await call
+        return await self._input_call(dataset, context, name, source, digest)
 
-    async def flush(self) -> None:
-        """Waits until everything that was logged is stored by the server."""
-        await self._handle.flush()
+    async def flush(self, timeout: float | timedelta | None = None) -> bool:
+        """Waits until everything that was logged is stored; see :meth:`mlplat.ActiveRun.flush`."""
+        return await self._flush_call(timeout)
 
     async def refresh(self) -> Run:
         """The run as the server knows it now."""
@@ -184,9 +206,10 @@ def start_run(
     description: str = "",
     tags: Mapping[str, object] | None = None,
     run_id: str | None = None,
+    resume_from: int | None = None,
 ) -> RunStart:
     """Starts a run: `async with mlplat.aio.start_run(experiment="delays") as run: …`; see :func:`mlplat.start_run`."""
-    return RunStart(experiment, name, parent, description, tags, run_id)
+    return RunStart(experiment, name, parent, description, tags, run_id, resume_from)
 
 
 async def active_run() -> ActiveRun | None:
@@ -227,6 +250,13 @@ async def log_metric(
 ) -> None:
     """Logs a value of a metric of the active run."""
     await (await _required()).log_metric(key, value, step, timestamp=timestamp)
+
+
+async def log_series(
+    key: str, steps: object | None, values: object, timestamps: object | None = None
+) -> None:
+    """Logs many values of one metric of the active run at once; see :meth:`mlplat.ActiveRun.log_series`."""
+    await (await _required()).log_series(key, steps, values, timestamps)
 
 
 async def log_metrics(
@@ -309,8 +339,7 @@ async def create_project(
     name: str, *, description: str = "", tags: Mapping[str, object] | None = None
 ) -> _native.Project:
     """Creates a project: a tenant with experiments, features, models and lineage of its own."""
-    labels = _arguments.labels(tags, "tags")
-    return await _native.create_project(current_client(), _arguments.text(name, "name"), description, labels)
+    return await create_project_call(name, description, tags)
 
 
 async def get_project(name: str) -> _native.Project:
@@ -337,9 +366,7 @@ async def create_experiment(
     name: str, *, description: str = "", tags: Mapping[str, object] | None = None
 ) -> _native.Experiment:
     """Creates an experiment, for its notes and labels."""
-    labels = _arguments.labels(tags, "tags")
-    name = _arguments.text(name, "name")
-    return await _native.create_experiment(current_client(), name, description, labels)
+    return await create_experiment_call(name, description, tags)
 
 
 async def server_info() -> _native.ServerInfo:

@@ -71,9 +71,9 @@ def apply(
         list(views.values()),
         list(on_demand.values()),
         list(services.values()),
-        prune,
-        dry_run,
-        force,
+        _arguments.flag(prune, "prune"),
+        _arguments.flag(dry_run, "dry_run"),
+        _arguments.flag(force, "force"),
     )
     return call.then(_shown)
 
@@ -99,7 +99,13 @@ def resolve(
     if isinstance(features, single):
         features = [features]
     wanted: list[str | tuple[str, str]] = []
-    used = {alias.name: alias for alias in aliases}
+    used: dict[str, FeatureViewAlias] = {}
+    for alias in _arguments.items(aliases, "aliases"):
+        if not isinstance(alias, FeatureViewAlias):
+            raise WrongTypeError(
+                f"an alias is a {type(alias).__name__}; give what view.with_join_keys(…) returns"
+            )
+        used[alias.name] = alias
 
     def use(view: FeatureView | FeatureViewAlias) -> None:
         if isinstance(view, FeatureViewAlias):
@@ -158,7 +164,7 @@ def historical(
         "aliases": aliases,
         "timestamp": "" if window else _arguments.text(timestamp, "timestamp"),
         "known_at_entity": known_at == "entity",
-        "full_names": full_names,
+        "full_names": _arguments.flag(full_names, "full_names"),
         "start": _arguments.optional_nanos(start, "start"),
         "end": _arguments.optional_nanos(end, "end"),
         "sql": _arguments.text(entities, "the SQL of the entity rows") if is_sql else "",
@@ -202,7 +208,8 @@ def online(
     wanted, aliases = resolve(features, aliases)
     names, cells = _arguments.rows(rows, "the rows")
     at_nanos = _arguments.optional_nanos(at, "at")
-    call = _native.online(current_client(), wanted, aliases, names, cells, at_nanos, full_names)
+    full = _arguments.flag(full_names, "full_names")
+    call = _native.online(current_client(), wanted, aliases, names, cells, at_nanos, full)
     return call.then(OnlineFeatures)
 
 
@@ -307,6 +314,8 @@ def list_feature_services() -> _native.Call[list[FeatureService]]:
 
 
 def get_feature_view(name: str, version: int | None) -> _native.Call[FeatureView]:
-    number = 0 if version is None else _arguments.integer(version, "version")
+    number = _arguments.optional_integer(version, "version", least=1) or 0
+    if number >= 2**32:
+        raise MisuseError(f"version is {number}; versions are counted from 1")
     call = _native.get_feature_view(current_client(), _arguments.text(name, "name"), number)
     return call.then(make_feature_view)

@@ -288,7 +288,7 @@ class FeatureView(_Definition):
             source=source._named(name) if isinstance(source, SqlSource) else source,
             ttl=None if ttl is None else _arguments.duration(ttl, f"ttl of `{name}`"),
             features=() if features is None else tuple(_arguments.texts(features, "features")),
-            online=bool(online),
+            online=_arguments.flag(online, f"online of `{name}`"),
             schema={},
             join_keys=(),
         )
@@ -331,6 +331,8 @@ class FeatureViewAlias:
     __slots__ = ("join_keys", "name", "view")
 
     def __init__(self, view: FeatureView, join_keys: Mapping[str, str], name: str | None = None) -> None:
+        if not isinstance(view, FeatureView):
+            raise WrongTypeError(f"view is a {type(view).__name__}; give a FeatureView")
         self.view = view
         """The view."""
         self.name = view.name if name is None else _arguments.text(name, "the name of an alias")
@@ -365,6 +367,8 @@ class FeatureSelection:
     __slots__ = ("feature_names", "view")
 
     def __init__(self, view: FeatureView | FeatureViewAlias, features: str | Sequence[str]) -> None:
+        if not isinstance(view, (FeatureView, FeatureViewAlias)):
+            raise WrongTypeError(f"view is a {type(view).__name__}; give a FeatureView")
         self.view = view
         """The view, or its alias."""
         self.feature_names = _arguments.texts(features, "features")

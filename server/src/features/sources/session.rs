@@ -26,7 +26,10 @@ use mlplat_proto::features::v1::{self as pb, source::Location};
 use super::{Pins, PlanError, parquet::ParquetTable};
 use crate::{
     error::{Error, Result},
-    features::definitions::{Catalog, names::listed},
+    features::{
+        definitions::{Catalog, names::listed},
+        sql::{MAX_OPERATORS, MAX_SOURCE_DEPTH, check_depth, check_operators},
+    },
     objects::sources::Sources,
 };
 
@@ -49,8 +52,10 @@ pub(in crate::features) struct Session {
     sources: Arc<Sources>,
     tables: BTreeMap<String, DataFrame>,
     registered: HashSet<(&'static str, String)>,
-    /// Sources that are being opened, outermost first.
-    opening: Vec<String>,
+    /// Sources that are being opened, outermost first, with the depth of what they rest on so far.
+    opening: Vec<(String, usize)>,
+    /// How many sources lie below each other, down from each that is open.
+    depths: BTreeMap<String, usize>,
     pins: Pins,
     sql_sources: BTreeSet<String>,
 }
@@ -88,6 +93,7 @@ impl Session {
             tables: BTreeMap::new(),
             registered: HashSet::new(),
             opening: Vec::new(),
+            depths: BTreeMap::new(),
             pins: Pins::default(),
             sql_sources: BTreeSet::new(),
         })
@@ -111,7 +117,9 @@ impl Session {
     /// The rows of a source, its columns renamed as it says.
     pub(in crate::features) async fn source(&mut self, name: &str) -> Result<DataFrame, PlanError> {
         if let Some(table) = self.tables.get(name) {
-            return Ok(table.clone());
+            let table = table.clone();
+            self.rests_on(self.depths.get(name).copied().unwrap_or_default());
+            return Ok(table);
         }
         let catalog = self.catalog.clone();
         let Some(source) = catalog.sources.get(name) else {
@@ -119,21 +127,36 @@ impl Session {
                 "there is no source `{name}`"
             )));
         };
-        if let Some(at) = self.opening.iter().position(|open| open == name) {
-            let mut chain = self.opening[at..].to_vec();
-            chain.push(name.to_owned());
+        if let Some(at) = self.opening.iter().position(|(open, _)| open == name) {
+            let mut chain: Vec<&str> = self.opening[at..].iter().map(|(n, _)| n.as_str()).collect();
+            chain.push(name);
             let text = format!(
                 "sources refer to each other in a circle: {}",
                 chain.join(" -> ")
             );
             return Err(PlanError::Definition(text));
         }
-        self.opening.push(name.to_owned());
+        if self.opening.len() > MAX_SOURCE_DEPTH {
+            return Err(too_deep(name));
+        }
+        self.opening.push((name.to_owned(), 0));
         let opened = self.open(source).await;
-        self.opening.pop();
+        let below = self.opening.pop().map_or(0, |(_, below)| below);
         let table = opened?;
+        if below > MAX_SOURCE_DEPTH {
+            return Err(too_deep(name));
+        }
+        self.depths.insert(name.to_owned(), below + 1);
+        self.rests_on(below + 1);
         self.tables.insert(name.to_owned(), table.clone());
         Ok(table)
+    }
+
+    /// Notes that what is being opened rests on something of this depth.
+    fn rests_on(&mut self, depth: usize) {
+        if let Some((_, below)) = self.opening.last_mut() {
+            *below = depth.max(*below);
+        }
     }
 
     /// The columns of a view: keys, times and features.
@@ -194,6 +217,7 @@ impl Session {
             }
             let state = self.context.state();
             let plan = state.statement_to_plan(statement).await.map_err(planning)?;
+            check_depth(&plan).map_err(|text| PlanError::Definition(format!("{what}: {text}")))?;
             SQLOptions::new()
                 .with_allow_ddl(false)
                 .with_allow_dml(false)
@@ -306,8 +330,16 @@ pub(in crate::features) fn join_keys(catalog: &Catalog, view: &pb::FeatureView) 
     keys
 }
 
+fn too_deep(name: &str) -> PlanError {
+    PlanError::Definition(format!(
+        "source `{name}` rests on more than {MAX_SOURCE_DEPTH} sources that rest on each other; put some of the queries together"
+    ))
+}
+
 /// Parses a query, and refuses everything that is not one query.
 fn parse_select(what: &str, sql: &str) -> Result<Statement, PlanError> {
+    check_operators(sql, MAX_OPERATORS)
+        .map_err(|text| PlanError::Definition(format!("{what} {text}")))?;
     let statements = DFParserBuilder::new(sql)
         .build()
         .and_then(|mut parser| parser.parse_statements())

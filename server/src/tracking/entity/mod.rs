@@ -7,6 +7,7 @@ pub mod metric_chunk;
 pub mod metric_series;
 pub mod metric_writer;
 pub mod run;
+pub mod run_branch;
 pub mod run_input;
 pub mod run_param;
 pub mod run_tag;

@@ -42,6 +42,12 @@ pub struct Model {
     pub updated_at: i64,
     pub created_by: String,
     pub deleted_at: Option<i64>,
+    /// When its process was last heard of; null for a run whose process sends no heartbeats.
+    pub heartbeat_at: Option<i64>,
+    /// Number of the branch that is logged to.
+    pub branch: i32,
+    /// Time of the last event that told of a crash or a resumption; later events of the run are dated after it.
+    pub lineage_at: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -13,7 +13,7 @@ use crate::{
     error::Result,
     lineage::{self, EventType, Names},
     request::project_name,
-    tracking::runs,
+    tracking::{entity::run::Status, runs},
 };
 
 /// Notes which data sets a run read.
@@ -34,13 +34,14 @@ pub(crate) async fn log_inputs(
     runs::store::touch(&txn, &scope, run.id, now).await?;
     if !created.is_empty() {
         // A run that has ended does not run again; OTHER is for what becomes known later.
-        let kind = match run.ended_at {
-            None => EventType::Running,
-            Some(_) => EventType::Other,
+        let kind = match run.status {
+            Status::Running => EventType::Running,
+            _ => EventType::Other,
         };
+        let at = runs::event_time(&run, now);
         let names = Names::new(&app.instance, scope.project());
         let read = created.iter().map(|row| convert::dataset(&names, row));
-        let event = runs::run_event(app, &txn, &scope, &run, kind, now)
+        let event = runs::run_event(app, &txn, &scope, &run, kind, at)
             .await?
             .inputs(read.collect());
         lineage::store::record(&txn, &scope, &event, now).await?;

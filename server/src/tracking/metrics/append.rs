@@ -6,6 +6,7 @@
 use uuid::Uuid;
 
 use super::{
+    branch::first_number,
     codec::{self, Corrupt, MAX_POINTS},
     points::Points,
 };
@@ -28,19 +29,38 @@ pub(crate) struct Segment {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Base {
     pub(crate) series: Option<metric_series::Model>,
-    /// The last chunk, where it takes more points.
+    /// The last chunk, where it takes more points and belongs to the branch that is logged to.
     pub(crate) tail: Option<Vec<u8>>,
 }
 
 /// A series as a batch leaves it.
 #[derive(Debug)]
 pub(crate) struct Appended {
-    /// Points of the series when the batch found it.
-    pub(crate) base_count: i64,
+    /// Where the series ended when the batch found it.
+    pub(crate) base: End,
     /// The new row of the series.
     pub(crate) series: metric_series::Model,
     /// Chunks to write; the first may replace the tail.
     pub(crate) chunks: Vec<metric_chunk::Model>,
+}
+
+/// Where a series ends. It changes with every batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct End {
+    count: i64,
+    tail_number: i64,
+    tail_count: i64,
+}
+
+impl End {
+    /// Where this series ends, which need not exist.
+    pub(crate) fn of(series: Option<&metric_series::Model>) -> Self {
+        Self {
+            count: series.map_or(0, |series| series.count),
+            tail_number: series.map_or(-1, |series| series.tail_number),
+            tail_count: series.map_or(0, |series| series.tail_count),
+        }
+    }
 }
 
 /// Why points cannot be appended.
@@ -54,20 +74,25 @@ pub(crate) enum Refused {
     Corrupt(#[from] Corrupt),
 }
 
-/// Appends the segments, which hold at least one point together.
+/// Appends the segments, which hold at least one point together, to a branch.
 pub(crate) fn append(
     run_id: Uuid,
     key: &str,
+    branch: i32,
     base: &Base,
     segments: &[Segment],
 ) -> Result<Appended, Refused> {
-    let last_step = base.series.as_ref().map(|series| series.last_step);
+    let last_step = base
+        .series
+        .as_ref()
+        .filter(|series| series.count > 0)
+        .map(|series| series.last_step);
     let new = resolve_steps(last_step, segments)?;
     let mut series = base
         .series
         .clone()
         .unwrap_or_else(|| empty_series(run_id, key));
-    let base_count = series.count;
+    let found = End::of(base.series.as_ref());
     summarize(&mut series, &new);
     let (first_number, points) = match &base.tail {
         Some(tail) => {
@@ -77,7 +102,7 @@ pub(crate) fn append(
             points.values.extend(&new.values);
             (series.tail_number, points)
         }
-        None => (series.tail_number + 1, new),
+        None => (first_number(branch).max(series.tail_number + 1), new),
     };
     let chunks = cut(series.id, first_number, &points);
     if let Some(tail) = chunks.last() {
@@ -85,7 +110,7 @@ pub(crate) fn append(
         series.tail_count = tail.count;
     }
     Ok(Appended {
-        base_count,
+        base: found,
         series,
         chunks,
     })
@@ -133,8 +158,18 @@ fn empty_series(run_id: Uuid, key: &str) -> metric_series::Model {
     }
 }
 
-/// The last value is the one of the greatest step, then of the greatest time, then the one logged last.
-fn summarize(series: &mut metric_series::Model, points: &Points) {
+/// The series before its first point.
+pub(super) fn without_points(series: &metric_series::Model) -> metric_series::Model {
+    metric_series::Model {
+        id: series.id,
+        tail_number: series.tail_number,
+        tail_count: series.tail_count,
+        ..empty_series(series.run_id, &series.key)
+    }
+}
+
+/// Adds points, in the order in which they were logged, to a summary. The last value is the one of the greatest step, then of the greatest time, then the one logged last.
+pub(super) fn summarize(series: &mut metric_series::Model, points: &Points) {
     for (step, timestamp_us, value) in points.iter() {
         if (step, timestamp_us) >= (series.last_step, series.last_timestamp_us) {
             (series.last_step, series.last_timestamp_us) = (step, timestamp_us);
@@ -196,7 +231,7 @@ mod tests {
         let mut base = Base::default();
         let mut done = Vec::new();
         for batch in batches {
-            let appended = append(Uuid::nil(), "m", &base, batch).expect("fits");
+            let appended = append(Uuid::nil(), "m", 0, &base, batch).expect("fits");
             base = next(&appended);
             done.push(appended);
         }
@@ -215,7 +250,7 @@ mod tests {
         let points = codec::decode(&done[1].chunks[0].data).expect("decodes");
         assert_eq!(points.steps, [0, 1, 7, 3, 8]);
         assert_eq!(done[1].chunks[0].number, 0, "the open tail takes them");
-        assert_eq!((done[1].base_count, done[1].series.count), (2, 5));
+        assert_eq!((done[1].base.count, done[1].series.count), (2, 5));
         assert_eq!(
             (done[1].chunks[0].min_step, done[1].chunks[0].max_step),
             (0, 8)
@@ -297,6 +332,7 @@ mod tests {
         let refused = append(
             Uuid::nil(),
             "m",
+            0,
             &Base::default(),
             &[
                 segment(&[i64::MAX], &[0], &[1.0]),

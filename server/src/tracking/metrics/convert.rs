@@ -5,7 +5,7 @@ use std::{
     ops::RangeInclusive,
 };
 
-use mlplat_proto::tracking::v1 as pb;
+use mlplat_proto::{rules, tracking::v1 as pb};
 use uuid::Uuid;
 
 use super::append::Segment;
@@ -17,15 +17,15 @@ use crate::{
     tracking::entity::metric_series,
 };
 
-const MAX_KEY: usize = 250;
 const MAX_KEYS: usize = 10_000;
 const MAX_POINTS: usize = 1_000_000;
 const MAX_KEYS_READ: usize = 1000;
 
-/// What identifies a batch, so that it is stored once.
+/// What identifies a batch, so that it is stored once: who wrote it, and the numbers of its first and last record.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Writer {
     pub(super) id: Uuid,
+    pub(super) first: i64,
     pub(super) sequence: i64,
 }
 
@@ -38,23 +38,28 @@ pub(super) struct Batch {
     pub(super) series: BTreeMap<String, Vec<Segment>>,
     pub(super) params: HashMap<String, String>,
     pub(super) tags: HashMap<String, String>,
+    /// The latest time of a point.
+    pub(super) newest: Option<Timestamp>,
 }
 
 impl Batch {
     pub(super) fn parse(message: pb::LogBatchRequest, now: Timestamp) -> Result<Self> {
         let mut violations = Violations::new();
         let run_id = violations.parse("run_id", request::uuid(&message.run_id));
-        let writer = writer(&mut violations, &message.writer_id, message.sequence);
+        let writer = writer(&mut violations, &message);
         tags::check(&mut violations, "params", &message.params);
         tags::check(&mut violations, "tags", &message.tags);
         let series = series(&mut violations, message.metrics, now);
         violations.finish()?;
+        let times = series.values().flatten().flat_map(|s| &s.timestamps_us);
+        let newest = times.copied().max().map(Timestamp);
         Ok(Self {
             run_id: run_id.unwrap_or_default(),
             writer,
             series,
             params: message.params,
             tags: message.tags,
+            newest,
         })
     }
 
@@ -67,17 +72,26 @@ impl Batch {
     }
 }
 
-fn writer(violations: &mut Violations, writer_id: &str, sequence: u64) -> Option<Writer> {
-    if writer_id.is_empty() {
+fn writer(violations: &mut Violations, message: &pb::LogBatchRequest) -> Option<Writer> {
+    if message.writer_id.is_empty() {
         return None;
     }
-    let id = violations.parse("writer_id", request::uuid(writer_id));
+    let id = violations.parse("writer_id", request::uuid(&message.writer_id));
     let sequence = violations.parse(
         "sequence",
-        i64::try_from(sequence).map_err(|_| format!("must be at most {}", i64::MAX)),
+        i64::try_from(message.sequence).map_err(|_| format!("must be at most {}", i64::MAX)),
     );
+    let first = match message.first_sequence {
+        0 => sequence?,
+        first if first > message.sequence => {
+            violations.add("first_sequence", "must not be greater than sequence");
+            return None;
+        }
+        first => i64::try_from(first).unwrap_or(i64::MAX),
+    };
     Some(Writer {
         id: id?,
+        first,
         sequence: sequence?,
     })
 }
@@ -136,20 +150,7 @@ fn series(
 }
 
 fn metric_key(key: &str) -> std::result::Result<String, String> {
-    let length = key.chars().count();
-    if !(1..=MAX_KEY).contains(&length) {
-        return Err(format!("must have 1 to {MAX_KEY} characters, has {length}"));
-    }
-    match key
-        .chars()
-        .find(|c| !c.is_alphanumeric() && !"_-./ :".contains(*c))
-    {
-        Some(bad) => Err(format!(
-            "{} holds {bad:?}; only letters, digits, `_`, `-`, `.`, `/`, ` ` and `:` are possible",
-            request::quoted(key)
-        )),
-        None => Ok(key.to_owned()),
-    }
+    rules::metric_key(key).map(|()| key.to_owned())
 }
 
 /// A parsed ReadMetricHistory.
@@ -159,6 +160,8 @@ pub(super) struct HistoryQuery {
     /// Each once, in the order asked for.
     pub(super) keys: Vec<String>,
     pub(super) steps: RangeInclusive<i64>,
+    /// Unset means the current one.
+    pub(super) branch: Option<i32>,
 }
 
 impl HistoryQuery {
@@ -187,11 +190,18 @@ impl HistoryQuery {
                 format!("must not be less than start_step {}", steps.start()),
             );
         }
+        let branch = message.branch.and_then(|branch| {
+            violations.parse(
+                "branch",
+                i32::try_from(branch).map_err(|_| "is greater than any branch".to_owned()),
+            )
+        });
         violations.finish()?;
         Ok(Self {
             run_id: run_id.unwrap_or_default(),
             keys,
             steps,
+            branch,
         })
     }
 }

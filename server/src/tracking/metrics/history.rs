@@ -16,6 +16,7 @@ use tonic::{Request, Status};
 use uuid::Uuid;
 
 use super::{
+    branch::View,
     codec,
     convert::HistoryQuery,
     merge::StepMerge,
@@ -24,7 +25,7 @@ use super::{
 };
 use crate::{
     app::App,
-    auth::{Action, Caller},
+    auth::{Action, Caller, Scope},
     error::{Error, Result},
     request,
     tracking::runs,
@@ -52,7 +53,12 @@ pub(crate) async fn read_metric_history(
         .await?;
 
     let conn = app.db.read();
-    runs::store::load_run(conn, &scope, query.run_id).await?;
+    let run = runs::store::load_run(conn, &scope, query.run_id).await?;
+    let branch = query.branch.unwrap_or(run.branch);
+    if branch > run.branch {
+        return Err(Error::not_found("branch", branch));
+    }
+    let branches = runs::store::load_branches(conn, &scope, &[run.id]).await?;
     let keys: Vec<&str> = query.keys.iter().map(String::as_str).collect();
     let series = store::load_series(conn, &scope, query.run_id, &keys).await?;
     let mut ids: HashMap<String, Uuid> = series
@@ -66,8 +72,10 @@ pub(crate) async fn read_metric_history(
         .collect();
     let reader = Reader {
         conn: conn.clone(),
+        scope,
         series,
         steps: query.steps,
+        view: View::new(branch, &branches),
         current: None,
     };
     Ok(Box::pin(stream::try_unfold(
@@ -82,8 +90,10 @@ pub(crate) async fn read_metric_history(
 /// Where the answer has come to.
 struct Reader {
     conn: DatabaseConnection,
+    scope: Scope,
     series: VecDeque<(String, Uuid)>,
     steps: RangeInclusive<i64>,
+    view: View,
     current: Option<SeriesReader>,
 }
 
@@ -94,10 +104,12 @@ impl Reader {
                 let Some((key, id)) = self.series.pop_front() else {
                     return Ok(None);
                 };
-                self.current = Some(SeriesReader::open(&self.conn, key, id, &self.steps).await?);
+                let open =
+                    SeriesReader::open(&self.conn, &self.scope, key, id, &self.steps, &self.view);
+                self.current = Some(open.await?);
                 continue;
             };
-            if let Some(part) = current.next_part(&self.conn, &self.steps).await? {
+            if let Some(part) = current.next_part(&self.conn, &self.scope).await? {
                 let series = pb::MetricSeries {
                     key: current.key.clone(),
                     steps: part.steps,
@@ -113,13 +125,28 @@ impl Reader {
     }
 }
 
+/// A chunk, and which of its steps are wanted.
+struct Wanted {
+    chunk: ChunkInfo,
+    steps: RangeInclusive<i64>,
+}
+
+impl Wanted {
+    fn of(chunk: ChunkInfo, steps: &RangeInclusive<i64>, view: &View) -> Option<Self> {
+        let end_step = view.end_step(chunk.number)?.min(*steps.end());
+        let steps = *steps.start()..=end_step;
+        let overlap = chunk.min_step <= *steps.end() && chunk.max_step >= *steps.start();
+        overlap.then_some(Self { chunk, steps })
+    }
+}
+
 struct SeriesReader {
     key: String,
     id: Uuid,
     /// Chunks that were not fetched yet.
-    waiting: VecDeque<ChunkInfo>,
+    waiting: VecDeque<Wanted>,
     /// Chunks that were fetched and not decoded yet.
-    fetched: VecDeque<(ChunkInfo, Vec<u8>)>,
+    fetched: VecDeque<(Wanted, Vec<u8>)>,
     merge: StepMerge,
     /// Points in their final order, and how many of them were sent.
     ready: Points,
@@ -129,11 +156,19 @@ struct SeriesReader {
 impl SeriesReader {
     async fn open(
         conn: &DatabaseConnection,
+        scope: &Scope,
         key: String,
         id: Uuid,
         steps: &RangeInclusive<i64>,
+        view: &View,
     ) -> Result<Self> {
-        let waiting = store::list_chunks(conn, id, steps).await?.into();
+        let chunks = store::list_chunks(conn, scope, id).await?;
+        let mut waiting: Vec<Wanted> = chunks
+            .into_iter()
+            .filter_map(|chunk| Wanted::of(chunk, steps, view))
+            .collect();
+        waiting.sort_by_key(|wanted| (wanted.chunk.min_step, wanted.chunk.number));
+        let waiting = waiting.into();
         let (fetched, merge, ready) = Default::default();
         Ok(Self {
             key,
@@ -150,24 +185,24 @@ impl SeriesReader {
     async fn next_part(
         &mut self,
         conn: &DatabaseConnection,
-        steps: &RangeInclusive<i64>,
+        scope: &Scope,
     ) -> Result<Option<Points>> {
         while self.sent == self.ready.len() {
             if self.fetched.is_empty() {
-                self.fetch(conn).await?;
+                self.fetch(conn, scope).await?;
             }
-            let Some((chunk, data)) = self.fetched.pop_front() else {
+            let Some((Wanted { chunk, steps }, data)) = self.fetched.pop_front() else {
                 return Ok(None);
             };
             let mut points = codec::decode(&data).map_err(Error::internal)?;
             points.truncate(usize::try_from(chunk.count).unwrap_or(usize::MAX));
-            self.merge.add(chunk.number, &points, steps);
+            self.merge.add(chunk.number, &points, &steps);
             let next = self
                 .fetched
                 .front()
-                .map(|(chunk, _)| chunk)
+                .map(|(wanted, _)| wanted)
                 .or(self.waiting.front());
-            self.ready = self.merge.take(next.map(|chunk| chunk.min_step));
+            self.ready = self.merge.take(next.map(|wanted| wanted.chunk.min_step));
             self.sent = 0;
         }
         let end = self.ready.len().min(self.sent + PART);
@@ -176,25 +211,30 @@ impl SeriesReader {
         Ok(Some(part))
     }
 
-    async fn fetch(&mut self, conn: &DatabaseConnection) -> Result<()> {
-        let mut chunks = Vec::new();
+    async fn fetch(&mut self, conn: &DatabaseConnection, scope: &Scope) -> Result<()> {
+        let mut wanted = Vec::new();
         let mut points = 0;
-        while let Some(chunk) = self.waiting.pop_front() {
-            points += chunk.count;
-            chunks.push(chunk);
+        while let Some(next) = self.waiting.pop_front() {
+            points += next.chunk.count;
+            wanted.push(next);
             if points >= FETCH_POINTS {
                 break;
             }
         }
-        if chunks.is_empty() {
+        if wanted.is_empty() {
             return Ok(());
         }
-        let numbers: Vec<i64> = chunks.iter().map(|chunk| chunk.number).collect();
-        let mut data = store::load_chunks(conn, self.id, &numbers).await?;
-        self.fetched.extend(chunks.into_iter().filter_map(|chunk| {
-            let bytes = data.remove(&chunk.number)?;
-            Some((chunk, bytes))
-        }));
+        let numbers: Vec<i64> = wanted.iter().map(|wanted| wanted.chunk.number).collect();
+        let mut data = store::load_chunks(conn, scope, self.id, &numbers).await?;
+        for wanted in wanted {
+            let bytes = data.remove(&wanted.chunk.number).ok_or_else(|| {
+                Error::internal(anyhow::anyhow!(
+                    "chunks of metric series {} are missing",
+                    self.id
+                ))
+            })?;
+            self.fetched.push_back((wanted, bytes));
+        }
         Ok(())
     }
 }

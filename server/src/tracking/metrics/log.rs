@@ -10,13 +10,14 @@ use sea_orm::ConnectionTrait;
 use tonic::Request;
 
 use super::{
-    append::{self, Appended, Base, Refused},
+    append::{self, Appended, Base, End, Refused},
     convert::Batch,
-    store,
+    store::{self, Advance},
 };
 use crate::{
     app::App,
     auth::{Action, Caller, Scope},
+    clock::Timestamp,
     error::{Error, Result},
     request,
     tracking::runs,
@@ -36,30 +37,52 @@ pub(crate) async fn log_batch(
     let batch = Arc::new(Batch::parse(message, app.now())?);
     let scope = caller.authorize(app, Action::WriteRuns, &project).await?;
 
-    runs::store::load_run(app.db.read(), &scope, batch.run_id).await?;
+    let found = runs::store::load_run(app.db.read(), &scope, batch.run_id).await?;
     let keys: Vec<&str> = batch.series.keys().map(String::as_str).collect();
-    let mut appended = encode(app.db.read(), &scope, &batch, &keys).await?;
+    let mut appended = encode(app.db.read(), &scope, &batch, found.branch, &keys).await?;
 
+    let now = app.now();
     let txn = app.db.begin().await?;
-    runs::store::lock_run(&txn, &scope, batch.run_id).await?;
+    let run = runs::store::lock_run(&txn, &scope, batch.run_id).await?;
     if let Some(writer) = batch.writer
-        && !store::advance_writer(&txn, &scope, batch.run_id, writer).await?
+        && let Advance::Stored(stored) =
+            store::advance_writer(&txn, &scope, batch.run_id, writer).await?
     {
         return Ok(pb::LogBatchResponse {
             replayed: true,
-            ..Default::default()
+            stored_sequence: stored.try_into().unwrap_or_default(),
         });
+    }
+    if run.branch != found.branch {
+        appended.clear();
     }
     let changed = changed_since(&txn, &scope, &batch, &keys, &appended).await?;
     let again: Vec<&str> = changed.iter().map(String::as_str).collect();
     appended.retain(|change| !changed.contains(&change.series.key));
-    appended.extend(encode(&txn, &scope, &batch, &again).await?);
+    appended.extend(encode(&txn, &scope, &batch, run.branch, &again).await?);
     store::save(&txn, &scope, appended).await?;
     runs::store::set_params(&txn, &scope, batch.run_id, &batch.params).await?;
     runs::store::set_tags(&txn, &scope, batch.run_id, &batch.tags).await?;
-    runs::store::touch(&txn, &scope, batch.run_id, app.now()).await?;
+    runs::store::touch(&txn, &scope, batch.run_id, now).await?;
+    if is_live(app, &batch, now) {
+        runs::heard_of(app, &txn, &scope, run, now).await?;
+    }
     txn.commit().await?;
-    Ok(pb::LogBatchResponse::default())
+    Ok(pb::LogBatchResponse {
+        replayed: false,
+        stored_sequence: batch
+            .writer
+            .and_then(|writer| writer.sequence.try_into().ok())
+            .unwrap_or_default(),
+    })
+}
+
+/// Whether the batch tells of what happened just now. What a journal delivers late is no sign of life.
+fn is_live(app: &App, batch: &Batch, now: Timestamp) -> bool {
+    let timeout = i64::from(app.config.tracking.heartbeat_timeout_s) * 1_000_000;
+    batch
+        .newest
+        .is_some_and(|newest| newest.micros() >= now.micros() - timeout)
 }
 
 /// What the batch does to the series with these keys, as they are now.
@@ -67,24 +90,26 @@ async fn encode(
     conn: &impl ConnectionTrait,
     scope: &Scope,
     batch: &Arc<Batch>,
+    branch: i32,
     keys: &[&str],
 ) -> Result<Vec<Appended>> {
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let bases = store::load_bases(conn, scope, batch.run_id, keys).await?;
+    let bases = store::load_bases(conn, scope, batch.run_id, branch, keys).await?;
     let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
     if batch.points() <= POINTS_IN_PLACE {
-        return append_all(batch, &keys, &bases);
+        return append_all(batch, branch, &keys, &bases);
     }
     let batch = Arc::clone(batch);
-    tokio::task::spawn_blocking(move || append_all(&batch, &keys, &bases))
+    tokio::task::spawn_blocking(move || append_all(&batch, branch, &keys, &bases))
         .await
         .map_err(Error::internal)?
 }
 
 fn append_all(
     batch: &Batch,
+    branch: i32,
     keys: &[String],
     bases: &HashMap<String, Base>,
 ) -> Result<Vec<Appended>> {
@@ -95,6 +120,7 @@ fn append_all(
             append::append(
                 batch.run_id,
                 key,
+                branch,
                 bases.get(key).unwrap_or(&fresh),
                 segments,
             )
@@ -117,16 +143,18 @@ async fn changed_since(
     appended: &[Appended],
 ) -> Result<Vec<String>> {
     let series = store::load_series(txn, scope, batch.run_id, keys).await?;
-    let counts: HashMap<&str, i64> = series
+    let ends: HashMap<&str, End> = series
         .iter()
-        .map(|series| (series.key.as_str(), series.count))
+        .map(|series| (series.key.as_str(), End::of(Some(series))))
         .collect();
-    let fits = |change: &&Appended| {
-        counts.get(change.series.key.as_str()).copied().unwrap_or(0) == change.base_count
+    let fits = |key: &str| {
+        let end = ends.get(key).copied().unwrap_or(End::of(None));
+        let found = appended.iter().find(|change| change.series.key == key);
+        found.is_some_and(|change| change.base == end)
     };
-    Ok(appended
+    Ok(keys
         .iter()
-        .filter(|change| !fits(change))
-        .map(|change| change.series.key.clone())
+        .filter(|key| !fits(key))
+        .map(|key| (*key).to_owned())
         .collect())
 }

@@ -4,12 +4,14 @@
 //! appending and merging are pure; only `store` knows SQL.
 
 mod append;
+mod branch;
 mod codec;
 mod convert;
 mod history;
 mod log;
 mod merge;
 mod points;
+pub(super) mod rewind;
 pub(super) mod store;
 
 pub(super) use convert::summary_to_proto;

@@ -3,22 +3,23 @@
 //! Invariant: series and chunks of a run are written only while its row is locked (see `runs::store::lock_run`), so the
 //! count of a series tells whether it has changed since it was read.
 
-use std::{collections::HashMap, ops::RangeInclusive};
+use std::collections::HashMap;
 
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _,
-    FromQueryResult, IntoActiveModel as _, JoinType, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, RelationDef, sea_query::OnConflict,
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, FromQueryResult,
+    IntoActiveModel as _, JoinType, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    RelationDef, sea_query::OnConflict,
 };
 use uuid::Uuid;
 
 use super::{
     append::{Appended, Base, OPEN_TAIL},
+    branch::of_chunk,
     convert::Writer,
 };
 use crate::{
     auth::Scope,
-    error::{Error, Result},
+    error::Result,
     tracking::{
         entity::{metric_chunk, metric_series, metric_writer},
         runs::Keys,
@@ -30,7 +31,7 @@ const ROWS: usize = 1000;
 /// Bytes of chunks that one statement writes.
 const CHUNK_BYTES: usize = 4 << 20;
 
-/// The series of a run, by key; those of all keys when none are named. The scope has shown that the run may be read.
+/// The series of a run with these keys. The scope has shown that the run may be read.
 pub(crate) async fn load_series(
     conn: &impl ConnectionTrait,
     _scope: &Scope,
@@ -61,6 +62,8 @@ pub(crate) async fn load_summaries(
         let rows = metric_series::Entity::find()
             .filter(metric_series::Column::RunId.is_in(part.iter().copied()))
             .filter(keys.condition(metric_series::Column::Key))
+            // A series that was logged in an older branch only has no points in this one.
+            .filter(metric_series::Column::Count.gt(0))
             .order_by_asc(metric_series::Column::RunId)
             .order_by_asc(metric_series::Column::Key)
             .all(conn)
@@ -70,18 +73,34 @@ pub(crate) async fn load_summaries(
     Ok(found)
 }
 
-/// Series as the next batch finds them, with the chunks that take more points.
+/// The series of a run that have points from this step on.
+pub(super) async fn load_series_from(
+    conn: &impl ConnectionTrait,
+    _scope: &Scope,
+    run_id: Uuid,
+    from_step: i64,
+) -> Result<Vec<metric_series::Model>> {
+    Ok(metric_series::Entity::find()
+        .filter(metric_series::Column::RunId.eq(run_id))
+        .filter(metric_series::Column::Count.gt(0))
+        .filter(metric_series::Column::LastStep.gte(from_step))
+        .all(conn)
+        .await?)
+}
+
+/// Series as the next batch to a branch finds them, with the chunks that take more points.
 pub(super) async fn load_bases(
     conn: &impl ConnectionTrait,
     scope: &Scope,
     run_id: Uuid,
+    branch: i32,
     keys: &[&str],
 ) -> Result<HashMap<String, Base>> {
     let series = load_series(conn, scope, run_id, keys).await?;
-    let open: Vec<&metric_series::Model> = series
-        .iter()
-        .filter(|series| series.tail_count <= OPEN_TAIL)
-        .collect();
+    let is_open = |series: &metric_series::Model| {
+        series.tail_count <= OPEN_TAIL && of_chunk(series.tail_number) == Some(branch)
+    };
+    let open: Vec<&metric_series::Model> = series.iter().filter(|series| is_open(series)).collect();
     let mut tails: HashMap<Uuid, metric_chunk::Model> = HashMap::new();
     for part in open.chunks(ROWS) {
         // The number is asked by a join, not by one condition a series: SQLite bounds the depth of a condition.
@@ -101,8 +120,7 @@ pub(super) async fn load_bases(
         let whole = tail
             .as_ref()
             .is_none_or(|tail| tail.count == series.tail_count);
-        let closed = series.tail_count > OPEN_TAIL;
-        (whole && (closed || tail.is_some())).then(|| {
+        (whole && (!is_open(&series) || tail.is_some())).then(|| {
             (
                 series.key.clone(),
                 Base {
@@ -125,7 +143,7 @@ fn tail_of_series() -> RelationDef {
 /// Stores what a batch did to the series of a run whose row is locked.
 pub(super) async fn save(
     txn: &impl ConnectionTrait,
-    _scope: &Scope,
+    scope: &Scope,
     appended: Vec<Appended>,
 ) -> Result<()> {
     let mut chunks = Vec::new();
@@ -134,26 +152,7 @@ pub(super) async fn save(
         series.push(change.series);
         chunks.extend(change.chunks);
     }
-    for part in series.chunks(ROWS) {
-        use metric_series::Column as C;
-        let changed = [
-            C::LastBits,
-            C::LastValue,
-            C::LastStep,
-            C::LastTimestampUs,
-            C::MinValue,
-            C::MaxValue,
-            C::Count,
-            C::TailNumber,
-            C::TailCount,
-        ];
-        let upsert = OnConflict::column(C::Id).update_columns(changed).to_owned();
-        let rows = part.iter().cloned().map(|row| row.into_active_model());
-        metric_series::Entity::insert_many(rows)
-            .on_conflict(upsert)
-            .exec_without_returning(txn)
-            .await?;
-    }
+    save_series(txn, scope, &series).await?;
     let mut rest = chunks.into_iter().peekable();
     while rest.peek().is_some() {
         let mut bytes = 0;
@@ -176,18 +175,56 @@ pub(super) async fn save(
     Ok(())
 }
 
-/// Notes a batch of a writer to a run whose row is locked; false when it was stored before.
+/// Stores rows of series of a run that is locked.
+pub(super) async fn save_series(
+    txn: &impl ConnectionTrait,
+    _scope: &Scope,
+    series: &[metric_series::Model],
+) -> Result<()> {
+    for part in series.chunks(ROWS) {
+        use metric_series::Column as C;
+        let changed = [
+            C::LastBits,
+            C::LastValue,
+            C::LastStep,
+            C::LastTimestampUs,
+            C::MinValue,
+            C::MaxValue,
+            C::Count,
+            C::TailNumber,
+            C::TailCount,
+        ];
+        let upsert = OnConflict::column(C::Id).update_columns(changed).to_owned();
+        let rows = part.iter().cloned().map(|row| row.into_active_model());
+        metric_series::Entity::insert_many(rows)
+            .on_conflict(upsert)
+            .exec_without_returning(txn)
+            .await?;
+    }
+    Ok(())
+}
+
+/// What is known of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Advance {
+    /// All of it is new.
+    New,
+    /// Records of it are stored already, up to this one at least; nothing is noted.
+    Stored(i64),
+}
+
+/// Notes a batch of a writer to a run whose row is locked, unless it was stored before, or its beginning.
 pub(super) async fn advance_writer(
     txn: &impl ConnectionTrait,
     _scope: &Scope,
     run_id: Uuid,
     writer: Writer,
-) -> Result<bool> {
+) -> Result<Advance> {
     let last = metric_writer::Entity::find_by_id((run_id, writer.id))
         .one(txn)
         .await?;
-    if last.is_some_and(|last| writer.sequence <= last.last_sequence) {
-        return Ok(false);
+    if let Some(last) = last.filter(|last| writer.first <= last.last_sequence) {
+        return Ok(Advance::Stored(last.last_sequence));
     }
     let row = metric_writer::ActiveModel {
         run_id: Set(run_id),
@@ -204,7 +241,7 @@ pub(super) async fn advance_writer(
         .on_conflict(upsert)
         .exec_without_returning(txn)
         .await?;
-    Ok(true)
+    Ok(Advance::New)
 }
 
 /// A chunk without its data.
@@ -212,26 +249,21 @@ pub(super) async fn advance_writer(
 pub(super) struct ChunkInfo {
     pub(super) number: i64,
     pub(super) min_step: i64,
+    pub(super) max_step: i64,
     pub(super) count: i64,
 }
 
-/// The chunks of a series that may hold steps in the range, by rising lowest step.
+/// The chunks of a series, as they were logged.
 pub(super) async fn list_chunks(
     conn: &impl ConnectionTrait,
+    _scope: &Scope,
     series_id: Uuid,
-    steps: &RangeInclusive<i64>,
 ) -> Result<Vec<ChunkInfo>> {
     use metric_chunk::Column as C;
     let chunks = metric_chunk::Entity::find()
         .select_only()
-        .columns([C::Number, C::MinStep, C::Count])
+        .columns([C::Number, C::MinStep, C::MaxStep, C::Count])
         .filter(C::SeriesId.eq(series_id))
-        .filter(
-            Condition::all()
-                .add(C::MinStep.lte(*steps.end()))
-                .add(C::MaxStep.gte(*steps.start())),
-        )
-        .order_by_asc(C::MinStep)
         .order_by_asc(C::Number)
         .into_model::<ChunkInfo>()
         .all(conn)
@@ -239,9 +271,10 @@ pub(super) async fn list_chunks(
     Ok(chunks)
 }
 
-/// The data of some chunks of a series, by number.
+/// The data of some chunks of a series, by number; those that are not there are left out.
 pub(super) async fn load_chunks(
     conn: &impl ConnectionTrait,
+    _scope: &Scope,
     series_id: Uuid,
     numbers: &[i64],
 ) -> Result<HashMap<i64, Vec<u8>>> {
@@ -250,11 +283,6 @@ pub(super) async fn load_chunks(
         .filter(metric_chunk::Column::Number.is_in(numbers.iter().copied()))
         .all(conn)
         .await?;
-    if rows.len() != numbers.len() {
-        return Err(Error::internal(anyhow::anyhow!(
-            "chunks of metric series {series_id} are missing"
-        )));
-    }
     Ok(rows
         .into_iter()
         .map(|chunk| (chunk.number, chunk.data))

@@ -6,7 +6,11 @@ use mlplat_proto::tracking::v1 as pb;
 use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
-use super::{convert::run_to_proto, keys::Keys, store};
+use super::{
+    convert::{branch_to_proto, run_to_proto},
+    keys::Keys,
+    store,
+};
 use crate::{
     auth::Scope,
     error::Result,
@@ -44,6 +48,11 @@ pub(super) async fn assemble(
         return Ok(Vec::new());
     }
     let ids: Vec<Uuid> = rows.iter().map(|run| run.id).collect();
+    let branched: Vec<Uuid> = rows
+        .iter()
+        .filter(|run| run.branch > 0)
+        .map(|run| run.id)
+        .collect();
     let mut runs = with_experiments(conn, scope, rows).await?;
     let place: HashMap<Uuid, usize> = ids
         .iter()
@@ -74,6 +83,11 @@ pub(super) async fn assemble(
         for input in inputs::store::load_inputs(conn, scope, &ids).await? {
             runs[at(&input.run_id)].inputs.push(input.into());
         }
+    }
+    for branch in store::load_branches(conn, scope, &branched).await? {
+        runs[at(&branch.run_id)]
+            .branches
+            .push(branch_to_proto(&branch));
     }
     Ok(runs)
 }

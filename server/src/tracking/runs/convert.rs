@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use mlplat_proto::tracking::v1 as pb;
+use mlplat_proto::{run_name::made_name, tracking::v1 as pb};
 use uuid::Uuid;
 
-use super::name::made_name;
 use crate::{
     clock::Timestamp,
     error::{Error, Result},
@@ -13,7 +12,10 @@ use crate::{
     request::{self, MAX_DESCRIPTION, Mask, Violations},
     tags,
     tracking::{
-        entity::run::{self, Status},
+        entity::{
+            run::{self, Status},
+            run_branch,
+        },
         experiments,
     },
 };
@@ -49,7 +51,7 @@ impl TryFrom<&pb::CreateRunRequest> for NewRun {
             given => violations.parse("experiment", request::name(given, experiments::MAX_NAME)),
         };
         let name = match message.name.as_str() {
-            "" => Some(made_name(id)),
+            "" => Some(made_name(id.into_bytes())),
             given => violations.parse("name", request::name(given, MAX_NAME)),
         };
         let parent_run_id = match message.parent_run_id.as_str() {
@@ -171,6 +173,55 @@ impl RunEnd {
     }
 }
 
+/// A parsed ResumeRun.
+#[derive(Debug)]
+pub(super) struct Resumption {
+    pub(super) id: Uuid,
+    /// The first step to log anew, and the id of the request that wants it.
+    pub(super) rewind: Option<(i64, Uuid)>,
+}
+
+impl Resumption {
+    pub(super) fn parse(message: &pb::ResumeRunRequest) -> Result<Self> {
+        let mut violations = Violations::new();
+        let id = violations.parse("run_id", run_id(&message.run_id));
+        let request_id = idempotency::key(&mut violations, &message.request_id);
+        if message.from_step.is_some() && message.request_id.is_empty() {
+            violations.add("request_id", "is needed with from_step");
+        }
+        violations.finish()?;
+        Ok(Self {
+            id: id.unwrap_or_default(),
+            rewind: message.from_step.zip(request_id),
+        })
+    }
+}
+
+const MAX_HEARTBEATS: usize = 1000;
+
+/// The runs of a HeartbeatRuns, each once.
+pub(super) fn heartbeat_ids(message: &pb::HeartbeatRunsRequest) -> Result<Vec<Uuid>> {
+    let mut violations = Violations::new();
+    let mut ids = Vec::new();
+    if message.run_ids.len() > MAX_HEARTBEATS {
+        violations.add(
+            "run_ids",
+            format!(
+                "must hold at most {MAX_HEARTBEATS} ids, holds {}",
+                message.run_ids.len()
+            ),
+        );
+    } else {
+        for (index, text) in message.run_ids.iter().enumerate() {
+            ids.extend(violations.parse(format!("run_ids[{index}]"), run_id(text)));
+        }
+    }
+    violations.finish()?;
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
+}
+
 /// The id of a run: any UUID but nil, which is what a forgotten one looks like.
 pub(in crate::tracking) fn run_id(text: &str) -> std::result::Result<Uuid, String> {
     request::uuid(text).and_then(|id| {
@@ -216,7 +267,18 @@ pub(super) fn run_to_proto(row: run::Model, experiment: String) -> pb::Run {
         updated_at: Some(Timestamp(row.updated_at).to_proto()),
         created_by: row.created_by,
         deleted_at: row.deleted_at.map(|at| Timestamp(at).to_proto()),
+        heartbeat_at: row.heartbeat_at.map(|at| Timestamp(at).to_proto()),
         ..Default::default()
+    }
+}
+
+/// A branch, to the wire.
+pub(super) fn branch_to_proto(row: &run_branch::Model) -> pb::RunBranch {
+    pb::RunBranch {
+        number: row.number.try_into().unwrap_or_default(),
+        parent: row.parent.try_into().unwrap_or_default(),
+        from_step: row.from_step,
+        created_at: Some(Timestamp(row.created_at).to_proto()),
     }
 }
 
@@ -249,7 +311,7 @@ mod tests {
     fn a_bare_create_gets_defaults() {
         let new = NewRun::try_from(&pb::CreateRunRequest::default()).expect("valid");
         assert_eq!(new.experiment, "default");
-        assert_eq!(new.name, made_name(new.id));
+        assert_eq!(new.name, made_name(new.id.into_bytes()));
         assert_eq!(new.id.get_version_num(), 7);
     }
 

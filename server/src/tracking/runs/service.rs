@@ -6,7 +6,8 @@ use tonic::Request;
 
 use super::{
     assemble::assemble_one,
-    convert::{self, NewRun, RunChange, RunEnd},
+    convert::{self, NewRun, RunChange},
+    events::run_event,
     store,
 };
 use crate::{
@@ -15,13 +16,9 @@ use crate::{
     clock::Timestamp,
     error::{Error, Result},
     idempotency,
-    lineage::{self, EventType, Names, RunEvent},
+    lineage::{self, EventType},
     request::{Violations, project_name},
-    tracking::{
-        View,
-        entity::run::{self, Status},
-        experiments,
-    },
+    tracking::{View, entity::run, experiments},
 };
 
 const CREATE_RUN: &str = "CreateRun";
@@ -69,7 +66,8 @@ async fn start(
     now: Timestamp,
 ) -> Result<Option<run::Model>> {
     if let Some(parent) = new.parent_run_id {
-        store::load_active_run(txn, scope, parent).await?;
+        // A parent that was deleted meanwhile may come back; a journal must not lose the run for it.
+        store::load_run(txn, scope, parent).await?;
     }
     let experiment =
         experiments::store::ensure_experiment(txn, scope, &new.experiment, now).await?;
@@ -89,34 +87,15 @@ async fn start(
     Ok(Some(row))
 }
 
-/// An event of the run, with the run that it is nested in.
-pub(in crate::tracking) async fn run_event(
-    app: &App,
-    txn: &impl ConnectionTrait,
-    scope: &Scope,
-    row: &run::Model,
-    event_type: EventType,
-    at: Timestamp,
-) -> Result<RunEvent> {
-    let names = Names::new(&app.instance, scope.project());
-    let event = RunEvent::new(
-        event_type,
-        row.id,
-        names.experiment(&row.experiment_at_creation),
-        at,
-    );
-    let Some(parent) = row.parent_run_id else {
-        return Ok(event);
-    };
-    let parent = store::load_run(txn, scope, parent).await?;
-    Ok(event.parent(parent.id, &names.experiment(&parent.experiment_at_creation)))
-}
-
-/// The run that a repeated call created before. What makes it the same is its place; a name that was made may differ.
+/// The run that a repeated call created before, as it is now. What makes it the same is its place when it was created, or
+/// where it is now; a name that was made may differ.
 async fn same_run(txn: &impl ConnectionTrait, scope: &Scope, new: &NewRun) -> Result<run::Model> {
     let row = store::find_created(txn, scope, new.id)
         .await?
         .ok_or_else(|| Error::not_found("run", new.id))?;
+    if row.experiment_at_creation == new.experiment {
+        return Ok(row);
+    }
     let experiment = experiments::store::experiments_by_id(txn, scope, [row.experiment_id]).await?;
     if experiment
         .first()
@@ -172,67 +151,4 @@ pub(crate) async fn update_run(
     let run = assemble_one(&txn, &scope, row).await?;
     txn.commit().await?;
     Ok(pb::UpdateRunResponse { run: Some(run) })
-}
-
-/// Ends a run.
-pub(crate) async fn end_run(
-    app: &App,
-    request: Request<pb::EndRunRequest>,
-) -> Result<pb::EndRunResponse> {
-    let caller = Caller::of(&request)?;
-    let message = request.into_inner();
-    let end = RunEnd::parse(&message)?;
-    let scope = caller
-        .authorize(app, Action::WriteRuns, &project_name(&message.project))
-        .await?;
-
-    let txn = app.db.begin().await?;
-    let mut row = store::lock_run(&txn, &scope, end.id).await?;
-    if row.status == Status::Running {
-        row = finish(app, &txn, &scope, row, end).await?;
-    } else if row.status != end.status {
-        let message = format!(
-            "the run {} has ended as {} already",
-            row.id,
-            pb::RunStatus::from(row.status).as_str_name()
-        );
-        return Err(Error::precondition("RUN_ENDED", message));
-    }
-    let run = assemble_one(&txn, &scope, row).await?;
-    txn.commit().await?;
-    Ok(pb::EndRunResponse { run: Some(run) })
-}
-
-/// Ends a locked run that is running, and records the end.
-async fn finish(
-    app: &App,
-    txn: &impl ConnectionTrait,
-    scope: &Scope,
-    row: run::Model,
-    end: RunEnd,
-) -> Result<run::Model> {
-    let now = app.now();
-    let started_at = Timestamp(row.started_at);
-    if end.ended_at.is_some_and(|at| at < started_at) {
-        return Err(Error::invalid(
-            "ended_at",
-            format!("is before the start of the run, {}", started_at.rfc3339()),
-        ));
-    }
-    // The clock of the client that gave the start may be ahead of ours.
-    let ended_at = end.ended_at.unwrap_or(now.max(started_at));
-    let event_type = match end.status {
-        Status::Failed => EventType::Fail,
-        Status::Killed | Status::Crashed => EventType::Abort,
-        Status::Finished | Status::Running => EventType::Complete,
-    };
-    let row = store::end_run(txn, scope, row, end, ended_at, now).await?;
-    let mut event = run_event(app, txn, scope, &row, event_type, ended_at)
-        .await?
-        .parameters(store::load_params(txn, scope, row.id).await?);
-    if row.status != Status::Finished && !row.status_message.is_empty() {
-        event = event.error_message(&row.status_message);
-    }
-    lineage::store::record(txn, scope, &event, now).await?;
-    Ok(row)
 }

@@ -6,14 +6,16 @@
 use std::collections::{BTreeMap, HashMap};
 
 use sea_orm::{
-    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _,
-    IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    sea_query::OnConflict,
+    ActiveModelTrait as _,
+    ActiveValue::Set,
+    ColumnTrait as _, ConnectionTrait, EntityTrait, IntoActiveModel as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, Select,
+    sea_query::{Expr, OnConflict},
 };
 use uuid::Uuid;
 
 use super::{
-    convert::{self, NewRun, RunChange, RunEnd},
+    convert::{self, NewRun, RunChange},
     keys::Keys,
 };
 use crate::{
@@ -25,15 +27,16 @@ use crate::{
         entity::{
             experiment,
             run::{self, Status},
-            run_param, run_tag,
+            run_branch, run_param, run_tag,
         },
     },
 };
 
 /// Rows a statement, so that its parameters stay below what SQLite takes (32,766).
 const ROWS: usize = 1000;
-/// Most params, and most tags, of one run.
-const MAX_TEXTS: u64 = 10_000;
+/// Most params, and most tags, of one run, and most bytes of them, so that a run always fits into one message.
+const MAX_TEXTS: i64 = 10_000;
+const MAX_TEXT_BYTES: i64 = 8 << 20;
 
 /// The run of this id in the project of the scope, deleted or not: what its process still logs is kept.
 pub(crate) async fn load_run(
@@ -120,6 +123,9 @@ pub(super) async fn create_run(
         updated_at: now.micros(),
         created_by: scope.subject().to_owned(),
         deleted_at: None,
+        heartbeat_at: None,
+        branch: 0,
+        lineage_at: None,
     };
     let taken = OnConflict::column(run::Column::Id).do_nothing().to_owned();
     let inserted = run::Entity::insert(row.clone().into_active_model())
@@ -160,19 +166,132 @@ pub(super) async fn update_run(
     Ok(row.update(txn).await?)
 }
 
-/// Ends a run that is locked and running.
-pub(super) async fn end_run(
+/// Where a run comes to be in its life.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) status: Status,
+    pub(super) message: String,
+    pub(super) ended_at: Option<Timestamp>,
+}
+
+/// Moves a locked run to another state.
+pub(super) async fn set_state(
     txn: &impl ConnectionTrait,
     _scope: &Scope,
     run: run::Model,
-    end: RunEnd,
-    ended_at: Timestamp,
+    state: State,
+    lineage_at: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<run::Model> {
     let mut row = run.into_active_model();
-    row.status = Set(end.status);
-    row.status_message = Set(end.message);
-    row.ended_at = Set(Some(ended_at.micros()));
+    row.status = Set(state.status);
+    row.status_message = Set(state.message);
+    row.ended_at = Set(state.ended_at.map(Timestamp::micros));
+    row.updated_at = Set(now.micros());
+    if let Some(at) = lineage_at {
+        row.lineage_at = Set(Some(at.micros()));
+    }
+    Ok(row.update(txn).await?)
+}
+
+/// The runs of these ids in the project of the scope; others are left out.
+pub(super) async fn load_runs(
+    conn: &impl ConnectionTrait,
+    scope: &Scope,
+    run_ids: &[Uuid],
+) -> Result<Vec<run::Model>> {
+    let mut found = Vec::new();
+    for part in run_ids.chunks(ROWS) {
+        let rows = run::Entity::find()
+            .filter(run::Column::Id.is_in(part.iter().copied()))
+            .filter(run::Column::ProjectId.eq(scope.project_id()))
+            .all(conn)
+            .await?;
+        found.extend(rows);
+    }
+    Ok(found)
+}
+
+/// Like [`load_runs`], and holds the runs, in the order of their ids, until the transaction ends.
+pub(super) async fn lock_runs(
+    txn: &impl ConnectionTrait,
+    scope: &Scope,
+    run_ids: &[Uuid],
+) -> Result<Vec<run::Model>> {
+    let mut sorted = run_ids.to_vec();
+    sorted.sort_unstable();
+    let mut found = Vec::new();
+    for part in sorted.chunks(ROWS) {
+        let rows = run::Entity::find()
+            .filter(run::Column::Id.is_in(part.iter().copied()))
+            .filter(run::Column::ProjectId.eq(scope.project_id()))
+            .order_by_asc(run::Column::Id)
+            .lock_exclusive()
+            .all(txn)
+            .await?;
+        found.extend(rows);
+    }
+    Ok(found)
+}
+
+/// Notes that the processes of locked runs were heard of.
+pub(super) async fn set_heartbeat(
+    txn: &impl ConnectionTrait,
+    scope: &Scope,
+    run_ids: &[Uuid],
+    now: Timestamp,
+) -> Result<()> {
+    for part in run_ids.chunks(ROWS) {
+        run::Entity::update_many()
+            .col_expr(run::Column::HeartbeatAt, now.micros().into())
+            .filter(run::Column::Id.is_in(part.iter().copied()))
+            .filter(run::Column::ProjectId.eq(scope.project_id()))
+            .exec(txn)
+            .await?;
+    }
+    Ok(())
+}
+
+/// The branches of several runs of the project, by run and number.
+pub(in crate::tracking) async fn load_branches(
+    conn: &impl ConnectionTrait,
+    _scope: &Scope,
+    run_ids: &[Uuid],
+) -> Result<Vec<run_branch::Model>> {
+    if run_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(run_branch::Entity::find()
+        .filter(run_branch::Column::RunId.is_in(run_ids.iter().copied()))
+        .order_by_asc(run_branch::Column::RunId)
+        .order_by_asc(run_branch::Column::Number)
+        .all(conn)
+        .await?)
+}
+
+/// Begins a branch of a locked run.
+pub(super) async fn begin_branch(
+    txn: &impl ConnectionTrait,
+    _scope: &Scope,
+    run: run::Model,
+    from_step: i64,
+    request_id: Uuid,
+    now: Timestamp,
+) -> Result<run::Model> {
+    let number = run.branch + 1;
+    let branch = run_branch::Model {
+        run_id: run.id,
+        number,
+        parent: run.branch,
+        from_step,
+        request_id,
+        created_at: now.micros(),
+    };
+    run_branch::Entity::insert(branch.into_active_model())
+        .exec_without_returning(txn)
+        .await?;
+    let mut row = run.into_active_model();
+    row.branch = Set(number);
     row.updated_at = Set(now.micros());
     Ok(row.update(txn).await?)
 }
@@ -264,13 +383,8 @@ pub(crate) async fn set_params(
             .exec_without_returning(txn)
             .await?;
     }
-    at_most(
-        "params",
-        run_param::Entity::find()
-            .filter(C::RunId.eq(run_id))
-            .count(txn)
-            .await?,
-    )
+    let all = run_param::Entity::find().filter(C::RunId.eq(run_id));
+    at_most(txn, "params", all).await
 }
 
 /// Sets tags of a locked run; others stay.
@@ -302,21 +416,36 @@ pub(crate) async fn set_tags(
             .exec_without_returning(txn)
             .await?;
     }
-    at_most(
-        "tags",
-        run_tag::Entity::find()
-            .filter(C::RunId.eq(run_id))
-            .count(txn)
-            .await?,
-    )
+    let all = run_tag::Entity::find().filter(C::RunId.eq(run_id));
+    at_most(txn, "tags", all).await
 }
 
-fn at_most(what: &'static str, count: u64) -> Result<()> {
-    if count <= MAX_TEXTS {
+/// Refuses what would be too many or too large; the transaction is given up then.
+async fn at_most<E: EntityTrait>(
+    txn: &impl ConnectionTrait,
+    what: &'static str,
+    all: Select<E>,
+) -> Result<()> {
+    let found: Option<(i64, i64)> = all
+        .select_only()
+        .column_as(Expr::cust("COUNT(*)"), "count")
+        .column_as(
+            Expr::cust("COALESCE(SUM(OCTET_LENGTH(key) + OCTET_LENGTH(value)), 0)"),
+            "bytes",
+        )
+        .into_tuple()
+        .one(txn)
+        .await?;
+    let (count, bytes) = found.unwrap_or_default();
+    let text = if count > MAX_TEXTS {
+        format!("the run would have {count} {what}; at most {MAX_TEXTS} are possible")
+    } else if bytes > MAX_TEXT_BYTES {
+        format!(
+            "the {what} of the run would have {bytes} bytes in all; at most {MAX_TEXT_BYTES} are possible; log large texts as \
+             artifacts"
+        )
+    } else {
         return Ok(());
-    }
-    Err(Error::invalid(
-        what,
-        format!("the run would have {count} {what}; at most {MAX_TEXTS} are possible"),
-    ))
+    };
+    Err(Error::invalid(what, text))
 }

@@ -106,7 +106,11 @@ fn keys_of(
         Field::Attribute(attribute) => vec![attribute_key(*attribute, descending)],
         Field::Dataset(part) => vec![key(least_of_inputs(*part), Type::Text)],
         Field::Metric(stat, of) => {
-            let value = joined("metric_series", of)(stat_column(*stat));
+            let mut value = joined("metric_series", of)(stat_column(*stat));
+            if *stat == Stat::Count {
+                // A series of an older branch of the run: there is nothing of it in this one.
+                value = Func::cust("nullif").args([value, Expr::cust("0")]).into();
+            }
             let value_type = match stat {
                 Stat::Count => Type::Integer,
                 Stat::Last | Stat::Min | Stat::Max => Type::Number,

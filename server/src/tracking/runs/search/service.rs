@@ -1,16 +1,18 @@
 //! What TrackingService does to search runs.
 
 use mlplat_proto::tracking::v1 as pb;
+use prost::Message as _;
+use sea_orm::ConnectionTrait;
 use tonic::Request;
 
 use super::{
     ast::{Filter, Selected},
     order, parser,
-    query::{self, Search},
+    query::{self, Found, Search},
 };
 use crate::{
     app::App,
-    auth::{Action, Caller},
+    auth::{Action, Caller, Scope},
     error::Result,
     page::Page,
     request::{self, Violations, project_name},
@@ -23,6 +25,10 @@ use crate::{
 const MAX_EXPERIMENTS: usize = 1000;
 const MAX_ORDERS: usize = 10;
 const MAX_FIELDS: usize = 1000;
+/// Runs read at a time.
+const PART: usize = 200;
+/// Size of a page beyond which it gets no more runs.
+const PAGE_BYTES: usize = 8 << 20;
 
 /// A page of runs that fit a filter.
 pub(crate) async fn search_runs(
@@ -37,20 +43,39 @@ pub(crate) async fn search_runs(
 
     let conn = app.db.read();
     let mut found = query::search(conn, &scope, &search, &page).await?;
-    let next_page_token = page.cut(&mut found, |last| {
-        last.sort_values.iter().map(order::encode).collect()
-    });
-    let runs = assemble(
-        conn,
-        &scope,
-        found.into_iter().map(|found| found.run).collect(),
-        &selection,
-    )
-    .await?;
+    let sort_values = |last: &Found| last.sort_values.iter().map(order::encode).collect();
+    let mut next_page_token = page.cut(&mut found, sort_values);
+    let runs = assemble_what_fits(conn, &scope, &found, &selection).await?;
+    if runs.len() < found.len()
+        && let Some(last) = runs.len().checked_sub(1).and_then(|last| found.get(last))
+    {
+        next_page_token = page.token_after(sort_values(last));
+    }
     Ok(pb::SearchRunsResponse {
         runs,
         next_page_token,
     })
+}
+
+/// The runs from the first on that fit into one message together; at least one.
+async fn assemble_what_fits(
+    conn: &impl ConnectionTrait,
+    scope: &Scope,
+    found: &[Found],
+    selection: &Selection,
+) -> Result<Vec<pb::Run>> {
+    let (mut runs, mut bytes) = (Vec::with_capacity(found.len()), 0);
+    for part in found.chunks(PART) {
+        let rows = part.iter().map(|found| found.run.clone()).collect();
+        for run in assemble(conn, scope, rows, selection).await? {
+            bytes += run.encoded_len();
+            if bytes > PAGE_BYTES && !runs.is_empty() {
+                return Ok(runs);
+            }
+            runs.push(run);
+        }
+    }
+    Ok(runs)
 }
 
 fn parse(message: &pb::SearchRunsRequest, project: &str) -> Result<(Search, Selection, Page)> {

@@ -154,6 +154,10 @@ pub(super) fn rows_of(field: &Field, test: &Test, fits: impl Fn(Expr) -> Expr) -
     let value = match field {
         Field::Metric(stat, key) => {
             rows.and_where(column("key").eq(key.as_str()));
+            if *stat == Stat::Count {
+                // A series of an older branch of the run: there is nothing of it in this one.
+                rows.and_where(column("count").gt(0));
+            }
             column(stat_column(*stat))
         }
         Field::Param(key) | Field::Tag(key) => {

@@ -1,6 +1,4 @@
-//! Readable names for runs that were given none. Pure.
-
-use uuid::Uuid;
+//! Readable names for runs that were given none, the same on both sides of the wire. Pure.
 
 const ADJECTIVES: [&str; 64] = [
     "able", "agile", "amber", "bold", "brave", "bright", "brisk", "calm", "candid", "clever",
@@ -22,10 +20,10 @@ const ANIMALS: [&str; 64] = [
     "tapir", "tern", "walrus", "wolf", "wombat",
 ];
 
-/// A name such as `brave-otter-42`, always the same for one run.
-pub(super) fn made_name(run_id: Uuid) -> String {
+/// A name such as `brave-otter-42`, always the same for one run; `run_id` are the bytes of its UUID.
+pub fn made_name(run_id: [u8; 16]) -> String {
     // The last bytes of a UUIDv7 are random; the first are the time.
-    let [.., number, animal, adjective] = run_id.into_bytes();
+    let [.., number, animal, adjective] = run_id;
     let adjective = ADJECTIVES[usize::from(adjective) % ADJECTIVES.len()];
     let animal = ANIMALS[usize::from(animal) % ANIMALS.len()];
     format!("{adjective}-{animal}-{}", number % 100)
@@ -37,7 +35,7 @@ mod tests {
 
     #[test]
     fn names_are_readable_and_stay() {
-        let id = Uuid::from_u128(0x0194_1f29_7c00_7000_8000_0000_002a_2f04);
+        let id = 0x0194_1f29_7c00_7000_8000_0000_002a_2f04_u128.to_be_bytes();
         assert_eq!(made_name(id), "brave-otter-42");
         assert_eq!(made_name(id), made_name(id));
         assert!(

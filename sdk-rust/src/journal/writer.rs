@@ -1,0 +1,528 @@
+//! The end of a journal that is written: one `write(2)` per record, to a file that is opened for appending.
+//!
+//! Invariant: the bytes of the current segment are those in its file followed by `pending`, so whatever the disk does (it is
+//! full, it takes half of a write), frames stay whole and in order, and numbers have no gaps. What is written survives the
+//! death of the process, as the page cache has it; with `fsync` also that of the machine. Nothing here waits for the
+//! network, and no trouble with the disk is an error for the caller: what cannot be kept is counted and told.
+
+use std::{
+    collections::HashMap,
+    fs::{File, OpenOptions},
+    io::{self, Write as _},
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use foldhash::fast::RandomState;
+use mlplat_proto::rules;
+use uuid::Uuid;
+
+use super::{
+    Shared,
+    folder::{Folder, Meta},
+    frame, notice,
+    record::{self, Column, Id},
+};
+
+/// How long to leave the disk alone after it failed.
+const RETRY_DISK: Duration = Duration::from_millis(200);
+
+/// How much a journal may use.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Size at which a new segment begins.
+    pub(super) segment_bytes: u64,
+    /// Most bytes on disk.
+    pub(super) quota_bytes: u64,
+    /// Most bytes that wait in memory when the disk takes none.
+    pub(super) memory_bytes: usize,
+    /// Whether every record is forced to the disk.
+    pub(super) fsync: bool,
+}
+
+impl Limits {
+    /// Those of the environment.
+    pub(super) fn from_env() -> Self {
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let quota_bytes = variable("MLPLAT_JOURNAL_QUOTA").map_or(10 << 30, |text| {
+            parse_bytes(&text).unwrap_or_else(|| {
+                notice::warn(&format!(
+                    "MLPLAT_JOURNAL_QUOTA is {text:?}; give bytes, or a number with K, M, G or T. It is 10G now"
+                ));
+                10 << 30
+            })
+        });
+        Self {
+            segment_bytes: (64 << 20).min(quota_bytes / 4),
+            quota_bytes,
+            memory_bytes: 16 << 20,
+            fsync: variable("MLPLAT_JOURNAL_FSYNC").is_some_and(|value| value != "0"),
+        }
+    }
+}
+
+/// A size such as `1000000`, `64M` or `10 GiB`.
+fn parse_bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit
+        .trim()
+        .to_ascii_uppercase()
+        .trim_end_matches("IB")
+        .trim_end_matches('B')
+    {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+#[derive(Debug)]
+struct Key {
+    id: Id,
+    epoch: u64,
+}
+
+#[derive(Debug)]
+struct Run {
+    run: Uuid,
+    own: bool,
+    epoch: u64,
+}
+
+/// What is written to.
+#[derive(Debug)]
+pub(super) struct Writer {
+    meta: Meta,
+    /// None where there is no place for journals: then all is in memory.
+    folder: Option<Folder>,
+    limits: Limits,
+    shared: Arc<Shared>,
+    /// Number of the current segment, and how much of it is in its file.
+    segment: u64,
+    file: Option<File>,
+    written: u64,
+    /// What follows in the segment, and is not in the file (yet).
+    pending: Vec<u8>,
+    /// The current segment is to be followed by a new one before the next record.
+    finished: bool,
+    retry_at: Instant,
+    /// Number of the last record.
+    number: u64,
+    /// Definitions of other epochs are not in the current segment.
+    epoch: u64,
+    keys: HashMap<Box<str>, Key, RandomState>,
+    runs: Vec<Run>,
+    ids: Vec<Id>,
+    buffer: Vec<u8>,
+    /// Files that are being put into the folder.
+    held: usize,
+}
+
+impl Writer {
+    pub(super) fn new(
+        meta: Meta,
+        folder: Option<Folder>,
+        limits: Limits,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            meta,
+            folder,
+            limits,
+            shared,
+            segment: 0,
+            file: None,
+            written: 0,
+            pending: Vec::new(),
+            finished: true,
+            retry_at: Instant::now(),
+            number: 0,
+            epoch: 0,
+            keys: HashMap::default(),
+            runs: Vec::new(),
+            ids: Vec::new(),
+            buffer: Vec::new(),
+            held: 0,
+        }
+    }
+
+    /// The small number of a run; `own` when this process starts and ends it.
+    pub(super) fn run(&mut self, run: Uuid, own: bool) -> Id {
+        let known = self.runs.iter().position(|known| known.run == run);
+        let at = known.unwrap_or_else(|| {
+            self.runs.push(Run { run, own, epoch: 0 });
+            self.runs.len() - 1
+        });
+        if own && !self.runs[at].own {
+            self.runs[at].own = true;
+            self.runs[at].epoch = 0;
+        }
+        at as Id
+    }
+
+    /// Values of some metrics at one moment. A key that cannot be one is the error, and then nothing is written.
+    pub(super) fn metrics<'k>(
+        &mut self,
+        run: Id,
+        step: Option<i64>,
+        timestamp_us: i64,
+        pairs: impl Iterator<Item = (&'k str, f64)> + Clone,
+    ) -> Result<(), (usize, String)> {
+        self.begin(run);
+        self.ids.clear();
+        for (key, _) in pairs.clone() {
+            match self.keys.get(key) {
+                Some(found) if found.epoch == self.epoch => self.ids.push(found.id),
+                _ => {
+                    self.define(pairs.clone().map(|pair| pair.0))?;
+                    break;
+                }
+            }
+        }
+        let values = pairs.map(|pair| pair.1);
+        record::put_metrics(&mut self.buffer, run, step, timestamp_us, &self.ids, values);
+        self.commit(1, false);
+        Ok(())
+    }
+
+    /// Many values of one metric.
+    pub(super) fn series(
+        &mut self,
+        run: Id,
+        key: &str,
+        steps: Column<'_>,
+        timestamps_us: Column<'_>,
+        values: &[f64],
+    ) -> Result<(), (usize, String)> {
+        self.begin(run);
+        self.define(std::iter::once(key))?;
+        record::put_series(
+            &mut self.buffer,
+            run,
+            self.ids[0],
+            steps,
+            timestamps_us,
+            values,
+        );
+        self.commit(1, false);
+        Ok(())
+    }
+
+    /// Some other record of a run. One that is `vital` (the run itself begins or ends) is kept before others.
+    pub(super) fn record(&mut self, run: Id, vital: bool, put: impl FnOnce(&mut Vec<u8>)) {
+        self.begin(run);
+        put(&mut self.buffer);
+        self.commit(1, vital);
+    }
+
+    /// A record of another journal, as it is there, with the definitions it needs.
+    pub(super) fn copy(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
+        self.finished |= self.written >= self.limits.segment_bytes;
+        self.next_segment();
+        self.buffer.clear();
+        put(&mut self.buffer);
+        self.commit(1, true);
+    }
+
+    /// Begins a record in an empty buffer, with the definition of its run where that is needed.
+    fn begin(&mut self, run: Id) {
+        if self.finished || self.written >= self.limits.segment_bytes {
+            self.next_segment();
+        }
+        self.buffer.clear();
+        let entry = &mut self.runs[run as usize];
+        if entry.epoch != self.epoch {
+            record::put_run(&mut self.buffer, run, entry.run, entry.own);
+            entry.epoch = self.epoch;
+        }
+    }
+
+    /// Fills `ids` with the small numbers of some keys, and writes the definitions that are needed.
+    fn define<'k>(
+        &mut self,
+        keys: impl Iterator<Item = &'k str> + Clone,
+    ) -> Result<(), (usize, String)> {
+        for (at, key) in keys.clone().enumerate() {
+            if !self.keys.contains_key(key)
+                && let Err(complaint) = rules::metric_key(key)
+            {
+                // The definition of the run may be in the buffer that is given up.
+                self.epoch += 1;
+                return Err((at, complaint));
+            }
+        }
+        self.ids.clear();
+        for key in keys {
+            let next = self.keys.len() as Id;
+            let entry = match self.keys.get_mut(key) {
+                Some(entry) => entry,
+                None => self
+                    .keys
+                    .entry(key.into())
+                    .or_insert(Key { id: next, epoch: 0 }),
+            };
+            if entry.epoch != self.epoch {
+                record::put_key(&mut self.buffer, entry.id, key);
+                entry.epoch = self.epoch;
+            }
+            self.ids.push(entry.id);
+        }
+        Ok(())
+    }
+
+    /// Begins the next segment, unless what is left of the current one waits for the disk.
+    fn next_segment(&mut self) {
+        if !self.pending.is_empty() {
+            self.try_disk();
+        }
+        if !self.pending.is_empty() {
+            self.finished |= self.written >= self.limits.segment_bytes;
+            if self.segment > 0 {
+                return;
+            }
+        }
+        self.shared
+            .stored
+            .fetch_add(self.written, Ordering::Relaxed);
+        self.segment += 1;
+        self.epoch += 1;
+        (self.file, self.written, self.finished) = (None, 0, false);
+        record::put_header(
+            &mut self.pending,
+            self.meta.writer,
+            self.segment,
+            self.number + 1,
+        );
+        self.retry_at = Instant::now();
+        self.try_disk();
+    }
+
+    /// Writes the buffer, which holds so many records.
+    fn commit(&mut self, records: u64, vital: bool) {
+        if self.pending.is_empty()
+            && let Some(file) = &mut self.file
+        {
+            match write(file, &self.buffer) {
+                Ok(length) if length == self.buffer.len() => {
+                    self.written += length as u64;
+                    if self.limits.fsync {
+                        self.sync();
+                    }
+                    return self.publish(records);
+                }
+                Ok(length) => {
+                    self.written += length as u64;
+                    self.pending.extend_from_slice(&self.buffer[length..]);
+                }
+                Err(error) => {
+                    self.trouble(&error);
+                    self.pending.extend_from_slice(&self.buffer);
+                }
+            }
+            return self.publish(records);
+        }
+        self.try_disk();
+        let room = self.limits.memory_bytes << u32::from(vital);
+        if self.pending.is_empty() && self.file.is_some() {
+            self.commit(records, vital);
+        } else if self.pending.len() + self.buffer.len() <= room {
+            self.pending.extend_from_slice(&self.buffer);
+            self.publish(records);
+        } else {
+            // The definitions that were in the buffer must come again.
+            self.epoch += 1;
+            if self.shared.dropped.fetch_add(records, Ordering::Relaxed) == 0 {
+                notice::warn(
+                    "the journal's place on disk and in memory is used up: what is logged from now on IS LOST until there is \
+                     room again, or a server to deliver to",
+                );
+            }
+        }
+    }
+
+    fn publish(&mut self, records: u64) {
+        self.number += records;
+        self.shared.appended.store(self.number, Ordering::Release);
+        if self.shared.asleep.load(Ordering::Relaxed) {
+            self.shared.wake();
+        }
+    }
+
+    /// Brings to the disk what waits in memory, unless that failed only just now.
+    fn try_disk(&mut self) {
+        let now = Instant::now();
+        if now < self.retry_at {
+            return;
+        }
+        self.retry_at = now + RETRY_DISK;
+        if let Err(error) = self.open().and_then(|()| self.drain()) {
+            self.trouble(&error);
+        }
+    }
+
+    /// Opens the file of the current segment.
+    fn open(&mut self) -> io::Result<()> {
+        if self.file.is_some() {
+            return Ok(());
+        }
+        let folder = self.usable_folder()?;
+        folder.create(&self.meta)?;
+        let mut options = OpenOptions::new();
+        options.append(true).create_new(true);
+        self.file = Some(options.open(folder.segment(self.segment))?);
+        Ok(())
+    }
+
+    /// The folder, when the quota allows more in it.
+    fn usable_folder(&self) -> io::Result<&Folder> {
+        let folder = self.folder.as_ref();
+        let folder =
+            folder.ok_or_else(|| io::Error::other("there is no home folder; set MLPLAT_HOME"))?;
+        let stored = self.shared.stored.load(Ordering::Relaxed);
+        if stored.saturating_add(self.limits.segment_bytes) > self.limits.quota_bytes {
+            return Err(io::Error::new(
+                io::ErrorKind::QuotaExceeded,
+                format!(
+                    "{stored} bytes of it are not delivered yet, and MLPLAT_JOURNAL_QUOTA allows {}",
+                    self.limits.quota_bytes
+                ),
+            ));
+        }
+        Ok(folder)
+    }
+
+    fn drain(&mut self) -> io::Result<()> {
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        while !self.pending.is_empty() {
+            let length = write(file, &self.pending)?;
+            self.written += length as u64;
+            self.pending.drain(..length);
+        }
+        if self.shared.in_trouble.swap(false, Ordering::Relaxed) {
+            notice::warn("the journal is written to disk again");
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) {
+        if let Some(file) = &self.file
+            && let Err(error) = file.sync_data()
+        {
+            self.trouble(&error);
+        }
+    }
+
+    /// Tells of trouble with the disk, once until it is over.
+    fn trouble(&self, error: &io::Error) {
+        if !self.shared.in_trouble.swap(true, Ordering::Relaxed) {
+            notice::warn(&format!(
+                "{} cannot be written: {error}. Up to {} MiB of what is logged now wait in memory, and are lost when this \
+                 process is killed",
+                self.place(),
+                self.limits.memory_bytes >> 20
+            ));
+        }
+    }
+
+    /// What of the current segment is in memory only, for delivery from there: the segment ends with it.
+    pub(super) fn take_pending(&mut self) -> (u64, Vec<u8>) {
+        let taken = (self.segment, std::mem::take(&mut self.pending));
+        if !taken.1.is_empty() {
+            self.finished = true;
+            self.next_segment();
+        }
+        taken
+    }
+
+    /// Makes sure that there is a folder to put a file into, and keeps it until [`Writer::release`].
+    pub(super) fn hold(&mut self) -> io::Result<Folder> {
+        let folder = self.usable_folder()?.clone();
+        folder.create(&self.meta)?;
+        self.held += 1;
+        Ok(folder)
+    }
+
+    pub(super) fn release(&mut self) {
+        self.held = self.held.saturating_sub(1);
+    }
+
+    /// Ends the current segment: it cannot be read any more.
+    pub(super) fn finish(&mut self) {
+        self.pending.clear();
+        self.next_segment();
+    }
+
+    /// Records that are in memory only.
+    pub(super) fn in_memory(&self) -> u64 {
+        let (mut rest, mut count) = (&self.pending[..], 0);
+        while let Ok(frame) = frame::parse(rest) {
+            count += u64::from(record::is_numbered(frame.kind));
+            rest = &rest[frame.size()..];
+        }
+        count
+    }
+
+    /// Where it is, for messages.
+    pub(super) fn place(&self) -> String {
+        match &self.folder {
+            Some(folder) => folder.path().display().to_string(),
+            None => "the journal".to_owned(),
+        }
+    }
+
+    /// Number of the last record, and the segment it is in.
+    pub(super) fn position(&self) -> (u64, u64) {
+        (self.number, self.segment)
+    }
+
+    /// Closes the journal and removes its folder when all up to `acked` is all there is. A later record begins it anew.
+    pub(super) fn retire(&mut self, acked: u64) -> bool {
+        if self.number != acked || self.finished || self.held > 0 {
+            return false;
+        }
+        self.pending.clear();
+        (self.file, self.written, self.finished) = (None, 0, true);
+        if let Some(folder) = &self.folder {
+            folder.remove();
+        }
+        self.shared.stored.store(0, Ordering::Relaxed);
+        true
+    }
+}
+
+/// One `write(2)`; interrupted ones are repeated.
+fn write(file: &mut File, bytes: &[u8]) -> io::Result<usize> {
+    loop {
+        match file.write(bytes) {
+            Ok(0) if !bytes.is_empty() => return Err(io::ErrorKind::WriteZero.into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        assert_eq!(parse_bytes("1000"), Some(1000));
+        assert_eq!(parse_bytes("64M"), Some(64 << 20));
+        assert_eq!(parse_bytes(" 10 GiB"), Some(10 << 30));
+        assert_eq!(parse_bytes("2kb"), Some(2048));
+        for bad in ["", "x", "-1", "1.5G", "99999999999T"] {
+            assert_eq!(parse_bytes(bad), None, "{bad}");
+        }
+    }
+}
