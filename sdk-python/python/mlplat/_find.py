@@ -31,7 +31,7 @@ def iter_runs(
     Runs that are created meanwhile do not shift the pages: no run comes twice, and none is left out.
     """
     search = search_of(filter, experiment, order_by, view, columns)
-    size = _page_size(page_size)
+    size = page_size_of(page_size)
     client = current_client()
 
     def pages() -> Iterator[Table]:
@@ -54,7 +54,7 @@ def find_runs(
     """As :func:`search_runs`, as run objects: with params, tags, metric summaries and inputs."""
     client = current_client()
     search = search_of(filter, experiment, order_by, view, None)
-    most = None if limit is None else _arguments.integer(limit, "limit")
+    most = _arguments.optional_integer(limit, "limit", least=0)
     return [Run(client, record) for record in _native.find_runs(client, search, most).wait()]
 
 
@@ -70,7 +70,8 @@ def run_tree(run: RunInfo | str) -> str:
     return _native.run_tree(current_client(), _arguments.run_id(run, "run")).wait()
 
 
-def _page_size(value: object) -> int:
+def page_size_of(value: object) -> int:
+    """A size that a page can have."""
     size = _arguments.integer(value, "page_size")
     if not 1 <= size <= _MAX_PAGE:
         raise MisuseError(f"page_size is {size}; give 1 to {_MAX_PAGE}")

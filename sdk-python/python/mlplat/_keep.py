@@ -102,5 +102,5 @@ def collect_garbage(older_than_days: int | None = None, *, dry_run: bool = False
     Only owners of the project may. A run that a model version was published from stays. The server does it by itself
     every hour.
     """
-    days = None if older_than_days is None else _arguments.integer(older_than_days, "older_than_days")
+    days = _arguments.optional_integer(older_than_days, "older_than_days", least=0)
     return Collected(_native.collect_garbage(current_client(), days, dry_run).wait())
