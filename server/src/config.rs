@@ -102,6 +102,8 @@ pub struct TrackingConfig {
     pub heartbeat_interval_s: u32,
     /// A running run that was not heard of for this long, in seconds, is shown as crashed.
     pub heartbeat_timeout_s: u32,
+    /// Days that deleted runs and experiments can be restored; after that they are removed for good.
+    pub deleted_retention_days: u32,
 }
 
 /// Upper bounds.
@@ -175,6 +177,7 @@ impl Default for Config {
             tracking: TrackingConfig {
                 heartbeat_interval_s: 30,
                 heartbeat_timeout_s: 300,
+                deleted_retention_days: 30,
             },
             limits: LimitsConfig {
                 max_message_bytes: 64 << 20,
@@ -276,6 +279,14 @@ impl Config {
             "telemetry.sample_ratio must lie between 0 and 1"
         );
         Ok(())
+    }
+
+    /// Where artifacts go: a path or `s3://bucket/prefix`.
+    pub fn artifact_location(&self) -> String {
+        match &self.artifact_root {
+            Some(root) => root.trim_end_matches('/').to_owned(),
+            None => self.data_dir.join("artifacts").display().to_string(),
+        }
     }
 
     /// The settings as TOML, secrets masked.

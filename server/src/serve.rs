@@ -45,7 +45,7 @@ use crate::{
     http::{self as plain_http, HttpState, error::HttpError},
     layers::{authenticate, status, trace},
     lineage::Lineage,
-    telemetry,
+    retention, telemetry,
     tracking::{Artifacts, Background, Tracking},
 };
 
@@ -116,6 +116,7 @@ impl Server {
     /// Serves until `shutdown`, then lets open requests end, for as long as the settings allow.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
         let graceful = GracefulShutdown::new();
+        let rounds = tokio::spawn(retention::rounds(Arc::clone(&self.app)));
         tokio::pin!(shutdown);
         let mut upkeep = tokio::time::interval(METRICS_UPKEEP);
         loop {
@@ -133,6 +134,9 @@ impl Server {
             }
         }
         drop(self.listener);
+        rounds.abort();
+        // Cancelled, as it should be; its transaction is rolled back before the database is closed.
+        let _ = rounds.await;
         self.health
             .set_service_status("", tonic_health::ServingStatus::NotServing)
             .await;

@@ -68,6 +68,18 @@ def items(values: object, what: str) -> Iterable[object]:
     return iter(values)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
+def run_id(value: object, what: str) -> str:
+    """A run, or its id."""
+    return text(getattr(value, "id", value), what)
+
+
+def run_ids(values: object, what: str) -> list[str]:
+    """One run or several, or their ids."""
+    if isinstance(values, str) or hasattr(values, "id"):
+        return [run_id(values, what)]
+    return [run_id(value, what) for value in items(values, what)]
+
+
 def labels(values: Mapping[str, object] | None, what: str) -> dict[str, str]:
     """A mapping of texts; values become text."""
     if values is None:

@@ -13,7 +13,7 @@ use crate::{
     error::{Error, Result},
     objects::Upload,
     request::project_name,
-    tracking::runs,
+    tracking::{retention, runs},
 };
 
 /// Largest chunk; the limit on messages leaves room for more.
@@ -41,6 +41,7 @@ pub(super) async fn upload_artifact(
         .await?;
     runs::store::load_run(app.db.read(), &scope, new.run_id).await?;
 
+    retention::claim_bytes(app, &scope, &new.sha256).await?;
     let key = store::object_key(&scope, &new.sha256);
     // What is there already is checked against the digest all the same, and not written again.
     let upload = if app.objects.exists(&key).await? {
