@@ -103,8 +103,6 @@ from ._table import OnlineFeatures, Table, TrainingSet
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import aio as aio
-    from ._model_files._manifest import ModelInfo as ModelInfo
-    from ._model_files._signature import ModelSignature as ModelSignature
     from ._compare import RunComparison, compare_runs
     from ._find import child_runs, find_runs, iter_runs, run_tree
     from ._keep import (
@@ -119,6 +117,8 @@ if TYPE_CHECKING:
         restore_runs,
         update_experiment,
     )
+    from ._model_files._manifest import ModelInfo as ModelInfo
+    from ._model_files._signature import ModelSignature as ModelSignature
 
 _LATER = {
     "ModelInfo": "_model_files._manifest",
