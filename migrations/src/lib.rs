@@ -10,6 +10,7 @@ mod m0002_tracking;
 mod m0003_features;
 mod m0004_catalogue;
 mod m0005_lineage;
+mod m0008_artifacts;
 
 /// All migrations in order.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_features::Migration),
             Box::new(m0004_catalogue::Migration),
             Box::new(m0005_lineage::Migration),
+            Box::new(m0008_artifacts::Migration),
         ]
     }
 }

@@ -1,11 +1,13 @@
 //! The contracts of mlplat as Rust types: messages, gRPC clients and servers, generated from the `.proto` files beside this
-//! crate. Nothing here is written by hand but this list.
+//! crate. What is written by hand is this list, and the rules of the contracts that servers and clients must hold to alike.
 #![allow(
     missing_docs,
     clippy::doc_lazy_continuation,
     clippy::large_enum_variant,
     reason = "generated code"
 )]
+
+pub mod artifact_path;
 
 /// The descriptors of all contracts, for server reflection and for tests that walk every RPC.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

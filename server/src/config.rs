@@ -42,6 +42,8 @@ pub struct Config {
     pub sources: SourcesConfig,
     /// S3, for artifacts and sources.
     pub s3: S3Config,
+    /// Artifacts.
+    pub artifacts: ArtifactsConfig,
     /// Upper bounds.
     pub limits: LimitsConfig,
     /// Logs and traces.
@@ -90,6 +92,18 @@ pub struct S3Config {
     /// Its secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_access_key: Option<String>,
+}
+
+/// Artifacts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArtifactsConfig {
+    /// Whether clients may send and read the bytes of large files past this server, by URLs that it signs; needs S3.
+    pub direct_transfers: bool,
+    /// How long an upload that is broken off can be resumed, and bytes that nothing leads to are kept, in seconds.
+    pub orphan_grace_s: u64,
+    /// How often such bytes are looked for, in seconds; 0 means never.
+    pub collect_every_s: u64,
 }
 
 /// Upper bounds.
@@ -159,6 +173,11 @@ impl Default for Config {
                 path_style: true,
                 access_key_id: None,
                 secret_access_key: None,
+            },
+            artifacts: ArtifactsConfig {
+                direct_transfers: true,
+                orphan_grace_s: 24 * 3600,
+                collect_every_s: 3600,
             },
             limits: LimitsConfig {
                 max_message_bytes: 64 << 20,

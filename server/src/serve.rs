@@ -45,13 +45,15 @@ use crate::{
     layers::{authenticate, status, trace},
     lineage::Lineage,
     telemetry,
-    tracking::{Artifacts, Tracking},
+    tracking::{self, Artifacts, Tracking},
 };
 
 /// Flow control of HTTP/2: enough for a full pipe on a long fat link, per stream and per connection.
 const STREAM_WINDOW: u32 = 2 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
 const MAX_STREAMS: u32 = 1024;
+/// Largest frame; few large ones cost less than many small ones.
+const MAX_FRAME: u32 = 256 << 10;
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// A server that listens.
@@ -107,6 +109,7 @@ impl Server {
     /// Serves until `shutdown`, then lets open requests end, for as long as the settings allow.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
         let graceful = GracefulShutdown::new();
+        let upkeep = tokio::spawn(tracking::collect_forever(Arc::clone(&self.app)));
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
@@ -132,6 +135,7 @@ impl Server {
         {
             tracing::warn!(?drain, "open requests were cut off");
         }
+        upkeep.abort();
         self.app.db.clone().close().await?;
         Ok(())
     }
@@ -207,6 +211,7 @@ fn serve_connection(stream: TcpStream, router: Router, graceful: &GracefulShutdo
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(MAX_FRAME)
         .max_concurrent_streams(MAX_STREAMS)
         .keep_alive_interval(KEEP_ALIVE);
     let connection = builder

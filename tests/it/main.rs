@@ -11,3 +11,4 @@ mod rpc_walk;
 mod search;
 mod traces;
 mod tracking;
+mod transfers;

@@ -27,6 +27,11 @@ impl Scope {
         }
     }
 
+    /// For what the server does by itself, in no project: removing what nobody can reach any more.
+    pub(crate) fn of_server() -> Self {
+        Self::of_platform("mlplat-server".to_owned())
+    }
+
     /// Id of the project; nil for the platform.
     pub fn project_id(&self) -> Uuid {
         self.project_id

@@ -12,5 +12,5 @@ mod runs;
 mod service;
 pub mod store;
 
-pub use artifacts::Artifacts;
+pub use artifacts::{Artifacts, collect_forever, collect_orphans};
 pub use service::Tracking;

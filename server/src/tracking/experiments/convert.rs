@@ -99,6 +99,7 @@ impl From<experiment::Model> for pb::Experiment {
             created_at: Some(Timestamp(row.created_at).to_proto()),
             updated_at: Some(Timestamp(row.updated_at).to_proto()),
             created_by: row.created_by,
+            deleted_at: None,
         }
     }
 }
