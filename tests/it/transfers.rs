@@ -472,14 +472,18 @@ async fn ranges_of_files() {
                 let (start, length) = (start as u64, length as u64);
                 let read = artifacts.read(run.id(), &path, start, length).await;
                 assert!(read.expect("read") == expected, "{name} {start} {length}");
-                let read = artifacts.read_of(run.id(), &record, start, length).await;
+                let read = artifacts
+                    .read_of(run.id(), &path, &record.sha256, start, length)
+                    .await;
                 assert!(read.expect("read") == expected, "{name} {start} {length}");
             }
         }
         let old = artifacts.get(run.id(), "files/a").await.expect("a record");
         std::fs::write(source.join("a"), "other").expect("written");
         run.log_artifact(&source).await.expect("uploaded");
-        let changed = artifacts.read_of(run.id(), &old, 0, 3).await;
+        let changed = artifacts
+            .read_of(run.id(), &old.path, &old.sha256, 0, 3)
+            .await;
         assert_eq!(changed.expect_err("changed").reason(), "ARTIFACT_CHANGED");
         server.stop().await;
     }

@@ -106,6 +106,14 @@ def integer(value: object, what: str) -> int:
     return found
 
 
+def count(value: object, what: str) -> int:
+    """A whole number that is not negative."""
+    found = integer(value, what)
+    if found < 0:
+        raise MisuseError(f"{what} is {found}; give 0 or more")
+    return found
+
+
 def points(metrics: Mapping[str, object], step: object = None, timestamp: object = None) -> list[Point]:
     """Metric values of one moment."""
     if not hasattr(metrics, "items"):

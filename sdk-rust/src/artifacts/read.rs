@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use mlplat_proto::tracking::v1::{self as pb, download_artifact_response::Part};
 
-use super::{Artifact, Artifacts, artifacts, path};
+use super::{Artifacts, artifacts, path};
 use crate::{
     call::CallError,
     error::{Error, Result},
@@ -21,6 +21,22 @@ impl Artifacts {
     /// # Errors
     /// [`Error::NotFound`] when the run has no file of that path, [`Error::Misuse`] for more than 1 GiB.
     pub async fn read(&self, run_id: &str, path: &str, offset: u64, length: u64) -> Result<Bytes> {
+        self.read_of(run_id, path, "", offset, length).await
+    }
+
+    /// Reads a range of a file that has this very content, for who reads one file in several ranges.
+    ///
+    /// # Errors
+    /// As [`Artifacts::read`]; [`Error::FailedPrecondition`] (`ARTIFACT_CHANGED`) when the file has other content by now.
+    pub async fn read_of(
+        &self,
+        run_id: &str,
+        path: &str,
+        sha256: &str,
+        offset: u64,
+        length: u64,
+    ) -> Result<Bytes> {
+        let (run_id, path) = (checked_run_id(run_id)?, path::checked(path)?);
         if length > MAX_READ {
             return Err(Error::misuse(format!(
                 "a read of {length} bytes is more than {MAX_READ}; download the file, or read it in parts"
@@ -29,34 +45,7 @@ impl Artifacts {
         if length == 0 {
             return Ok(Bytes::new());
         }
-        let run_id = checked_run_id(run_id)?;
-        let path = path::checked(path)?;
-        self.range(&run_id, &path, "", offset, length).await
-    }
-
-    /// Reads a range of this very content of a file: other content by now is an error.
-    ///
-    /// # Errors
-    /// [`Error::FailedPrecondition`] (`ARTIFACT_CHANGED`) when the file was replaced meanwhile.
-    pub async fn read_of(
-        &self,
-        run_id: &str,
-        artifact: &Artifact,
-        offset: u64,
-        length: u64,
-    ) -> Result<Bytes> {
-        let length = length.min(artifact.size_bytes.saturating_sub(offset));
-        if length > MAX_READ {
-            return Err(Error::misuse(format!(
-                "a read of {length} bytes is more than {MAX_READ}; read it in parts"
-            )));
-        }
-        if length == 0 {
-            return Ok(Bytes::new());
-        }
-        let run_id = checked_run_id(run_id)?;
-        self.range(&run_id, &artifact.path, &artifact.sha256, offset, length)
-            .await
+        self.range(&run_id, &path, sha256, offset, length).await
     }
 
     /// A range of at least one byte; of whatever content where `sha256` is empty.

@@ -116,8 +116,8 @@ impl Target {
         Ok(folder)
     }
 
-    /// Where something is, once it is there.
-    pub(super) fn place(&self, relative: &str) -> PathBuf {
+    #[cfg(test)]
+    fn place(&self, relative: &str) -> PathBuf {
         self.root.join(relative)
     }
 }
