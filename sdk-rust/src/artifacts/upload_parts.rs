@@ -7,8 +7,9 @@ use std::{
     fs::File,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -35,6 +36,8 @@ use crate::{
 
 /// Files larger than this go in parts.
 pub(super) const LARGE: u64 = 16 << 20;
+/// How often an upload goes on after the tries of a call are used up; it waits 1 s, 2 s, 4 s, …
+const BREAKS: u32 = 5;
 /// Parts on their way at a time.
 const PARALLEL_PARTS: usize = 4;
 
@@ -63,12 +66,23 @@ impl Artifacts {
         // the case that the first did all but hear the answer.
         let mut restart = false;
         let mut tries = 3;
+        let mut breaks = 0;
         loop {
-            tries -= 1;
             let error = match self.try_large(run_id, &mut file, restart, &meter).await {
                 Ok(artifact) => return Ok(artifact),
                 Err(error) => error,
             };
+            // A server that is restarted is soon back, and what it has is not sent again.
+            if matches!(error, Error::Unavailable(_))
+                && breaks < BREAKS
+                && self.client.retry().max_attempts > 1
+            {
+                tracing::debug!(%error, "the upload goes on in a moment");
+                tokio::time::sleep(Duration::from_secs(1 << breaks)).await;
+                breaks += 1;
+                continue;
+            }
+            tries -= 1;
             let stale = error.reason() == "DIGEST_MISMATCH" || error.reason() == "UPLOAD_NOT_FOUND";
             if !stale || tries == 0 {
                 return Err(error.context(format_args!("upload of {}", file.local.display())));
@@ -237,8 +251,7 @@ impl Upload<'_> {
 
     async fn send_through_server(&self, number: u32) -> Result<()> {
         let client = &self.artifacts.client;
-        let told = std::sync::atomic::AtomicU64::new(0);
-        let told = Arc::new(told);
+        let told = Arc::<AtomicU64>::default();
         let send = client.streaming(
             Safety::Repeatable,
             "upload_part",
@@ -265,7 +278,7 @@ impl Upload<'_> {
         &self,
         number: u32,
         skip: u64,
-        told: Arc<std::sync::atomic::AtomicU64>,
+        told: Arc<AtomicU64>,
     ) -> impl Stream<Item = Result<pb::UploadPartRequest>> + Send + 'static {
         let header = pb::UploadPartHeader {
             project: self.artifacts.client.project().to_owned(),

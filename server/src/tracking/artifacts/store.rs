@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::{
     blobs::{self, ROWS, Stored},
+    collect,
     convert::NewArtifact,
     path, uploads,
 };
@@ -48,14 +49,21 @@ pub(super) async fn record(
         (row.path.clone(), row)
     });
     let recorded = record_artifacts(&txn, scope, run_id, rows.collect()).await?;
+    let mut unneeded = None;
     if let Some(object_id) = stored.object_id {
         uploads::end(&txn, scope, object_id).await?;
         if !needed {
             let key = blobs::object_key(scope.project_id(), object_id);
             uploads::make_garbage(&txn, scope, (object_id, key, String::new()), now).await?;
+            unneeded = Some(object_id);
         }
     }
     txn.commit().await?;
+    if unneeded.is_some()
+        && let Err(error) = collect::remove_garbage(app, scope, unneeded).await
+    {
+        tracing::debug!(%error, "an object that others stored as well is left to be collected");
+    }
     Ok(recorded)
 }
 

@@ -114,7 +114,7 @@ pub(super) async fn find(
 pub(super) async fn touch(app: &App, scope: &Scope, row: &mut upload::Model) -> Result<()> {
     const MOMENT_MICROS: i64 = 60_000_000;
     let now = app.now().micros();
-    if now - row.used_at < MOMENT_MICROS {
+    if now - row.used_at < MOMENT_MICROS.min(super::collect::grace_micros(app) / 4) {
         return Ok(());
     }
     let txn = app.db.begin().await?;
