@@ -59,7 +59,7 @@ def test_files_are_read_in_ranges(tmp_path):
             again.read_artifact("nothing")
 
         with again.open_artifact("weights.bin") as file:
-            assert file.readable() and file.seekable() and not file.writable()
+            assert (file.readable(), file.seekable(), file.writable()) == (True, True, False)
             assert (file.name, file.mode) == ("weights.bin", "rb")
             assert file.read(7) == content[:7]
             assert file.seek(-5, os.SEEK_END) == len(content) - 5

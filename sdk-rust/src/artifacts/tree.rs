@@ -73,6 +73,15 @@ pub(super) fn scan(local: &Path, directory: &str) -> Result<(Vec<LocalFile>, Vec
             local.display()
         )));
     }
+    walk.files.sort_by(|a, b| a.path.cmp(&b.path));
+    // Two spellings of one name, composed and not.
+    if let Some(twice) = walk.files.windows(2).find(|two| two[0].path == two[1].path) {
+        return Err(Error::misuse(format!(
+            "`{}` and `{}` have the same name, but for the way it is encoded",
+            twice[0].local.display(),
+            twice[1].local.display()
+        )));
+    }
     Ok((walk.files, walk.skipped))
 }
 
@@ -140,13 +149,6 @@ impl Walk {
             let root = self.root.display();
             return Err(Error::misuse(format!(
                 "`{root}` has more than {MAX_FILES} files; upload an archive of it"
-            )));
-        }
-        if self.files.last().is_some_and(|last| last.path == path) {
-            // Two spellings of one name, composed and not.
-            return Err(Error::misuse(format!(
-                "`{}` has the same name as the file beside it, but for the way it is encoded",
-                local.display()
             )));
         }
         self.files.push(found(local, path)?);
@@ -256,6 +258,17 @@ mod tests {
         let (files, _) = scan(&root, "").unwrap();
         assert_eq!(paths(&files), ["out/b", "out/sub/deep/a"]);
         assert!(scan(&root, "../up").is_err());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn two_spellings_of_a_name_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["u\u{308}", "v", "ü"] {
+            fs::write(dir.path().join(name), name).unwrap();
+        }
+        let refused = scan(dir.path(), "").unwrap_err();
+        assert!(refused.to_string().contains("same name"), "{refused}");
     }
 
     #[cfg(unix)]

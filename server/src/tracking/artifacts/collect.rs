@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _,
+    QuerySelect as _, Select,
     sea_query::{Expr, ExprTrait as _, Query},
 };
 use uuid::Uuid;
@@ -101,7 +101,7 @@ async fn drop_unused_blobs(
     scope: &Scope,
     (project_id, sha256): (Uuid, String),
 ) -> Result<Option<(Uuid, String)>> {
-    let found = unused(app.db.read(), scope, cutoff(app))
+    let found = unused(scope, cutoff(app))
         .filter(
             blob::Column::ProjectId
                 .gt(project_id)
@@ -125,11 +125,7 @@ async fn drop_unused_blobs(
 }
 
 /// Blobs of all projects that no record of theirs has.
-fn unused(
-    _conn: &impl ConnectionTrait,
-    _scope: &Scope,
-    cutoff: i64,
-) -> sea_orm::Select<blob::Entity> {
+fn unused(_scope: &Scope, cutoff: i64) -> Select<blob::Entity> {
     let records = Query::select()
         .expr(Expr::value(1))
         .from(artifact::Entity)
@@ -167,7 +163,7 @@ async fn drop_if_unused(
         .lock_exclusive()
         .one(txn)
         .await?;
-    let still = unused(txn, scope, cutoff(app))
+    let still = unused(scope, cutoff(app))
         .filter(blob::Column::ProjectId.eq(candidate.project_id))
         .filter(blob::Column::Sha256.eq(&candidate.sha256))
         .one(txn)
