@@ -37,7 +37,7 @@ use crate::{
 /// Files larger than this go in parts.
 pub(super) const LARGE: u64 = 16 << 20;
 /// How often an upload goes on after the tries of a call are used up; it waits 1 s, 2 s, 4 s, …
-const BREAKS: u32 = 5;
+const BREAKS: u32 = 7;
 /// Parts on their way at a time.
 const PARALLEL_PARTS: usize = 4;
 

@@ -1,11 +1,12 @@
 //! Objects in parts, in a folder: one file that is filled in any order, and beside it the list of the parts that are synced.
 //!
 //! Invariant: a part is in the list only after its bytes are on the disk. The list only grows, so that its torn end is
-//! recognized and ignored.
+//! recognized and ignored. Who writes a part holds a shared lock on the file, who assembles it an exclusive one: what
+//! was assembled does not change any more.
 
 use std::{
     collections::BTreeSet,
-    fs::File,
+    fs::{File, TryLockError},
     io::{self, Write as _},
     os::unix::fs::FileExt as _,
     path::PathBuf,
@@ -59,10 +60,16 @@ impl LocalObjects {
     ) -> Result<LocalPart> {
         let (data, list) = (self.data_file(stage.id), self.list_file(stage.id));
         let opened = blocking(move || {
-            Ok((
-                File::options().write(true).open(data)?,
-                File::options().append(true).open(list)?,
-            ))
+            let file = File::options().write(true).open(&data)?;
+            // Held until the part is done: nobody assembles a file that is still written to.
+            match file.try_lock_shared() {
+                Err(TryLockError::Error(error)) => return Err(error),
+                Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::NotFound.into()),
+                Ok(()) => {}
+            }
+            // Assembled between the opening and the lock?
+            std::fs::metadata(&data)?;
+            Ok((file, File::options().append(true).open(list)?))
         });
         let (data, list) = opened.await.map_err(|error| gone(error, stage))?;
         Ok(LocalPart {
@@ -103,17 +110,29 @@ impl LocalObjects {
         let folder = target.parent().map(PathBuf::from).unwrap_or_default();
         durable::create_dir_all(&folder).await?;
         let (data, list) = (self.data_file(stage.id), self.list_file(stage.id));
-        blocking(move || {
-            match std::fs::rename(data, &target) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && target.exists() => {}
-                moved => moved?,
+        let moved = blocking(move || {
+            let file = match File::open(&data) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && target.exists() => {
+                    return Ok(true);
+                }
+                file => file?,
+            };
+            match file.try_lock() {
+                Err(TryLockError::Error(error)) => return Err(error),
+                Err(TryLockError::WouldBlock) => return Ok(false),
+                Ok(()) => {}
             }
+            std::fs::rename(data, &target)?;
             // Left behind by a crash it is removed with the upload.
             let _ = std::fs::remove_file(list);
-            Ok(())
-        })
-        .await
-        .map_err(|error| gone(error, stage))?;
+            Ok(true)
+        });
+        if !moved.await.map_err(|error| gone(error, stage))? {
+            return Err(Error::unavailable(
+                "UPLOAD_BUSY",
+                "a part of the upload is still on its way; try again when it is stored",
+            ));
+        }
         durable::sync_dir(&folder).await
     }
 

@@ -121,8 +121,12 @@ impl Finish {
             object_id: Some(self.row.id),
             ranges: BTreeMap::from([(new.sha256.clone(), (0, self.stage.size_bytes))]),
         };
-        let recorded = store::record(app, scope, self.row.run_id, vec![new], stored).await?;
-        recorded
+        let recorded = store::record(app, scope, self.row.run_id, vec![new], stored).await;
+        if let Err(Error::NotFound { .. }) = recorded {
+            // Given up meanwhile: what was assembled after that must go too.
+            uploads::give_up(app, scope, &self.row).await;
+        }
+        recorded?
             .into_iter()
             .next()
             .ok_or_else(|| Error::internal(anyhow::anyhow!("nothing was recorded")))
