@@ -36,18 +36,16 @@ async fn there_and_back(client: &Client, folder: &Path, size: u64, options: Uplo
     let up = started.elapsed();
     std::fs::remove_file(&file).expect("removed");
     let started = Instant::now();
-    let back = client.artifacts().download(run.id(), "large", folder);
-    let back = back.await.expect("downloaded, and fits its digest");
+    let artifacts = client.artifacts();
+    let back = artifacts.download(run.id(), "large", folder).await;
+    let back = back.expect("downloaded, and fits its digest");
     eprintln!(
         "{} MiB: up {up:?}, down {:?}",
         size >> 20,
         started.elapsed()
     );
     assert_eq!(std::fs::metadata(&back).expect("there").len(), size);
-    let end = client
-        .artifacts()
-        .read(run.id(), "large", size - 5, 5)
-        .await;
+    let end = artifacts.read(run.id(), "large", size - 5, 5).await;
     assert_eq!(end.expect("read"), "last!");
     std::fs::remove_file(back).expect("removed");
 }
