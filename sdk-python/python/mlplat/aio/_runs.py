@@ -13,6 +13,7 @@ from .._runs import (
     create_project_call,
     download_call,
     history_call,
+    read_call,
     search_call,
     update_call,
 )
@@ -55,6 +56,10 @@ class Run(RichReading):
     async def download_artifact(self, path: str = "", into: PathLike | None = None) -> str:
         """Downloads a file or directory; see :meth:`mlplat.Run.download_artifact`."""
         return await download_call(self._client, self.id, path, into)
+
+    async def read_artifact(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
+        """A range of a file of the run; see :meth:`mlplat.Run.read_artifact`."""
+        return await read_call(self._client, self.id, path, offset, length)
 
     async def refresh(self) -> Run:
         """The run as it is now."""
