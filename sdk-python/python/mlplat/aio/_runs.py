@@ -12,6 +12,7 @@ from .._table import Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import io
     from collections.abc import Generator, Mapping, Sequence
     from types import TracebackType
     from typing import Any
@@ -41,6 +42,12 @@ class Run(RunInfo):
     async def read_artifact(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
         """A range of a file of the run; see :meth:`mlplat.Run.read_artifact`."""
         return await read_call(self._client, self.id, path, offset, length)
+
+    async def open_artifact(self, path: str) -> io.BufferedReader:
+        """A file of the run, opened for reading; see :meth:`mlplat.Run.open_artifact`. Its reads block: use it in a thread."""
+        from .._artifact_file import open_call, opened
+
+        return opened(self._client, self.id, await open_call(self._client, self.id, path))
 
     async def refresh(self) -> Run:
         """The run as it is now."""
