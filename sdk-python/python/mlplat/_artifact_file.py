@@ -69,6 +69,9 @@ class _ArtifactFile(io.RawIOBase):
             raise ValueError("I/O operation on closed file")
 
 
-def open_artifact(client: _native.Client, run_id: str, path: str) -> io.BufferedReader:
-    record = _native.get_artifact(client, run_id, _arguments.text(path, "path")).wait()
+def open_call(client: _native.Client, run_id: str, path: str) -> _native.Call[_native.Artifact]:
+    return _native.get_artifact(client, run_id, _arguments.text(path, "path"))
+
+
+def opened(client: _native.Client, run_id: str, record: _native.Artifact) -> io.BufferedReader:
     return io.BufferedReader(_ArtifactFile(client, run_id, record), _BUFFER_BYTES)

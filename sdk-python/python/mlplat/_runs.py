@@ -65,9 +65,9 @@ class Run(RichReading):
 
         It stays the content that it was when it was opened; when the file of the run is replaced, reading fails.
         """
-        from ._artifact_file import open_artifact
+        from ._artifact_file import open_call, opened
 
-        return open_artifact(self._client, self.id, path)
+        return opened(self._client, self.id, open_call(self._client, self.id, path).wait())
 
     def refresh(self) -> Run:
         """The run as it is now."""
