@@ -177,6 +177,8 @@ fn fresh(new: &NewRun, run_id: &str) -> Result<Run> {
         created_by: String::new(),
         heartbeat_at: None,
         branches: Vec::new(),
+        deleted_at: None,
+        inputs: Vec::new(),
     })
 }
 
