@@ -156,8 +156,6 @@ fn fresh(new: &NewRun, run_id: &str) -> Result<Run> {
         given => given.to_owned(),
     };
     Ok(Run {
-        branches: Vec::new(),
-        heartbeat_at: None,
         id: run_id.to_owned(),
         experiment: or(&new.experiment, DEFAULT_EXPERIMENT),
         name: or(&new.name, &made_name(id.into_bytes())),
