@@ -12,6 +12,7 @@ mod m0004_catalogue;
 mod m0005_lineage;
 mod m0006_branches;
 mod m0007_runs;
+mod m0008_artifacts;
 
 /// All migrations in order.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_lineage::Migration),
             Box::new(m0006_branches::Migration),
             Box::new(m0007_runs::Migration),
+            Box::new(m0008_artifacts::Migration),
         ]
     }
 }

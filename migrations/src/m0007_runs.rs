@@ -1,5 +1,5 @@
-//! Finding and keeping runs: what is deleted and can be restored, what runs read as data sets, artifacts whose bytes may go,
-//! and the indexes of the search.
+//! Finding and keeping runs: what is deleted and can be restored, what runs read as data sets, and
+//! the indexes of the search.
 
 use sea_orm_migration::{prelude::*, schema::*, sea_orm::DbBackend};
 
@@ -15,7 +15,7 @@ fn bytewise(manager: &SchemaManager, mut column: ColumnDef) -> ColumnDef {
 }
 
 /// Both databases take these as they are. Values of params and tags are long; their beginning is enough to find them.
-const INDEXES: [(&str, &str); 8] = [
+const INDEXES: [(&str, &str); 7] = [
     (
         "metric_series_key_last",
         "metric_series (key, last_value, run_id)",
@@ -35,10 +35,6 @@ const INDEXES: [(&str, &str); 8] = [
         "runs_deleted",
         "runs (project_id, deleted_at) WHERE deleted_at IS NOT NULL",
     ),
-    (
-        "artifact_orphans_due",
-        "artifact_orphans (project_id, orphaned_at)",
-    ),
 ];
 
 #[async_trait::async_trait]
@@ -56,7 +52,6 @@ impl MigrationTrait for Migration {
                 .await?;
         }
         create_inputs(manager).await?;
-        create_orphans(manager).await?;
         for (name, on) in INDEXES {
             manager
                 .get_connection()
@@ -73,11 +68,9 @@ impl MigrationTrait for Migration {
                 .execute_unprepared(&format!("DROP INDEX {name}"))
                 .await?;
         }
-        for table in ["artifact_orphans", "run_inputs"] {
-            manager
-                .drop_table(Table::drop().table(table).to_owned())
-                .await?;
-        }
+        manager
+            .drop_table(Table::drop().table("run_inputs").to_owned())
+            .await?;
         for table in ["runs", "experiments"] {
             manager
                 .alter_table(
@@ -118,29 +111,6 @@ async fn create_inputs(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                     ForeignKey::create()
                         .from("run_inputs", "run_id")
                         .to("runs", "id")
-                        .on_delete(ForeignKeyAction::Cascade),
-                )
-                .to_owned(),
-        )
-        .await
-}
-
-async fn create_orphans(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
-    // Digests that a removed run named: perhaps nothing does any more. `collecting` is 1 from the decision to remove the
-    // bytes until they are gone.
-    manager
-        .create_table(
-            Table::create()
-                .table("artifact_orphans")
-                .col(uuid("project_id"))
-                .col(string_len("sha256", 64))
-                .col(big_integer("orphaned_at"))
-                .col(small_integer("collecting"))
-                .primary_key(Index::create().col("project_id").col("sha256"))
-                .foreign_key(
-                    ForeignKey::create()
-                        .from("artifact_orphans", "project_id")
-                        .to("projects", "id")
                         .on_delete(ForeignKeyAction::Cascade),
                 )
                 .to_owned(),

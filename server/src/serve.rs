@@ -53,6 +53,8 @@ use crate::{
 const STREAM_WINDOW: u32 = 2 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
 const MAX_STREAMS: u32 = 1024;
+/// Largest frame; few large ones cost less than many small ones.
+const MAX_FRAME: u32 = 256 << 10;
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// How often measured durations are summed up. Between two times they are kept one by one, also where nobody reads `/metrics`.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -117,6 +119,7 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
         let graceful = GracefulShutdown::new();
         let rounds = tokio::spawn(retention::rounds(Arc::clone(&self.app)));
+        let orphans = tokio::spawn(retention::collect_orphans_forever(Arc::clone(&self.app)));
         tokio::pin!(shutdown);
         let mut upkeep = tokio::time::interval(METRICS_UPKEEP);
         loop {
@@ -148,6 +151,7 @@ impl Server {
             tracing::warn!(?drain, "open requests were cut off");
         }
         self.background.stop().await;
+        orphans.abort();
         self.app.db.clone().close().await?;
         Ok(())
     }
@@ -226,6 +230,7 @@ fn serve_connection(stream: TcpStream, router: Router, graceful: &GracefulShutdo
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(MAX_FRAME)
         .max_concurrent_streams(MAX_STREAMS)
         .keep_alive_interval(KEEP_ALIVE);
     let connection = builder

@@ -114,6 +114,7 @@ async fn what_does_not_fit_its_digest_leaves_no_record() {
             .start_run(NewRun::new("e"))
             .await
             .expect("started");
+        assert!(run.flush().await);
         let mut artifacts = ArtifactServiceClient::new(server.channel().await);
         let good = header(run.id(), "x", b"content");
         let bad = [
@@ -192,6 +193,12 @@ async fn paths_cannot_leave_the_run() {
         "a\0b",
         "a\nb",
         "a/",
+        "a／b",
+        "．．/b",
+        "a\u{2215}b",
+        "a\u{202e}b",
+        "C:/x",
+        "a/.. /b",
         &long,
     ] {
         let stream = tokio_stream::iter(messages(header(run.id(), path, b"content"), b"content"));

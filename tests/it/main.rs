@@ -20,3 +20,4 @@ mod settings;
 mod system;
 mod traces;
 mod tracking;
+mod transfers;

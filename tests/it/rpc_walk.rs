@@ -240,6 +240,52 @@ fn artifact_sample(
             }
             .encode_to_vec()
         }
+        "UploadArtifacts" => tracking::UploadArtifactsRequest {
+            run_id: id(),
+            ..Default::default()
+        }
+        .encode_to_vec(),
+        "BeginUpload" => tracking::BeginUploadRequest {
+            run_id: id(),
+            path: text(),
+            ..Default::default()
+        }
+        .encode_to_vec(),
+        "UploadPart" => {
+            let header = tracking::UploadPartHeader {
+                upload_id: id(),
+                number: 1,
+                ..Default::default()
+            };
+            tracking::UploadPartRequest {
+                part: Some(tracking::upload_part_request::Part::Header(header)),
+            }
+            .encode_to_vec()
+        }
+        "SignUploadParts" => tracking::SignUploadPartsRequest {
+            upload_id: id(),
+            numbers: vec![1],
+            ..Default::default()
+        }
+        .encode_to_vec(),
+        "FinishUpload" => tracking::FinishUploadRequest {
+            upload_id: id(),
+            sha256: "0".repeat(64),
+            ..Default::default()
+        }
+        .encode_to_vec(),
+        "DownloadArtifacts" => tracking::DownloadArtifactsRequest {
+            run_id: id(),
+            paths: vec![text()],
+            ..Default::default()
+        }
+        .encode_to_vec(),
+        "SignDownload" => tracking::SignDownloadRequest {
+            run_id: id(),
+            path: text(),
+            ..Default::default()
+        }
+        .encode_to_vec(),
         "DownloadArtifact" => tracking::DownloadArtifactRequest {
             run_id: id(),
             path: text(),

@@ -157,6 +157,14 @@ def optional_count(value: object, what: str, most: int) -> int | None:
     return count
 
 
+def count(value: object, what: str) -> int:
+    """A whole number that is not negative."""
+    found = integer(value, what)
+    if found < 0:
+        raise MisuseError(f"{what} is {found}; give 0 or more")
+    return found
+
+
 def pairs(metrics: Mapping[str, object]) -> list[tuple[str, object]]:
     """Keys and values of a mapping that is no dict."""
     if not hasattr(metrics, "items"):

@@ -12,6 +12,7 @@ from ._table import Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import io
     from collections.abc import Mapping, Sequence
     from datetime import timedelta
     from types import TracebackType
@@ -54,6 +55,19 @@ class Run(RichReading):
         It goes into the directory `into`, by default a new temporary one. Without `path` all files are downloaded.
         """
         return download_call(self._client, self.id, path, into).wait()
+
+    def read_artifact(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
+        """The content of a file of the run: `length` bytes from `offset` on, fewer at its end; by default all of it."""
+        return read_call(self._client, self.id, path, offset, length).wait()
+
+    def open_artifact(self, path: str) -> io.BufferedReader:
+        """A file of the run, opened for reading at any place, without downloading it: `with run.open_artifact("x") as file: …`.
+
+        It stays the content that it was when it was opened; when the file of the run is replaced, reading fails.
+        """
+        from ._artifact_file import open_call, opened
+
+        return opened(self._client, self.id, open_call(self._client, self.id, path).wait())
 
     def refresh(self) -> Run:
         """The run as it is now."""
@@ -434,6 +448,15 @@ def download_call(client: _native.Client, run_id: str, path: str, into: PathLike
         into = tempfile.mkdtemp(prefix="mlplat-")
     path = _arguments.optional_text(path, "path")
     return _native.download_artifact(client, run_id, path, _arguments.path(into, "into"))
+
+
+def read_call(
+    client: _native.Client, run_id: str, path: str, offset: int, length: int | None
+) -> _native.Call[bytes]:
+    path = _arguments.text(path, "path")
+    offset = _arguments.count(offset, "offset")
+    length = None if length is None else _arguments.count(length, "length")
+    return _native.read_artifact(client, run_id, path, "", offset, length)
 
 
 def update_call(

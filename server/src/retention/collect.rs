@@ -1,10 +1,8 @@
 //! One collection in one project.
 
-use std::collections::BTreeSet;
-
 use uuid::Uuid;
 
-use super::days_before;
+use super::objects;
 use crate::{
     app::App, auth::Scope, catalogue::store as catalogue, clock::Timestamp, error::Result,
     tracking::retention as tracking,
@@ -12,8 +10,6 @@ use crate::{
 
 /// Runs that one transaction removes.
 const RUNS: u64 = 20;
-/// Objects that one transaction decides on.
-const OBJECTS: u64 = 500;
 
 /// What a collection has removed, or would remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,6 +18,7 @@ pub(crate) struct Collected {
     pub(crate) experiments: u64,
     /// Runs that stay because of a model version.
     pub(crate) kept_runs: u64,
+    /// Contents of files that nothing named any more.
     pub(crate) objects: u64,
 }
 
@@ -36,14 +33,13 @@ pub(crate) async fn collect(
     if dry_run {
         let conn = app.db.read();
         collected.experiments = tracking::count_experiments(conn, scope, cutoff).await?;
-        let due = days_before(app.now(), 1);
-        collected.objects = tracking::count_orphans(conn, scope, due).await?;
+        collected.objects = objects::count(app, scope).await?;
         return Ok(collected);
     }
     let txn = app.db.begin().await?;
     collected.experiments = tracking::remove_experiments(&txn, scope, cutoff).await?;
     txn.commit().await?;
-    collected.objects = collect_objects(app, scope).await?;
+    collected.objects = objects::collect(app, Some(scope.project_id())).await?;
     Ok(collected)
 }
 
@@ -73,35 +69,8 @@ async fn collect_runs(
             collected.runs += removable.len() as u64;
         } else if !removable.is_empty() {
             let txn = app.db.begin().await?;
-            collected.runs +=
-                tracking::remove_runs(&txn, scope, &removable, cutoff, app.now()).await?;
+            collected.runs += tracking::remove_runs(&txn, scope, &removable, cutoff).await?;
             txn.commit().await?;
         }
-    }
-}
-
-/// Removes the bytes that nothing names any more.
-async fn collect_objects(app: &App, scope: &Scope) -> Result<u64> {
-    let mut removed = 0;
-    loop {
-        let now = app.now();
-        let txn = app.db.begin().await?;
-        let due = tracking::due_orphans(&txn, scope, now, OBJECTS).await?;
-        if due.is_empty() {
-            return Ok(removed);
-        }
-        let named: BTreeSet<String> = catalogue::captured_digests(&txn, scope, &due).await?;
-        let doomed = tracking::condemn_orphans(&txn, scope, &due, &named, now).await?;
-        txn.commit().await?;
-        // No transaction is open now. Whoever uploads one of these is told to come back, until its mark is gone.
-        for sha256 in &doomed {
-            app.objects
-                .delete(&tracking::object_key(scope, sha256))
-                .await?;
-        }
-        let txn = app.db.begin().await?;
-        tracking::forget_orphans(&txn, scope, &doomed).await?;
-        txn.commit().await?;
-        removed += doomed.len() as u64;
     }
 }

@@ -1,16 +1,17 @@
 //! Removing for good what was deleted long ago: runs, experiments, and bytes that nothing names any more.
 //!
 //! Invariants: a run that a model version was published from stays, and so do bytes that any record or model version of the
-//! project names. Bytes follow a day after the records that named them: an upload that found them there, and so did not
-//! send them again, has ended by then; a later one claims them first (see `tracking::retention`). It reads tracking and the
-//! catalogue; neither knows of it.
+//! project names. An upload that found bytes there, and so did not send them again, keeps them for a time of grace
+//! (`artifacts.orphan_grace_s`). It reads tracking and the catalogue; neither knows of it.
 
 mod collect;
+mod objects;
 mod rounds;
 
 use crate::clock::Timestamp;
 
 pub(crate) use collect::collect;
+pub(crate) use objects::collect_orphans_forever;
 pub(crate) use rounds::rounds;
 
 const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;

@@ -13,6 +13,7 @@ from .._runs import (
     create_project_call,
     download_call,
     history_call,
+    read_call,
     search_call,
     update_call,
 )
@@ -21,6 +22,7 @@ from ._rich import RichLogging, RichReading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import io
     from collections.abc import Generator, Mapping, Sequence
     from datetime import timedelta
     from types import TracebackType
@@ -55,6 +57,16 @@ class Run(RichReading):
     async def download_artifact(self, path: str = "", into: PathLike | None = None) -> str:
         """Downloads a file or directory; see :meth:`mlplat.Run.download_artifact`."""
         return await download_call(self._client, self.id, path, into)
+
+    async def read_artifact(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
+        """A range of a file of the run; see :meth:`mlplat.Run.read_artifact`."""
+        return await read_call(self._client, self.id, path, offset, length)
+
+    async def open_artifact(self, path: str) -> io.BufferedReader:
+        """A file of the run, opened for reading; see :meth:`mlplat.Run.open_artifact`. Its reads block: use it in a thread."""
+        from .._artifact_file import open_call, opened
+
+        return opened(self._client, self.id, await open_call(self._client, self.id, path))
 
     async def refresh(self) -> Run:
         """The run as it is now."""

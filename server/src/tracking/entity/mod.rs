@@ -1,7 +1,9 @@
 //! The tables of tracking, one file each.
 
 pub mod artifact;
-pub mod artifact_orphan;
+pub mod artifact_blob;
+pub mod artifact_garbage;
+pub mod artifact_upload;
 pub mod experiment;
 pub mod metric_chunk;
 pub mod metric_series;

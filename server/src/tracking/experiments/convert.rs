@@ -121,7 +121,7 @@ impl ExperimentChange {
 /// Where the server keeps the files of the experiment's project.
 fn artifact_location(app: &App, row: &experiment::Model) -> String {
     format!(
-        "{}/blobs/{}",
+        "{}/objects/{}",
         app.config.artifact_location(),
         row.project_id.simple()
     )

@@ -1,18 +1,20 @@
-//! Table `artifact_orphans`: digests whose bytes perhaps nothing names any more.
+//! Table `artifact_blobs`: where the content of a digest lies, per project.
 #![allow(missing_docs, reason = "the columns are described in the migration")]
 
 use sea_orm::entity::prelude::*;
 
-#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
-#[sea_orm(table_name = "artifact_orphans")]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "artifact_blobs")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub project_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)]
     pub sha256: String,
-    pub orphaned_at: i64,
-    /// 1 from the decision to remove the bytes until they are gone.
-    pub collecting: i16,
+    /// The object that holds it; none for what lies under its digest.
+    pub object_id: Option<Uuid>,
+    pub start_byte: i64,
+    pub size_bytes: i64,
+    pub used_at: i64,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
