@@ -178,6 +178,7 @@ async fn paths_cannot_leave_the_run() {
         .start_run(NewRun::new("e"))
         .await
         .expect("started");
+    assert!(run.flush().await);
     let mut artifacts = ArtifactServiceClient::new(server.channel().await);
     let long = "x".repeat(2_000);
     for path in [

@@ -17,7 +17,7 @@ pub mod store;
 mod view;
 
 pub use artifacts::Artifacts;
-pub(crate) use artifacts::{Claimed, collect_orphans, count_orphans};
+pub(crate) use artifacts::{collect_orphans, count_orphans};
 pub use background::Background;
 pub use service::Tracking;
 pub(crate) use view::View;

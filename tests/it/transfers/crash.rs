@@ -14,9 +14,10 @@ const WRITERS: usize = 3;
 /// Bytes of the files of one directory: packed, in one stream, in parts.
 const SIZES: [usize; 4] = [3_000, 70_000, 2 << 20, 20 << 20];
 
-fn client(url: &str) -> Client {
+fn client(url: &str, home: &Path) -> Client {
     Client::builder()
         .url(url)
+        .journal_home(home)
         .retry(RetryPolicy::none())
         .build()
         .expect("a client")
@@ -82,14 +83,14 @@ async fn a_killed_server_leaves_no_record_without_bytes_and_no_bytes_for_long() 
             .map(|writer| {
                 let writer = round as usize * WRITERS + writer;
                 let own = folder.path().to_owned();
-                tokio::spawn(write(client(server.url()), own, writer))
+                tokio::spawn(write(client(server.url(), folder.path()), own, writer))
             })
             .collect();
         tokio::time::sleep(Duration::from_millis(900 + 333 * round)).await;
         server.kill();
 
         let server = ServerProcess::start_with(&data, &flags, &quick);
-        let client = client(server.url());
+        let client = client(server.url(), folder.path());
         for (number, writer) in writers.into_iter().enumerate() {
             let writer_number = round as usize * WRITERS + number;
             if let Some(run) = writer.await.expect("no panic") {

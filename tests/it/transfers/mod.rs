@@ -58,8 +58,11 @@ pub(super) fn objects(folder: &Path) -> Vec<u64> {
     sizes
 }
 
+/// Bytes that differ from those of any other seed below 2^24.
 pub(super) fn content(length: usize, seed: usize) -> Vec<u8> {
-    (0..length).map(|at| (at * 31 % 251 + seed) as u8).collect()
+    (0..length)
+        .map(|at| (at * 31 % 251 + (seed >> (at % 3 * 8))) as u8)
+        .collect()
 }
 
 pub(super) fn sha256(bytes: &[u8]) -> String {
