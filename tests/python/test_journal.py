@@ -53,6 +53,8 @@ class World:
         self.server: Server | None = None
         self.env = {name: value for name, value in os.environ.items() if not name.startswith("MLPLAT_")}
         self.env |= {"MLPLAT_URL": self.url, "MLPLAT_HOME": str(self.home), "MLPLAT_OFFLINE_TIMEOUT": "0.5"}
+        # What is counted here are the records of the tests alone.
+        self.env |= {"MLPLAT_ENVIRONMENT": "0", "MLPLAT_SYSTEM_METRICS": "0", "MLPLAT_CONSOLE": "0"}
         self.env["PYTHONPATH"] = os.pathsep.join(sys.path)
 
     def start(self) -> None:

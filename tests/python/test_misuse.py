@@ -29,6 +29,9 @@ NOT_CALLED = {
     "aio",
     "start_run",
     "end_run",
+    "Collected",
+    "ModelInfo",
+    "RunComparison",
 }
 
 

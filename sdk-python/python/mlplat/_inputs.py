@@ -72,6 +72,10 @@ def _described(dataset: object) -> dict[str, object]:
         # A column of mixed objects, which Arrow cannot hold.
         if module != "pandas":
             raise
+        if not hasattr(dataset, "columns"):
+            raise WrongTypeError(
+                f"the data set is a {kind.__name__}; give a table, an array, a path or URI"
+            ) from None
         return _objects(dataset)
 
 

@@ -40,19 +40,23 @@ def delete_runs(runs: RunInfo | str | Iterable[RunInfo | str], *, nested: bool =
 
     They are hidden from searches and :func:`get_run` unless asked for, and :func:`restore_runs` brings them back.
     """
-    return _native.delete_runs(current_client(), _arguments.run_ids(runs, "runs"), nested).wait()
+    return _native.delete_runs(
+        current_client(), _arguments.run_ids(runs, "runs"), _arguments.flag(nested, "nested")
+    ).wait()
 
 
 def restore_runs(runs: RunInfo | str | Iterable[RunInfo | str], *, nested: bool = False) -> int:
     """Restores deleted runs, with `nested` also those nested in them; returns how many were deleted."""
-    return _native.restore_runs(current_client(), _arguments.run_ids(runs, "runs"), nested).wait()
+    return _native.restore_runs(
+        current_client(), _arguments.run_ids(runs, "runs"), _arguments.flag(nested, "nested")
+    ).wait()
 
 
 def move_runs(runs: RunInfo | str | Iterable[RunInfo | str], experiment: str, *, nested: bool = False) -> int:
     """Moves runs into an experiment, which is created where it does not exist; returns how many were in another one."""
     ids = _arguments.run_ids(runs, "runs")
     target = _arguments.text(experiment, "experiment")
-    return _native.move_runs(current_client(), ids, target, nested).wait()
+    return _native.move_runs(current_client(), ids, target, _arguments.flag(nested, "nested")).wait()
 
 
 def delete_params(run: RunInfo | str, keys: str | Iterable[str]) -> int:
@@ -93,7 +97,8 @@ def update_experiment(
     labels = None if tags is None else _arguments.labels(tags, "tags")
     found = _arguments.text(name, "name")
     renamed = None if new_name is None else _arguments.text(new_name, "new_name")
-    return _native.update_experiment(current_client(), found, renamed, description, labels).wait()
+    notes = None if description is None else _arguments.optional_text(description, "description")
+    return _native.update_experiment(current_client(), found, renamed, notes, labels).wait()
 
 
 def collect_garbage(older_than_days: int | None = None, *, dry_run: bool = False) -> Collected:
@@ -103,4 +108,6 @@ def collect_garbage(older_than_days: int | None = None, *, dry_run: bool = False
     every hour.
     """
     days = _arguments.optional_integer(older_than_days, "older_than_days", least=0)
-    return Collected(_native.collect_garbage(current_client(), days, dry_run).wait())
+    return Collected(
+        _native.collect_garbage(current_client(), days, _arguments.flag(dry_run, "dry_run")).wait()
+    )

@@ -323,7 +323,7 @@ def publish_model(
 def get_run(run_id: str, *, view: str = "active") -> Run:
     """One run by its id, as it is now. A deleted one is found with `view="all"` or `"deleted"`."""
     client = current_client()
-    call = _native.get_run(client, _arguments.text(run_id, "run_id"), view)
+    call = _native.get_run(client, _arguments.text(run_id, "run_id"), _arguments.text(view, "view"))
     return call.then(lambda record: Run(client, record)).wait()
 
 
@@ -376,7 +376,7 @@ def list_projects() -> list[_native.Project]:
 
 def list_experiments(*, view: str = "active") -> list[_native.Experiment]:
     """The experiments of the project, by name; with `view="deleted"` or `"all"` deleted ones too."""
-    return _native.list_experiments(current_client(), view).wait()
+    return _native.list_experiments(current_client(), _arguments.text(view, "view")).wait()
 
 
 def get_experiment(name: str) -> _native.Experiment:
@@ -431,8 +431,7 @@ def history_call(
         "end_step": _arguments.optional_integer(end_step, "end_step"),
         "last": _arguments.optional_count(last, "last", 2**63 - 1),
         "buckets": _arguments.optional_count(buckets, "buckets", 100_000),
-        # 0 is the branch that the run began with.
-        "branch": _arguments.optional_count(branch, "branch", 2**31 - 1) if branch != 0 else 0,
+        "branch": _arguments.optional_count(branch, "branch", 2**31 - 1, least=0),
     }
     return _native.metric_history(run._client, run.id, key, history)
 

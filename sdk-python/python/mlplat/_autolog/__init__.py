@@ -6,6 +6,7 @@ been; nothing that goes wrong in here reaches the training, and `autolog(disable
 
 from __future__ import annotations
 
+from .. import _arguments
 from .._errors import MisuseError
 
 TYPE_CHECKING = False
@@ -69,6 +70,14 @@ def autolog(
         "lightning": lightning,
         "transformers": transformers,
     }
+    switches = {
+        "disable": disable,
+        "log_models": log_models,
+        "log_training_metrics": log_training_metrics,
+        **wanted,
+    }
+    for name, switch in switches.items():
+        _arguments.flag(switch, name)
     _session.enable_here()
     options = Options(log_models, log_training_metrics, max_tuning_runs)
     for name, modules in _MODULES.items():

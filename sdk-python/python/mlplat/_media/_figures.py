@@ -31,6 +31,8 @@ def figure_items(
     """The file of `log_figure`."""
     name = _names.artifact_path(artifact_file, "artifact_file")
     key, ending = _names.split(name, _ENDINGS)
+    if save_kwargs is not None and not isinstance(save_kwargs, dict):
+        raise WrongTypeError(f"save_kwargs is a {type(save_kwargs).__name__}; give a dict")
     content, ending = _drawn(figure, ending, dict(save_kwargs or {}))
     if step is not None:
         folder = "images" if ending in _names.IMAGES else "figures"

@@ -24,7 +24,7 @@ def text_items(text: object, artifact_file: str) -> list[Item]:
     """The file of `log_text`."""
     if not isinstance(text, str):
         raise WrongTypeError(f"text is a {type(text).__name__}; give a str")
-    return [(text.encode("utf-8", "surrogateescape"), _names.artifact_path(artifact_file, "artifact_file"))]
+    return [(text.encode("utf-8", "surrogatepass"), _names.artifact_path(artifact_file, "artifact_file"))]
 
 
 def dict_items(dictionary: object, artifact_file: str) -> list[Item]:
@@ -53,7 +53,7 @@ def html_items(run_id: str, html: Any, artifact_file: str, step: int | None) -> 
             raise FileError(f"there is no HTML file {html!r}")
         content = html
     elif isinstance(html, str):
-        content = html.encode("utf-8", "surrogateescape")
+        content = html.encode("utf-8", "surrogatepass")
     elif isinstance(html, os.PathLike):
         content = _arguments.path(html, "html")
         if not os.path.isfile(content):

@@ -81,12 +81,16 @@ async def compare_runs(runs: Iterable[RunInfo | str]) -> RunComparison:
 
 async def delete_runs(runs: RunInfo | str | Iterable[RunInfo | str], *, nested: bool = False) -> int:
     """Deletes runs; see :func:`mlplat.delete_runs`."""
-    return await _native.delete_runs(current_client(), _arguments.run_ids(runs, "runs"), nested)
+    return await _native.delete_runs(
+        current_client(), _arguments.run_ids(runs, "runs"), _arguments.flag(nested, "nested")
+    )
 
 
 async def restore_runs(runs: RunInfo | str | Iterable[RunInfo | str], *, nested: bool = False) -> int:
     """Restores deleted runs; see :func:`mlplat.restore_runs`."""
-    return await _native.restore_runs(current_client(), _arguments.run_ids(runs, "runs"), nested)
+    return await _native.restore_runs(
+        current_client(), _arguments.run_ids(runs, "runs"), _arguments.flag(nested, "nested")
+    )
 
 
 async def move_runs(
@@ -95,7 +99,7 @@ async def move_runs(
     """Moves runs into an experiment; see :func:`mlplat.move_runs`."""
     ids = _arguments.run_ids(runs, "runs")
     target = _arguments.text(experiment, "experiment")
-    return await _native.move_runs(current_client(), ids, target, nested)
+    return await _native.move_runs(current_client(), ids, target, _arguments.flag(nested, "nested"))
 
 
 async def delete_params(run: RunInfo | str, keys: str | Iterable[str]) -> int:
@@ -133,7 +137,8 @@ async def update_experiment(
     labels = None if tags is None else _arguments.labels(tags, "tags")
     found = _arguments.text(name, "name")
     renamed = None if new_name is None else _arguments.text(new_name, "new_name")
-    return await _native.update_experiment(current_client(), found, renamed, description, labels)
+    notes = None if description is None else _arguments.optional_text(description, "description")
+    return await _native.update_experiment(current_client(), found, renamed, notes, labels)
 
 
 async def collect_garbage(older_than_days: int | None = None, *, dry_run: bool = False) -> Collected:
@@ -141,4 +146,6 @@ async def collect_garbage(older_than_days: int | None = None, *, dry_run: bool =
     from .._keep import Collected
 
     days = _arguments.optional_integer(older_than_days, "older_than_days", least=0)
-    return Collected(await _native.collect_garbage(current_client(), days, dry_run))
+    return Collected(
+        await _native.collect_garbage(current_client(), days, _arguments.flag(dry_run, "dry_run"))
+    )

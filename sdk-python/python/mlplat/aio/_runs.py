@@ -344,7 +344,10 @@ async def publish_model(
 async def get_run(run_id: str, *, view: str = "active") -> Run:
     """One run by its id, as it is now; see :func:`mlplat.get_run`."""
     client = current_client()
-    return Run(client, await _native.get_run(client, _arguments.text(run_id, "run_id"), view))
+    return Run(
+        client,
+        await _native.get_run(client, _arguments.text(run_id, "run_id"), _arguments.text(view, "view")),
+    )
 
 
 async def update_run(
@@ -391,7 +394,7 @@ async def list_projects() -> list[_native.Project]:
 
 async def list_experiments(*, view: str = "active") -> list[_native.Experiment]:
     """The experiments of the project, by name; see :func:`mlplat.list_experiments`."""
-    return await _native.list_experiments(current_client(), view)
+    return await _native.list_experiments(current_client(), _arguments.text(view, "view"))
 
 
 async def get_experiment(name: str) -> _native.Experiment:

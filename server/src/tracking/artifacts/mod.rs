@@ -24,5 +24,5 @@ mod upload;
 mod upload_many;
 mod uploads;
 
-pub(crate) use collect::{Claimed, collect_orphans, count_orphans};
+pub(crate) use collect::{collect_orphans, count_orphans};
 pub use service::Artifacts;
