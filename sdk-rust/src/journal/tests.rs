@@ -53,7 +53,7 @@ impl Case {
     fn log(&self, number: u64) {
         let mut writer = self.writer.lock();
         let run = writer.run(Uuid::from_u128(7), true);
-        let key = if number % 3 == 0 { "a" } else { "b" };
+        let key = if number.is_multiple_of(3) { "a" } else { "b" };
         let pairs = [(key, number as f64)];
         writer
             .metrics(run, Some(number as i64), 5, pairs.into_iter())
