@@ -20,7 +20,7 @@ from pathlib import Path
 
 import processes
 from proxy import Proxy
-from servers import HERE, ROOT, Mlplat, Postgres, quiet_env
+from servers import HERE, ROOT, Mlplat, Postgres, quiet_env, stop_well
 
 CLIENT = HERE / "crash_client.py"
 KEYS = 3
@@ -396,6 +396,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", help="scenarios whose name contains one of these")
     options = parser.parse_args()
     os.chdir(ROOT)
+    stop_well()
     names = [name for name in SCENARIOS if not options.only or any(word in name for word in options.only)]
     with ExitStack() as stack:
         postgres = None

@@ -18,7 +18,7 @@ import rows_storage
 from bench import Bench, Row, cores
 from processes import TaskError
 from report import Line, markdown_table, text_table
-from servers import PEERS, ROOT, Mlflow, Mlplat, Postgres, peer_python, peer_version
+from servers import PEERS, ROOT, Mlflow, Mlplat, Postgres, peer_python, peer_version, stop_well
 
 ROWS = {row.name: row for row in (*rows_reading.ROWS, *rows_logging.ROWS, *rows_storage.ROWS)}
 
@@ -121,6 +121,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="fail when a target is missed")
     parser.add_argument("--folder", type=Path, default=None, help="where data goes (default: TMPDIR)")
     os.chdir(ROOT)
+    stop_well()
     return side_by_side(parser.parse_args())
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +21,11 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 BINARY = Path(os.environ.get("MLPLAT_TEST_SERVER_BIN") or ROOT / "bin" / "mlplat-server")
 PEERS = ("mlflow", "wandb", "trackio")
+
+
+def stop_well() -> None:
+    """Lets SIGTERM end this process as an exception does, so that all that it started is stopped."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def free_port() -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import processes
 from report import rate
-from servers import HERE, ROOT, Mlplat, Postgres
+from servers import HERE, ROOT, Mlplat, Postgres, stop_well
 
 CLIENT = HERE / "soak_client.py"
 
@@ -169,6 +169,7 @@ def main() -> int:
     parser.add_argument("--every", type=float, default=10, help="seconds between two samples")
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     os.chdir(ROOT)
+    stop_well()
     return soak(parser.parse_args())
 
 
