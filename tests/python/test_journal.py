@@ -53,6 +53,8 @@ class World:
         self.server: Server | None = None
         self.env = {name: value for name, value in os.environ.items() if not name.startswith("MLPLAT_")}
         self.env |= {"MLPLAT_URL": self.url, "MLPLAT_HOME": str(self.home), "MLPLAT_OFFLINE_TIMEOUT": "0.5"}
+        # The records are counted.
+        self.env |= {f"MLPLAT_{name}": "0" for name in ("SYSTEM_METRICS", "ENVIRONMENT", "CONSOLE")}
         self.env["PYTHONPATH"] = os.pathsep.join(sys.path)
 
     def start(self) -> None:
