@@ -14,7 +14,7 @@ import time
 from datetime import datetime, timezone
 
 from .. import _arguments, _native
-from .._errors import ArrowError, MisuseError
+from .._errors import ArrowError, MisuseError, WrongTypeError
 from .._scratch import Scratch
 from .._table import Table
 from . import _arrays, _names
@@ -101,6 +101,8 @@ def _span(finite: Any) -> tuple[float, float]:
 
 
 def _of_counts(counted: tuple[object, object]) -> dict[str, Any]:
+    if not isinstance(counted, (tuple, list)) or len(counted) != 2:
+        raise WrongTypeError(f"np_histogram is a {type(counted).__name__}; give (counts, edges)")
     counts = _arrays.array(counted[0], "counts").ravel()
     edges = _arrays.array(counted[1], "edges").ravel().tolist()
     if not 1 <= len(counts) <= _MAX_BINS or len(edges) != len(counts) + 1:
