@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# examples/demo.sh: what `make demo` runs against its server (MLPLAT_URL): both examples, then what the command line shows of it.
+# examples/demo.sh: what `make demo` runs against its server (MLPLAT_URL): the examples, then what the command line shows of it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
@@ -12,6 +12,10 @@ echo "=== examples/flight_delays: from raw tables to a model with its lineage"
 echo
 echo "=== examples/pipeline: the same features from Rust"
 "$target/debug/flight-pipeline"
+
+echo
+echo "=== examples/late_flights: a training in Rust, a point per batch"
+"$target/debug/late-flights"
 
 echo
 echo "=== the command line: mlplat runs list, mlplat models list"

@@ -65,6 +65,7 @@ pub struct Server {
     router: Router,
     health: HealthReporter,
     metrics: PrometheusHandle,
+    background: Background,
 }
 
 impl Server {
@@ -77,8 +78,9 @@ impl Server {
         let listener = TcpListener::bind(listen)
             .await
             .with_context(|| format!("cannot listen on {listen}"))?;
-        let (grpc, health) = grpc_routes(&app).await?;
         let metrics = telemetry::metrics()?;
+        let (background, tracking) = Background::start(&app);
+        let (grpc, health) = grpc_routes(&app, tracking).await?;
         let http = plain_http::router(HttpState {
             app: Arc::clone(&app),
             metrics: metrics.clone(),
@@ -102,6 +104,7 @@ impl Server {
             router,
             health,
             metrics,
+            background,
         })
     }
 
@@ -112,7 +115,6 @@ impl Server {
 
     /// Serves until `shutdown`, then lets open requests end, for as long as the settings allow.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
-        let background = Background::start(&self.app);
         let graceful = GracefulShutdown::new();
         tokio::pin!(shutdown);
         let mut upkeep = tokio::time::interval(METRICS_UPKEEP);
@@ -141,14 +143,17 @@ impl Server {
         {
             tracing::warn!(?drain, "open requests were cut off");
         }
-        background.stop().await;
+        self.background.stop().await;
         self.app.db.clone().close().await?;
         Ok(())
     }
 }
 
 /// All gRPC services, with their health.
-async fn grpc_routes(app: &Arc<App>) -> anyhow::Result<(Router, HealthReporter)> {
+async fn grpc_routes(
+    app: &Arc<App>,
+    tracking: Tracking,
+) -> anyhow::Result<(Router, HealthReporter)> {
     let (health, health_service) = tonic_health::server::health_reporter();
     let mut routes = Routes::builder();
     // Every service has the same limits and encodings.
@@ -169,7 +174,7 @@ async fn grpc_routes(app: &Arc<App>) -> anyhow::Result<(Router, HealthReporter)>
         };
     }
     add!(AdminServiceServer, Admin::new(Arc::clone(app)));
-    add!(TrackingServiceServer, Tracking::new(Arc::clone(app)));
+    add!(TrackingServiceServer, tracking);
     add!(ArtifactServiceServer, Artifacts::new(Arc::clone(app)));
     add!(CatalogueServiceServer, Catalogue::new(Arc::clone(app)));
     add!(LineageServiceServer, Lineage::new(Arc::clone(app)));

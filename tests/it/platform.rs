@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use mlplat::{
     Error,
-    tracking::{MetricPoint, NewRun},
+    tracking::{NewRun, new_run_id},
 };
-use mlplat_proto::admin::v1::{self as pb, admin_service_client::AdminServiceClient};
+use mlplat_proto::{
+    admin::v1::{self as pb, admin_service_client::AdminServiceClient},
+    tracking::v1::{self as tracking, tracking_service_client::TrackingServiceClient},
+};
 use mlplat_tests::{CALLER, TestDatabase, TestServer, binary::ServerProcess, rpc};
 use prost::Message as _;
 use tonic::Code;
@@ -168,14 +171,22 @@ async fn errors_about_long_things_arrive() {
         );
         assert!(!error.request_id().is_empty() && error.to_string().len() < 5000);
     }
-    let run = client.start_run(NewRun::new("e")).await.expect("started");
-    let bad = (0..5000).map(|n| MetricPoint::new(format!("bad={n}"), 1.0));
-    let refused = run.log_metrics(bad).await.expect_err("bad keys");
-    assert!(
-        matches!(refused, Error::InvalidArgument(_)) && refused.violations().len() > 10,
-        "{refused:?}"
-    );
-    assert!(refused.to_string().contains("more"), "{refused}");
+    let bad = (0..5000).map(|n| tracking::MetricSeries {
+        key: format!("bad={n}"),
+        values: vec![1.0],
+        ..Default::default()
+    });
+    let request = tracking::LogBatchRequest {
+        run_id: new_run_id(),
+        metrics: bad.collect(),
+        ..Default::default()
+    };
+    let mut client = TrackingServiceClient::new(server.channel().await);
+    let refused = client.log_batch(request).await.expect_err("bad keys");
+    let violations = refused.get_details_bad_request().expect("bad fields");
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    assert!(violations.field_violations.len() > 10, "{violations:?}");
+    assert!(refused.message().contains("more"), "{refused}");
     server.stop().await;
 }
 

@@ -361,3 +361,64 @@ async fn a_run_goes_on_from_an_earlier_step() {
     );
     platform.server.stop().await;
 }
+
+/// Rewinds of rewinds, against copies of what was visible.
+#[tokio::test]
+async fn branches_equal_copies() {
+    use rand::{RngExt as _, SeedableRng as _};
+
+    let mut platform = Platform::start().await;
+    for seed in 0..4 {
+        let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+        let run = platform.create_run().await;
+        // What each branch shows, as logged.
+        let mut branches: Vec<Vec<(i64, f64)>> = vec![Vec::new()];
+        for turn in 0..40 {
+            if random.random_range(0..5) == 0 {
+                let from_step = random.random_range(-5..45);
+                platform.resume(&run, Some(from_step), Uuid::now_v7()).await;
+                let mut copy = branches.last().expect("a branch").clone();
+                copy.retain(|(step, _)| *step < from_step);
+                branches.push(copy);
+            } else {
+                // Now and then enough for chunks of their own.
+                let count = if random.random_range(0..6) == 0 {
+                    700
+                } else {
+                    3
+                };
+                let steps: Vec<i64> = (0..count).map(|_| random.random_range(0..40)).collect();
+                let values: Vec<f64> = (0..count).map(|at| f64::from(turn * 1000 + at)).collect();
+                platform.log(&run, &steps, &values).await;
+                let current = branches.last_mut().expect("a branch");
+                current.extend(steps.into_iter().zip(values));
+            }
+            if turn == 20 {
+                platform.end(&run, None).await;
+                platform.resume(&run, None, Uuid::now_v7()).await;
+            }
+        }
+        for (number, points) in (0..).zip(&branches) {
+            let mut expected = points.clone();
+            expected.sort_by_key(|(step, _)| *step);
+            let found = platform.history(&run, Some(number)).await;
+            assert_eq!(found, expected, "seed {seed}, branch {number}");
+        }
+        let current = branches.last().expect("a branch");
+        let known = platform.run(&run).await;
+        let summary = known.metrics.first();
+        assert_eq!(summary.map_or(0, |s| s.count), current.len() as u64);
+        if let Some(summary) = summary {
+            let values = || current.iter().map(|(_, value)| *value);
+            assert_eq!(summary.min, values().reduce(f64::min));
+            assert_eq!(summary.max, values().reduce(f64::max));
+            let last = current.iter().max_by_key(|(step, _)| *step);
+            assert_eq!(
+                last.map(|(step, value)| (*step, *value)),
+                Some((summary.last_step, summary.last_value))
+            );
+        }
+        assert_eq!(known.branches.len() + 1, branches.len());
+    }
+    platform.server.stop().await;
+}

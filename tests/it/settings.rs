@@ -91,7 +91,7 @@ fn text_from_the_environment_is_text_whatever_it_looks_like() {
 fn unknown_settings_are_errors_wherever_they_come_from() {
     let folder = tempfile::tempdir().expect("a folder");
     for name in [
-        "MLPLAT_SERVER__LISTENN",
+        "MLPLAT_SERVER__NOTHING",
         "MLPLAT_SERVER__S3__BUCKET",
         "MLPLAT_SERVER__NO__SUCH__KEY",
     ] {

@@ -101,3 +101,15 @@ def project(server: Server, home: str, monkeypatch: pytest.MonkeyPatch) -> Itera
     yield name
     while run := _active.innermost():
         run._deactivate()  # left over by a test that failed
+
+
+@pytest.fixture
+def logged(project: str) -> Iterator[str]:
+    """A fresh project, with autologging on; a warning of it is a failure."""
+    from mlplat._autolog import _session
+
+    mlplat.autolog()
+    _session._warned.clear()
+    yield project
+    mlplat.autolog(disable=True)
+    assert not _session._warned, "no warning was expected"

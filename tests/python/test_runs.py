@@ -38,6 +38,25 @@ def test_a_run_from_start_to_end():
     assert again.metric_summaries["mae"].count == 2
 
 
+def test_parts_of_a_history():
+    with mlplat.start_run() as run:
+        run.log_metrics({"m": 0.0}, step=0)
+        for step in range(1, 100):
+            run.log_metric("m", 1000.0 if step == 42 else float(step % 5), step=step)
+    again = mlplat.get_run(run.id)
+    last = again.metric_history("m", last=3).to_arrow()
+    assert last["step"].to_pylist() == [97, 98, 99]
+    chart = again.metric_history("m", buckets=5).to_arrow()
+    assert 10 <= chart.num_rows <= 20
+    assert 42 in chart["step"].to_pylist() and 1000.0 in chart["value"].to_pylist()
+    assert again.metric_history("m", branch=0, end_step=5).to_arrow().num_rows == 6
+    assert again.branches == []
+    with pytest.raises(mlplat.MisuseError):
+        again.metric_history("m", last=0)
+    with pytest.raises(mlplat.NotFoundError):
+        again.metric_history("m", branch=1)
+
+
 def test_metric_history_is_a_table():
     with mlplat.start_run("e") as run:
         for step, value in [(3, 3.0), (1, 1.0), (2, 2.0), (1, 1.5)]:

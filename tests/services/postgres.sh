@@ -3,6 +3,7 @@
 #   tests/services/postgres.sh run COMMAND...   runs COMMAND with MLPLAT_TEST_DATABASE_URL, then stops the server, also on failure
 #   tests/services/postgres.sh start            prints the folder and the URL
 #   tests/services/postgres.sh stop FOLDER
+# MLPLAT_TEST_POSTGRES_FSYNC=on makes its commits wait for the disk, for benchmarks.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -65,10 +66,11 @@ start() {
         { cat "$folder/initdb.log" >&2 && return 1; }
     local port
     port=$(free_port)
-    # Nothing here outlives a power cut, so nothing waits for the disk.
+    # Nothing here outlives a power cut, so nothing waits for the disk, unless somebody measures that.
+    local durable=${MLPLAT_TEST_POSTGRES_FSYNC:-off}
     unprivileged "$bin/pg_ctl" --pgdata="$folder/data" --log="$folder/server.log" --wait --silent start -o "-p $port \
         -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=400 \
-        -c fsync=off -c synchronous_commit=off -c full_page_writes=off" ||
+        -c fsync=$durable -c synchronous_commit=$durable -c full_page_writes=$durable" ||
         { cat "$folder/server.log" >&2 && return 1; }
     cd - >/dev/null
     url="postgres://mlplat@127.0.0.1:$port/postgres"

@@ -18,6 +18,7 @@ import os as _os
 
 from . import _native, features, lineage, models
 from ._active import after_fork as _after_fork
+from ._autolog import autolog
 from ._connection import connect
 from ._errors import (
     AbortedError,
@@ -51,6 +52,7 @@ from ._native import (
     ModelVersion,
     Project,
     RegisteredModel,
+    RunBranch,
     ServerInfo,
 )
 from ._native import __version__ as __version__
@@ -133,6 +135,7 @@ __all__ = [
     "RegisteredModel",
     "ResourceExhaustedError",
     "Run",
+    "RunBranch",
     "ServerInfo",
     "Table",
     "TrainingSet",
@@ -142,6 +145,7 @@ __all__ = [
     "WrongTypeError",
     "active_run",
     "aio",
+    "autolog",
     "connect",
     "create_experiment",
     "create_project",

@@ -135,6 +135,16 @@ def optional_integer(value: object, what: str, least: int = -(2**63)) -> int | N
     return found
 
 
+def optional_count(value: object, what: str, most: int) -> int | None:
+    """A whole number from 1 to `most`, or None."""
+    if value is None:
+        return None
+    count = integer(value, what)
+    if not 1 <= count <= most:
+        raise MisuseError(f"{what} must be 1 to {most:,}, not {count}")
+    return count
+
+
 def pairs(metrics: Mapping[str, object]) -> list[tuple[str, object]]:
     """Keys and values of a mapping that is no dict."""
     if not hasattr(metrics, "items"):

@@ -89,7 +89,14 @@ def _parser() -> argparse.ArgumentParser:
     sync = command(groups, "sync", _sync, "deliver what processes that are gone have logged")
     sync.add_argument("--watch", action="store_true", help="go on until interrupted")
     sync.add_argument("--rejected", action="store_true", help="also try again what a server refused")
+    _import_commands(subcommands, command)
     return parser
+
+
+def _import_commands(subcommands: Callable[..., Any], command: Callable[..., Any]) -> None:
+    from mlplat._import._commands import add_commands
+
+    add_commands(subcommands("import", "import runs of other tools"), command)
 
 
 def _sync(options: Any) -> None:

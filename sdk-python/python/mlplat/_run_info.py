@@ -44,7 +44,7 @@ class RunInfo:
 
     @property
     def status(self) -> str:
-        """RUNNING, FINISHED, FAILED, KILLED or CRASHED."""
+        """RUNNING, FINISHED, FAILED, KILLED, or CRASHED when its process was not heard of for a while."""
         return self._record.status
 
     @property
@@ -91,6 +91,16 @@ class RunInfo:
     def created_by(self) -> str:
         """Who created it."""
         return self._record.created_by
+
+    @property
+    def heartbeat_at(self) -> datetime | None:
+        """When its process was last heard of; None for a run whose process sends no heartbeats."""
+        return self._record.heartbeat_at
+
+    @property
+    def branches(self) -> list[_native.RunBranch]:
+        """How it was resumed from earlier steps; empty for a run that never was. The last one is the current one."""
+        return self._record.branches
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RunInfo) and self.id == other.id

@@ -26,13 +26,23 @@ class Run(RichReading):
     __slots__ = ("_client", "_record")
 
     def metric_history(
-        self, key: str, *, start_step: int | None = None, end_step: int | None = None
+        self,
+        key: str,
+        *,
+        start_step: int | None = None,
+        end_step: int | None = None,
+        last: int | None = None,
+        buckets: int | None = None,
+        branch: int | None = None,
     ) -> Table:
-        """All points of a metric: columns step, timestamp, value, ordered by step, then as logged.
+        """The points of a metric: columns step, timestamp, value, ordered by step, then as logged.
 
-        Both ends are inclusive. A metric that was never logged has no rows.
+        Both ends of the range of steps are inclusive. `last` gives only so many points at its end. `buckets` gives what a
+        chart of that width needs: the first, least, greatest and last point of each bucket (and its first NaN), at
+        little cost even for millions of points. `branch` is the number of one of `branches`, or 0; without it the
+        current one is read. A metric that was never logged has no rows.
         """
-        return history_call(self, key, start_step, end_step).then(Table).wait()
+        return history_call(self, key, start_step, end_step, last, buckets, branch).then(Table).wait()
 
     def artifacts(self, path: str = "") -> list[_native.Artifact]:
         """The files of the run, or those at or below `path`."""
@@ -362,15 +372,24 @@ def create_experiment_call(
 
 
 def history_call(
-    run: RunInfo, key: str, start_step: int | None, end_step: int | None
+    run: RunInfo,
+    key: str,
+    start_step: int | None,
+    end_step: int | None,
+    last: int | None,
+    buckets: int | None,
+    branch: int | None,
 ) -> _native.Call[_native.Batches]:
-    return _native.metric_history(
-        run._client,
-        run.id,
-        _arguments.text(key, "key"),
-        _arguments.optional_integer(start_step, "start_step"),
-        _arguments.optional_integer(end_step, "end_step"),
-    )
+    key = _arguments.text(key, "key")
+    history = {
+        "start_step": _arguments.optional_integer(start_step, "start_step"),
+        "end_step": _arguments.optional_integer(end_step, "end_step"),
+        "last": _arguments.optional_count(last, "last", 2**63 - 1),
+        "buckets": _arguments.optional_count(buckets, "buckets", 100_000),
+        # 0 is the branch that the run began with.
+        "branch": _arguments.optional_count(branch, "branch", 2**31 - 1) if branch != 0 else 0,
+    }
+    return _native.metric_history(run._client, run.id, key, history)
 
 
 def artifacts_call(run: RunInfo, path: str) -> _native.Call[list[_native.Artifact]]:

@@ -1,6 +1,7 @@
 //! Experiments and runs.
 
 mod handle;
+mod import;
 mod log;
 mod records;
 mod runs_table;
@@ -12,7 +13,7 @@ use mlplat::tracking::{HistoryRange, NewRun, RunQuery, RunUpdate};
 use pyo3::{prelude::*, types::PyModule};
 
 pub(crate) use handle::RunHandle;
-use records::{Experiment, MetricSummary, RunRecord};
+use records::{Experiment, MetricSummary, RunBranch, RunRecord};
 
 use crate::{call::Call, client::Client, table::Batches};
 
@@ -127,18 +128,38 @@ fn search_runs(
     }))
 }
 
-/// All points of a metric.
+/// Which points of a metric to read.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct History {
+    start_step: Option<i64>,
+    end_step: Option<i64>,
+    last: Option<u64>,
+    buckets: Option<u32>,
+    branch: Option<u32>,
+}
+
+impl From<History> for HistoryRange {
+    fn from(history: History) -> Self {
+        let mut range = Self::steps(history.start_step, history.end_step);
+        range.last_points = history.last;
+        range.max_buckets = history.buckets;
+        range.branch = history.branch;
+        range
+    }
+}
+
+/// The points of a metric.
 #[pyfunction]
 fn metric_history(
     py: Python<'_>,
     client: &Client,
     run_id: String,
     key: String,
-    start_step: Option<i64>,
-    end_step: Option<i64>,
+    history: History,
 ) -> PyResult<Call> {
     let client = client.get(py)?;
-    let range = HistoryRange::steps(start_step, end_step);
+    let range = HistoryRange::from(history);
     Ok(Call::new(async move {
         let tracking = client.tracking();
         let history = tracking.metric_history(&run_id, &key, range).await?;
@@ -185,11 +206,13 @@ fn create_experiment(
 }
 
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    import::register(module)?;
     module.add_class::<RunHandle>()?;
     module.add_class::<system::SystemMetrics>()?;
     module.add_class::<log::RunLog>()?;
     module.add_class::<RunRecord>()?;
     module.add_class::<MetricSummary>()?;
+    module.add_class::<RunBranch>()?;
     module.add_class::<Experiment>()?;
     module.add_function(wrap_pyfunction!(start_run, module)?)?;
     module.add_function(wrap_pyfunction!(join_run, module)?)?;

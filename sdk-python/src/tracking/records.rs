@@ -53,6 +53,41 @@ impl From<&tracking::MetricSummary> for MetricSummary {
     }
 }
 
+/// How a run was resumed from an earlier step.
+#[pyclass(frozen, get_all, module = "mlplat")]
+#[derive(Clone)]
+pub(crate) struct RunBranch {
+    /// 1 and up, 0 being the one that the run began with; the greatest is the current one.
+    number: u32,
+    /// Branch whose points below `from_step` this one shares.
+    parent: u32,
+    /// First step that is its own.
+    from_step: i64,
+    /// When it was begun.
+    created_at: Time,
+}
+
+#[pymethods]
+impl RunBranch {
+    fn __repr__(&self) -> String {
+        format!(
+            "RunBranch(number={}, parent={}, from_step={})",
+            self.number, self.parent, self.from_step
+        )
+    }
+}
+
+impl From<&tracking::RunBranch> for RunBranch {
+    fn from(branch: &tracking::RunBranch) -> Self {
+        Self {
+            number: branch.number,
+            parent: branch.parent,
+            from_step: branch.from_step,
+            created_at: branch.created_at.into(),
+        }
+    }
+}
+
 /// A run as the server knows it; `Run` of the package is made of it.
 #[pyclass(frozen, get_all, module = "mlplat._native")]
 pub(crate) struct RunRecord {
@@ -70,6 +105,8 @@ pub(crate) struct RunRecord {
     started_at: Time,
     ended_at: Option<Time>,
     created_by: String,
+    heartbeat_at: Option<Time>,
+    branches: Vec<RunBranch>,
 }
 
 impl From<tracking::Run> for RunRecord {
@@ -93,6 +130,8 @@ impl From<tracking::Run> for RunRecord {
             started_at: run.started_at.into(),
             ended_at: run.ended_at.map(Time),
             created_by: run.created_by,
+            heartbeat_at: run.heartbeat_at.map(Time),
+            branches: run.branches.iter().map(Into::into).collect(),
         }
     }
 }

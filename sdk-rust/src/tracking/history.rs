@@ -19,7 +19,7 @@ use crate::{
     retry::Safety,
 };
 
-/// Which steps to read, both ends inclusive.
+/// Which points to read: of which steps (both ends inclusive), how many, and of which branch of the run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HistoryRange {
@@ -27,6 +27,13 @@ pub struct HistoryRange {
     pub start_step: Option<i64>,
     /// Last step; none: to the end.
     pub end_step: Option<i64>,
+    /// Only so many points at the end of the range; none: all of them.
+    pub last_points: Option<u64>,
+    /// What a chart of so many buckets needs: the first, least, greatest and last point of each, and its first NaN; none: all
+    /// points.
+    pub max_buckets: Option<u32>,
+    /// Number of the branch; none: the current one.
+    pub branch: Option<u32>,
 }
 
 impl HistoryRange {
@@ -35,7 +42,38 @@ impl HistoryRange {
         Self {
             start_step: start,
             end_step: end,
+            ..Self::default()
         }
+    }
+
+    /// Only the last `count` points of the range, by step, then as logged.
+    #[must_use]
+    pub fn last(mut self, count: u64) -> Self {
+        self.last_points = Some(count);
+        self
+    }
+
+    /// Downsampled by the server into at most `count` buckets; every peak stays.
+    #[must_use]
+    pub fn buckets(mut self, count: u32) -> Self {
+        self.max_buckets = Some(count);
+        self
+    }
+
+    /// Of this branch of the run.
+    #[must_use]
+    pub fn branch(mut self, number: u32) -> Self {
+        self.branch = Some(number);
+        self
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.last_points == Some(0) || self.max_buckets == Some(0) {
+            return Err(Error::misuse(
+                "at least one point or bucket must be asked for",
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -83,7 +121,7 @@ impl Columns {
 }
 
 impl Tracking {
-    /// All points of one metric of a run; no rows for a key that was never logged.
+    /// The points of one metric of a run; no rows for a key that was never logged.
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no such run, [`Error::InvalidArgument`] for a bad key.
@@ -102,7 +140,7 @@ impl Tracking {
             .ok_or_else(|| Error::protocol("series"))
     }
 
-    /// All points of several metrics of a run, one table each, in the order of `keys`.
+    /// The points of several metrics of a run, one table each, in the order of `keys`.
     ///
     /// # Errors
     /// As [`Tracking::metric_history`].
@@ -112,13 +150,16 @@ impl Tracking {
         keys: &[String],
         range: HistoryRange,
     ) -> Result<Vec<(String, RecordBatch)>> {
+        range.check()?;
         let request = pb::ReadMetricHistoryRequest {
             project: self.client.project().to_owned(),
             run_id: checked_run_id(run_id)?,
             keys: keys.to_vec(),
             start_step: range.start_step,
             end_step: range.end_step,
-            ..Default::default()
+            last_points: range.last_points.unwrap_or_default(),
+            max_buckets: range.max_buckets.unwrap_or_default(),
+            branch: range.branch,
         };
         let mut columns = self
             .client

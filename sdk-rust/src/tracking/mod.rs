@@ -4,9 +4,11 @@
 //! before any server answered. The road of logged data is `crate::journal`; files are in `artifacts`.
 
 mod active;
+mod branch;
 mod check;
 mod experiments;
 mod history;
+mod import;
 mod metrics;
 mod run;
 mod search;
@@ -17,8 +19,10 @@ use tonic::transport::Channel;
 use uuid::Uuid;
 
 pub use active::ActiveRun;
+pub use branch::RunBranch;
 pub use experiments::Experiment;
 pub use history::HistoryRange;
+pub use import::{Imported, ImportedBatch, ImportedSeries};
 pub use metrics::{MetricPoint, MetricSummary};
 pub use run::{NewRun, Run, RunStatus, RunUpdate};
 pub use search::RunQuery;

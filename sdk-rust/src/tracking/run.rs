@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::SystemTime};
 
 use mlplat_proto::tracking::v1 as pb;
 
-use super::metrics::MetricSummary;
+use super::{branch::RunBranch, metrics::MetricSummary};
 use crate::convert::{filled_time, system_time};
 
 /// Where a run is in its life.
@@ -100,6 +100,10 @@ pub struct Run {
     pub updated_at: SystemTime,
     /// Who created it.
     pub created_by: String,
+    /// When its process was last heard of; none for a run whose process sends no heartbeats.
+    pub heartbeat_at: Option<SystemTime>,
+    /// How it was resumed from earlier steps; empty for a run that never was.
+    pub branches: Vec<RunBranch>,
 }
 
 impl Run {
@@ -131,6 +135,8 @@ impl From<pb::Run> for Run {
             created_at: filled_time(r.created_at),
             updated_at: filled_time(r.updated_at),
             created_by: r.created_by,
+            heartbeat_at: r.heartbeat_at.map(system_time),
+            branches: r.branches.into_iter().map(Into::into).collect(),
         }
     }
 }

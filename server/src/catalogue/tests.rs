@@ -23,7 +23,7 @@ use crate::{
     clock::{TestClock, Timestamp},
     config::Config,
     lineage::Lineage,
-    tracking::{Tracking, entity::artifact},
+    tracking::{Background, Tracking, entity::artifact},
 };
 
 const MODEL: &str = "arrival-delay";
@@ -31,6 +31,8 @@ const MODEL: &str = "arrival-delay";
 struct Bench {
     app: Arc<App>,
     catalogue: Catalogue,
+    tracking: Tracking,
+    _background: Background,
     _folder: tempfile::TempDir,
 }
 
@@ -58,9 +60,12 @@ impl Bench {
         };
         let clock = Arc::new(TestClock::new(Timestamp(1_767_312_000_000_000)));
         let app = Arc::new(App::open(config, clock).await.unwrap());
+        let (background, tracking) = Background::start(&app);
         Self {
             catalogue: Catalogue::new(Arc::clone(&app)),
             app,
+            tracking,
+            _background: background,
             _folder: folder,
         }
     }
@@ -68,7 +73,7 @@ impl Bench {
     /// A run with a param, a metric and two files, `model.pkl` and `plots/a.png`.
     async fn run(&self) -> Uuid {
         let run_id = Uuid::now_v7();
-        let service = Tracking::new(Arc::clone(&self.app));
+        let service = &self.tracking;
         let create = tracking::CreateRunRequest {
             run_id: run_id.to_string(),
             experiment: "delays".to_owned(),
@@ -223,10 +228,7 @@ async fn a_version_captures_its_run_as_it_is() {
         params: [("depth".to_owned(), "9".to_owned())].into(),
         ..Default::default()
     };
-    Tracking::new(Arc::clone(&bench.app))
-        .log_batch(ask(batch))
-        .await
-        .unwrap();
+    bench.tracking.log_batch(ask(batch)).await.unwrap();
     assert_eq!(bench.get(None).await.unwrap(), version);
 }
 

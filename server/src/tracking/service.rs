@@ -5,19 +5,29 @@ use std::sync::Arc;
 use mlplat_proto::tracking::v1 as pb;
 use tonic::{Request, Response, Status};
 
-use super::{experiments, metrics, runs};
+use super::{
+    experiments,
+    metrics::{self, CompactorHandle, LogQueue},
+    runs,
+};
 use crate::app::App;
 
 /// The service.
 #[derive(Debug, Clone)]
 pub struct Tracking {
     app: Arc<App>,
+    queue: LogQueue,
+    compactor: CompactorHandle,
 }
 
 impl Tracking {
     /// The service over `app`.
-    pub fn new(app: Arc<App>) -> Self {
-        Self { app }
+    pub(super) fn new(app: Arc<App>, queue: LogQueue, compactor: CompactorHandle) -> Self {
+        Self {
+            app,
+            queue,
+            compactor,
+        }
     }
 }
 
@@ -86,7 +96,8 @@ impl pb::tracking_service_server::TrackingService for Tracking {
         &self,
         request: Request<pb::EndRunRequest>,
     ) -> Result<Response<pb::EndRunResponse>, Status> {
-        Ok(Response::new(runs::end_run(&self.app, request).await?))
+        let ended = runs::end_run(&self.app, &self.compactor, request).await?;
+        Ok(Response::new(ended))
     }
 
     async fn resume_run(
@@ -116,7 +127,8 @@ impl pb::tracking_service_server::TrackingService for Tracking {
         &self,
         request: Request<pb::LogBatchRequest>,
     ) -> Result<Response<pb::LogBatchResponse>, Status> {
-        Ok(Response::new(metrics::log_batch(&self.app, request).await?))
+        let logged = metrics::log_batch(&self.app, &self.queue, request).await?;
+        Ok(Response::new(logged))
     }
 
     async fn read_metric_history(
@@ -124,7 +136,7 @@ impl pb::tracking_service_server::TrackingService for Tracking {
         request: Request<pb::ReadMetricHistoryRequest>,
     ) -> Result<Response<metrics::HistoryStream>, Status> {
         Ok(Response::new(
-            metrics::read_metric_history(&self.app, request).await?,
+            metrics::read_metric_history(&self.app, &self.compactor, request).await?,
         ))
     }
 }

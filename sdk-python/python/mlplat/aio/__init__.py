@@ -9,6 +9,7 @@ Connections, the active run and the errors are shared with the blocking function
 
 from __future__ import annotations
 
+from .._autolog import autolog
 from .._connection import connect
 from . import features, lineage, models
 from ._rich_functions import (
@@ -57,6 +58,7 @@ __all__ = [
     "ActiveRun",
     "Run",
     "active_run",
+    "autolog",
     "connect",
     "create_experiment",
     "create_project",

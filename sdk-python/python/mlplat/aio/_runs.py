@@ -36,10 +36,17 @@ class Run(RichReading):
     __slots__ = ("_client", "_record")
 
     async def metric_history(
-        self, key: str, *, start_step: int | None = None, end_step: int | None = None
+        self,
+        key: str,
+        *,
+        start_step: int | None = None,
+        end_step: int | None = None,
+        last: int | None = None,
+        buckets: int | None = None,
+        branch: int | None = None,
     ) -> Table:
-        """All points of a metric; see :meth:`mlplat.Run.metric_history`."""
-        return await history_call(self, key, start_step, end_step).then(Table)
+        """The points of a metric; see :meth:`mlplat.Run.metric_history`."""
+        return await history_call(self, key, start_step, end_step, last, buckets, branch).then(Table)
 
     async def artifacts(self, path: str = "") -> list[_native.Artifact]:
         """The files of the run, or those at or below `path`."""

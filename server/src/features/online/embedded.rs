@@ -2,10 +2,14 @@
 //!
 //! Reads see the last finished write and never wait for one; a write that was reported is on disk.
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use futures::{FutureExt as _, future::BoxFuture};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use redb::{
     Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction,
 };
@@ -19,36 +23,79 @@ const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("rows"
 const LAYOUTS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("layouts");
 /// Memory for pages; it is taken as pages are read.
 const CACHE_BYTES: usize = 64 << 20;
+/// Reason of an error that ends when the file is opened again.
+const STALE: &str = "ONLINE_STORE_STALE";
 
 /// The store.
 #[derive(Debug, Clone)]
 pub(in crate::features) struct EmbeddedStore {
-    database: Arc<Database>,
+    file: Arc<OpenFile>,
     layouts: Arc<Mutex<HashMap<Vec<u8>, Layout>>>,
 }
 
 impl EmbeddedStore {
     /// Opens the file, or makes it.
     pub(in crate::features) fn open(path: &Path) -> Result<Self> {
-        let database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create(path)
-            .map_err(failure)?;
-        // Tables are made by the first write; made now, no read has to wonder.
-        let reading = database.begin_read().map_err(failure)?;
-        let exist = reading.open_table(ROWS).is_ok() && reading.open_table(LAYOUTS).is_ok();
-        drop(reading);
-        if !exist {
-            let transaction = begin_write(&database)?;
-            transaction.open_table(ROWS).map_err(failure)?;
-            transaction.open_table(LAYOUTS).map_err(failure)?;
-            transaction.commit().map_err(failure)?;
-        }
         Ok(Self {
-            database: Arc::new(database),
+            file: Arc::new(OpenFile {
+                path: path.to_owned(),
+                database: RwLock::new(Some(open(path)?)),
+            }),
             layouts: Arc::default(),
         })
     }
+}
+
+/// The open file. After an error of the disk (it was full) the database takes no more writes before it is opened again.
+#[derive(Debug)]
+struct OpenFile {
+    path: PathBuf,
+    /// Empty only when it could not be opened again so far.
+    database: RwLock<Option<Database>>,
+}
+
+impl OpenFile {
+    /// Does something with the database, once more where it had to be opened again.
+    fn with<T>(&self, work: impl Fn(&Database) -> Result<T>) -> Result<T> {
+        let attempt = || match &*self.database.read() {
+            Some(database) => work(database),
+            None => Err(stale()),
+        };
+        match attempt() {
+            Err(Error::Unavailable { reason: STALE, .. }) => {
+                self.reopen()?;
+                attempt()
+            }
+            done => done,
+        }
+    }
+
+    fn reopen(&self) -> Result<()> {
+        let mut database = self.database.write();
+        // The file can be open only once.
+        *database = None;
+        *database = Some(open(&self.path)?);
+        tracing::warn!("the online store was opened again after an error of the disk");
+        Ok(())
+    }
+}
+
+fn open(path: &Path) -> Result<Database> {
+    let database = Database::builder()
+        .set_cache_size(CACHE_BYTES)
+        .create(path)
+        .map_err(failure)?;
+    // Tables are made by the first write; made now, no read has to wonder.
+    let reading = database.begin_read().map_err(failure)?;
+    let exist = reading.open_table(ROWS).is_ok() && reading.open_table(LAYOUTS).is_ok();
+    drop(reading);
+    if !exist {
+        let transaction = begin_write(&database)?;
+        transaction.open_table(ROWS).map_err(failure)?;
+        transaction.open_table(LAYOUTS).map_err(failure)?;
+        transaction.commit().map_err(failure)?;
+    }
+    Ok(database)
 }
 
 impl OnlineStore for EmbeddedStore {
@@ -57,40 +104,44 @@ impl OnlineStore for EmbeddedStore {
         table: &TableId,
         keys: Vec<Vec<u8>>,
     ) -> BoxFuture<'static, Result<Vec<Option<Row>>>> {
-        let (database, prefix, origin) = (self.database.clone(), prefix(table), table.origin);
+        let (file, prefix, origin) = (self.file.clone(), prefix(table), table.origin);
         blocking(move || {
-            let transaction = database.begin_read().map_err(failure)?;
-            let rows = transaction.open_table(ROWS).map_err(failure)?;
-            let mut found = Vec::with_capacity(keys.len());
-            for key in keys {
-                let stored = rows
-                    .get(address(&prefix, &key).as_slice())
-                    .map_err(failure)?;
-                let row = stored.map(|bytes| Row::decode(bytes.value())).transpose()?;
-                found.push(row.filter(|row| row.origin == origin));
-            }
-            Ok(found)
+            file.with(|database| {
+                let transaction = database.begin_read().map_err(failure)?;
+                let rows = transaction.open_table(ROWS).map_err(failure)?;
+                let mut found = Vec::with_capacity(keys.len());
+                for key in &keys {
+                    let stored = rows
+                        .get(address(&prefix, key).as_slice())
+                        .map_err(failure)?;
+                    let row = stored.map(|bytes| Row::decode(bytes.value())).transpose()?;
+                    found.push(row.filter(|row| row.origin == origin));
+                }
+                Ok(found)
+            })
         })
     }
 
     fn write(&self, table: &TableId, rows: Vec<(Vec<u8>, Row)>) -> BoxFuture<'static, Result<()>> {
-        let (database, prefix) = (self.database.clone(), prefix(table));
+        let (file, prefix) = (self.file.clone(), prefix(table));
         blocking(move || {
-            let transaction = begin_write(&database)?;
-            {
-                let mut table = transaction.open_table(ROWS).map_err(failure)?;
-                for (key, row) in rows {
-                    let address = address(&prefix, &key);
-                    let stored = table.get(address.as_slice()).map_err(failure)?;
-                    let stored = stored.map(|bytes| Row::decode(bytes.value())).transpose()?;
-                    if stored.is_none_or(|stored| row.replaces(&stored)) {
-                        table
-                            .insert(address.as_slice(), row.encode().as_slice())
-                            .map_err(failure)?;
+            file.with(|database| {
+                let transaction = begin_write(database)?;
+                {
+                    let mut table = transaction.open_table(ROWS).map_err(failure)?;
+                    for (key, row) in &rows {
+                        let address = address(&prefix, key);
+                        let stored = table.get(address.as_slice()).map_err(failure)?;
+                        let stored = stored.map(|bytes| Row::decode(bytes.value())).transpose()?;
+                        if stored.is_none_or(|stored| row.replaces(&stored)) {
+                            table
+                                .insert(address.as_slice(), row.encode().as_slice())
+                                .map_err(failure)?;
+                        }
                     }
                 }
-            }
-            transaction.commit().map_err(failure)
+                transaction.commit().map_err(failure)
+            })
         })
     }
 
@@ -99,32 +150,38 @@ impl OnlineStore for EmbeddedStore {
         if let Some(known) = self.layouts.lock().get(&address) {
             return futures::future::ready(Ok(Some(known.clone()))).boxed();
         }
-        let (database, layouts) = (self.database.clone(), self.layouts.clone());
+        let (file, layouts) = (self.file.clone(), self.layouts.clone());
         blocking(move || {
-            let transaction = database.begin_read().map_err(failure)?;
-            let table = transaction.open_table(LAYOUTS).map_err(failure)?;
-            let Some(stored) = table.get(address.as_slice()).map_err(failure)? else {
-                return Ok(None);
-            };
-            let layout: Layout = serde_json::from_slice(stored.value()).map_err(Error::internal)?;
-            layouts.lock().insert(address, layout.clone());
-            Ok(Some(layout))
+            let layout: Option<Layout> = file.with(|database| {
+                let transaction = database.begin_read().map_err(failure)?;
+                let table = transaction.open_table(LAYOUTS).map_err(failure)?;
+                let stored = table.get(address.as_slice()).map_err(failure)?;
+                stored
+                    .map(|stored| serde_json::from_slice(stored.value()).map_err(Error::internal))
+                    .transpose()
+            })?;
+            if let Some(layout) = &layout {
+                layouts.lock().insert(address, layout.clone());
+            }
+            Ok(layout)
         })
     }
 
     fn put_layout(&self, table: &TableId, layout: Layout) -> BoxFuture<'static, Result<()>> {
         let address = address(&prefix(table), &layout.id().to_be_bytes());
-        let database = self.database.clone();
+        let file = self.file.clone();
         blocking(move || {
             let bytes = serde_json::to_vec(&layout).map_err(Error::internal)?;
-            let transaction = begin_write(&database)?;
-            {
-                let mut table = transaction.open_table(LAYOUTS).map_err(failure)?;
-                table
-                    .insert(address.as_slice(), bytes.as_slice())
-                    .map_err(failure)?;
-            }
-            transaction.commit().map_err(failure)
+            file.with(|database| {
+                let transaction = begin_write(database)?;
+                {
+                    let mut table = transaction.open_table(LAYOUTS).map_err(failure)?;
+                    table
+                        .insert(address.as_slice(), bytes.as_slice())
+                        .map_err(failure)?;
+                }
+                transaction.commit().map_err(failure)
+            })
         })
     }
 }
@@ -159,8 +216,16 @@ fn blocking<T: Send + 'static>(
 fn failure(error: impl Into<redb::Error>) -> Error {
     match error.into() {
         redb::Error::Io(error) => error.into(),
+        redb::Error::PreviousIo => stale(),
         error => Error::internal(error),
     }
+}
+
+fn stale() -> Error {
+    Error::unavailable(
+        STALE,
+        "the online store could not be opened again after an error of the disk",
+    )
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
 use mlplat_proto::{rules, tracking::v1 as pb};
 use uuid::Uuid;
 
-use super::append::Segment;
+use super::pieces::{self, Piece, Segment};
 use crate::{
     clock::Timestamp,
     error::Result,
@@ -20,6 +20,7 @@ use crate::{
 const MAX_KEYS: usize = 10_000;
 const MAX_POINTS: usize = 1_000_000;
 const MAX_KEYS_READ: usize = 1000;
+const MAX_BUCKETS: u32 = 100_000;
 
 /// What identifies a batch, so that it is stored once: who wrote it, and the numbers of its first and last record.
 #[derive(Debug, Clone, Copy)]
@@ -29,46 +30,75 @@ pub(super) struct Writer {
     pub(super) sequence: i64,
 }
 
-/// A parsed batch.
+/// A parsed batch, as it came.
+#[derive(Debug)]
+pub(super) struct NewBatch {
+    run_id: Uuid,
+    writer: Option<Writer>,
+    /// At least one point each.
+    segments: BTreeMap<String, Vec<Segment>>,
+    params: HashMap<String, String>,
+    tags: HashMap<String, String>,
+    /// Points in all.
+    pub(super) points: usize,
+}
+
+/// A batch that is ready to be stored.
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) run_id: Uuid,
     pub(super) writer: Option<Writer>,
     /// At least one point each.
-    pub(super) series: BTreeMap<String, Vec<Segment>>,
+    pub(super) series: BTreeMap<String, Vec<Piece>>,
     pub(super) params: HashMap<String, String>,
     pub(super) tags: HashMap<String, String>,
+    /// Points in all.
+    pub(super) points: usize,
     /// The latest time of a point.
     pub(super) newest: Option<Timestamp>,
 }
 
-impl Batch {
+impl NewBatch {
     pub(super) fn parse(message: pb::LogBatchRequest, now: Timestamp) -> Result<Self> {
         let mut violations = Violations::new();
         let run_id = violations.parse("run_id", request::uuid(&message.run_id));
         let writer = writer(&mut violations, &message);
         tags::check(&mut violations, "params", &message.params);
         tags::check(&mut violations, "tags", &message.tags);
-        let series = series(&mut violations, message.metrics, now);
+        let segments = series(&mut violations, message.metrics, now);
         violations.finish()?;
-        let times = series.values().flatten().flat_map(|s| &s.timestamps_us);
-        let newest = times.copied().max().map(Timestamp);
         Ok(Self {
             run_id: run_id.unwrap_or_default(),
             writer,
-            series,
+            points: segments.values().flatten().map(|s| s.values.len()).sum(),
+            segments,
             params: message.params,
             tags: message.tags,
-            newest,
         })
     }
 
-    pub(super) fn points(&self) -> usize {
-        self.series
+    /// Does what can be done without knowing the series; with many points it takes its time.
+    pub(super) fn prepare(self) -> Batch {
+        let times = self
+            .segments
             .values()
             .flatten()
-            .map(|segment| segment.values.len())
-            .sum()
+            .flat_map(|s| &s.timestamps_us);
+        let newest = times.copied().max().map(Timestamp);
+        let series = self
+            .segments
+            .into_iter()
+            .map(|(key, segments)| (key, pieces::prepare(segments)))
+            .collect();
+        Batch {
+            run_id: self.run_id,
+            writer: self.writer,
+            series,
+            params: self.params,
+            tags: self.tags,
+            points: self.points,
+            newest,
+        }
     }
 }
 
@@ -162,6 +192,36 @@ pub(super) struct HistoryQuery {
     pub(super) steps: RangeInclusive<i64>,
     /// Unset means the current one.
     pub(super) branch: Option<i32>,
+    pub(super) selection: Selection,
+}
+
+/// Which points of the range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Selection {
+    /// All.
+    All,
+    /// So many at the end.
+    Last(u64),
+    /// What a chart of so many buckets needs.
+    Buckets(u32),
+}
+
+impl Selection {
+    fn parse(violations: &mut Violations, last_points: u64, max_buckets: u32) -> Self {
+        match (last_points, max_buckets) {
+            (0, 0) => Self::All,
+            (last, 0) => Self::Last(last),
+            (0, buckets) if buckets <= MAX_BUCKETS => Self::Buckets(buckets),
+            (0, _) => {
+                violations.add("max_buckets", format!("must be at most {MAX_BUCKETS}"));
+                Self::All
+            }
+            _ => {
+                violations.add("last_points", "cannot be given together with max_buckets");
+                Self::All
+            }
+        }
+    }
 }
 
 impl HistoryQuery {
@@ -196,12 +256,14 @@ impl HistoryQuery {
                 i32::try_from(branch).map_err(|_| "is greater than any branch".to_owned()),
             )
         });
+        let selection = Selection::parse(&mut violations, message.last_points, message.max_buckets);
         violations.finish()?;
         Ok(Self {
             run_id: run_id.unwrap_or_default(),
             keys,
             steps,
             branch,
+            selection,
         })
     }
 }
@@ -235,16 +297,16 @@ mod tests {
         }
     }
 
-    fn parse(metrics: Vec<pb::MetricSeries>) -> Result<Batch> {
+    fn parse(metrics: Vec<pb::MetricSeries>) -> Result<NewBatch> {
         let message = pb::LogBatchRequest {
             run_id: RUN.to_owned(),
             metrics,
             ..Default::default()
         };
-        Batch::parse(message, Timestamp(5))
+        NewBatch::parse(message, Timestamp(5))
     }
 
-    fn bad_fields(result: Result<Batch>) -> Vec<String> {
+    fn bad_fields(result: Result<NewBatch>) -> Vec<String> {
         match result {
             Err(Error::Invalid(violations)) => violations.into_iter().map(|v| v.field).collect(),
             other => panic!("must be invalid: {other:?}"),
@@ -259,14 +321,14 @@ mod tests {
             entry("b", &[], &[2.0]),
         ])
         .expect("valid");
-        assert_eq!(batch.series.len(), 1, "no points, no series");
-        let values: Vec<f64> = batch.series["b"]
+        assert_eq!(batch.segments.len(), 1, "no points, no series");
+        let values: Vec<f64> = batch.segments["b"]
             .iter()
             .flat_map(|s| s.values.clone())
             .collect();
         assert_eq!(values, [1.0, 2.0]);
         assert_eq!(
-            batch.series["b"][0].timestamps_us,
+            batch.segments["b"][0].timestamps_us,
             [5],
             "no times means now"
         );
@@ -305,14 +367,14 @@ mod tests {
             ..Default::default()
         };
         assert!(
-            Batch::parse(message.clone(), Timestamp(0))
+            NewBatch::parse(message.clone(), Timestamp(0))
                 .expect("no check without writer")
                 .writer
                 .is_none()
         );
         message.writer_id = RUN.to_owned();
         assert_eq!(
-            bad_fields(Batch::parse(message, Timestamp(0))),
+            bad_fields(NewBatch::parse(message, Timestamp(0))),
             ["sequence"]
         );
     }
@@ -331,5 +393,24 @@ mod tests {
         assert_eq!(query(None, Some(3)).expect("valid").steps, i64::MIN..=3);
         assert_eq!(query(None, None).expect("valid").keys, ["a", "b"]);
         assert!(query(Some(2), Some(1)).is_err());
+    }
+
+    #[test]
+    fn selections() {
+        let selection = |last_points, max_buckets| {
+            HistoryQuery::parse(&pb::ReadMetricHistoryRequest {
+                run_id: RUN.to_owned(),
+                keys: vec!["a".to_owned()],
+                last_points,
+                max_buckets,
+                ..Default::default()
+            })
+            .map(|query| query.selection)
+        };
+        assert_eq!(selection(0, 0).expect("valid"), Selection::All);
+        assert_eq!(selection(7, 0).expect("valid"), Selection::Last(7));
+        assert_eq!(selection(0, 7).expect("valid"), Selection::Buckets(7));
+        assert!(selection(7, 7).is_err());
+        assert!(selection(0, MAX_BUCKETS + 1).is_err());
     }
 }

@@ -1,48 +1,59 @@
-//! ReadMetricHistory: points of series by step, then as logged, streamed in parts.
+//! ReadMetricHistory: points of series by step, then as logged, streamed in parts; all of them, the last ones, or what a
+//! chart needs.
 //!
-//! Invariant: only chunks that overlap in steps are in memory together, and the answer holds what was stored when the series
-//! was opened: chunks grow at their end only, so what a batch adds meanwhile is cut off by the count.
+//! Invariant: only chunks that overlap in steps are in memory together. Chunks are fetched ahead, and decoded on threads where
+//! that may take its time.
 
 use std::{
     collections::{HashMap, VecDeque},
     ops::RangeInclusive,
     pin::Pin,
+    sync::Arc,
 };
 
-use futures::{Stream, stream};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
 use mlplat_proto::tracking::v1 as pb;
-use sea_orm::DatabaseConnection;
 use tonic::{Request, Status};
 use uuid::Uuid;
 
 use super::{
     branch::View,
-    codec,
-    convert::HistoryQuery,
+    codec::Corrupt,
+    compact::{CompactorHandle, WORTH},
+    convert::{HistoryQuery, Selection},
+    downsample::{Cut, Downsample},
     merge::StepMerge,
     points::Points,
-    store::{self, ChunkInfo},
+    read::{Fetched, SeriesReader, Wanted, fetch_units},
+    store,
 };
 use crate::{
     app::App,
-    auth::{Action, Caller, Scope},
+    auth::{Action, Caller},
     error::{Error, Result},
     request,
     tracking::runs,
 };
 
 /// Most points in one message.
-const PART: usize = 16_384;
-/// Chunks are fetched together up to this many points.
-const FETCH_POINTS: i64 = 131_072;
+const PART: usize = 32_768;
+/// Units of chunks that are fetched and decoded ahead.
+const AHEAD: usize = 3;
+/// Series that are opened ahead.
+const SERIES_AHEAD: usize = 4;
+/// Most points that wait for others to come before them.
+const MAX_HELD: usize = 8 << 20;
 
 /// The parts of an answer.
 pub(crate) type HistoryStream =
     Pin<Box<dyn Stream<Item = std::result::Result<pb::ReadMetricHistoryResponse, Status>> + Send>>;
 
+type PointsStream = BoxStream<'static, Result<Points>>;
+
 /// Reads the history of some series of one run.
 pub(crate) async fn read_metric_history(
     app: &App,
+    compactor: &CompactorHandle,
     request: Request<pb::ReadMetricHistoryRequest>,
 ) -> Result<HistoryStream> {
     let caller = Caller::of(&request)?;
@@ -65,176 +76,243 @@ pub(crate) async fn read_metric_history(
         .into_iter()
         .map(|series| (series.key, series.id))
         .collect();
-    let series = query
+    let history = Arc::new(History {
+        view: View::new(branch, &branches),
+        steps: query.steps,
+        selection: query.selection,
+        compactor: compactor.clone(),
+        run_id: run.id,
+    });
+    let opened = query
         .keys
         .into_iter()
-        .filter_map(|key| ids.remove(&key).map(|id| (key, id)))
-        .collect();
-    let reader = Reader {
-        conn: conn.clone(),
-        scope,
-        series,
-        steps: query.steps,
-        view: View::new(branch, &branches),
-        current: None,
-    };
-    Ok(Box::pin(stream::try_unfold(
-        reader,
-        |mut reader| async move {
-            let part = reader.next_part().await?;
-            Ok(part.map(|part| (part, reader)))
-        },
-    )))
-}
-
-/// Where the answer has come to.
-struct Reader {
-    conn: DatabaseConnection,
-    scope: Scope,
-    series: VecDeque<(String, Uuid)>,
-    steps: RangeInclusive<i64>,
-    view: View,
-    current: Option<SeriesReader>,
-}
-
-impl Reader {
-    async fn next_part(&mut self) -> Result<Option<pb::ReadMetricHistoryResponse>> {
-        loop {
-            let Some(current) = &mut self.current else {
-                let Some((key, id)) = self.series.pop_front() else {
-                    return Ok(None);
-                };
-                let open =
-                    SeriesReader::open(&self.conn, &self.scope, key, id, &self.steps, &self.view);
-                self.current = Some(open.await?);
-                continue;
+        .filter_map(|key| Some((ids.remove(&key)?, key)))
+        .map(|(series_id, key)| {
+            let reader = SeriesReader {
+                conn: conn.clone(),
+                scope: scope.clone(),
+                series_id,
             };
-            if let Some(part) = current.next_part(&self.conn, &self.scope).await? {
-                let series = pb::MetricSeries {
-                    key: current.key.clone(),
-                    steps: part.steps,
-                    timestamps_us: part.timestamps_us,
-                    values: part.values,
-                };
-                return Ok(Some(pb::ReadMetricHistoryResponse {
-                    series: Some(series),
-                }));
-            }
-            self.current = None;
-        }
-    }
-}
-
-/// A chunk, and which of its steps are wanted.
-struct Wanted {
-    chunk: ChunkInfo,
-    steps: RangeInclusive<i64>,
-}
-
-impl Wanted {
-    fn of(chunk: ChunkInfo, steps: &RangeInclusive<i64>, view: &View) -> Option<Self> {
-        let end_step = view.end_step(chunk.number)?.min(*steps.end());
-        let steps = *steps.start()..=end_step;
-        let overlap = chunk.min_step <= *steps.end() && chunk.max_step >= *steps.start();
-        overlap.then_some(Self { chunk, steps })
-    }
-}
-
-struct SeriesReader {
-    key: String,
-    id: Uuid,
-    /// Chunks that were not fetched yet.
-    waiting: VecDeque<Wanted>,
-    /// Chunks that were fetched and not decoded yet.
-    fetched: VecDeque<(Wanted, Vec<u8>)>,
-    merge: StepMerge,
-    /// Points in their final order, and how many of them were sent.
-    ready: Points,
-    sent: usize,
-}
-
-impl SeriesReader {
-    async fn open(
-        conn: &DatabaseConnection,
-        scope: &Scope,
-        key: String,
-        id: Uuid,
-        steps: &RangeInclusive<i64>,
-        view: &View,
-    ) -> Result<Self> {
-        let chunks = store::list_chunks(conn, scope, id).await?;
-        let mut waiting: Vec<Wanted> = chunks
-            .into_iter()
-            .filter_map(|chunk| Wanted::of(chunk, steps, view))
-            .collect();
-        waiting.sort_by_key(|wanted| (wanted.chunk.min_step, wanted.chunk.number));
-        let waiting = waiting.into();
-        let (fetched, merge, ready) = Default::default();
-        Ok(Self {
-            key,
-            id,
-            waiting,
-            fetched,
-            merge,
-            ready,
-            sent: 0,
+            Arc::clone(&history).open(reader, key)
         })
-    }
+        .collect::<Vec<_>>();
+    let parts = stream::iter(opened).buffered(SERIES_AHEAD).try_flatten();
+    Ok(Box::pin(parts.map_err(Status::from)))
+}
 
-    /// The next points; `None` at the end of the series.
-    async fn next_part(
-        &mut self,
-        conn: &DatabaseConnection,
-        scope: &Scope,
-    ) -> Result<Option<Points>> {
-        while self.sent == self.ready.len() {
-            if self.fetched.is_empty() {
-                self.fetch(conn, scope).await?;
+/// What is asked of every series.
+struct History {
+    view: View,
+    steps: RangeInclusive<i64>,
+    selection: Selection,
+    compactor: CompactorHandle,
+    run_id: Uuid,
+}
+
+impl History {
+    /// The messages of one series.
+    async fn open(
+        self: Arc<Self>,
+        reader: SeriesReader,
+        key: String,
+    ) -> Result<impl Stream<Item = Result<pb::ReadMetricHistoryResponse>> + Send> {
+        let mut wanted = reader.plan(&self.view, &self.steps).await?;
+        if wanted.len() > 4 * WORTH {
+            // Whoever left it like this did not come to merging it.
+            self.compactor
+                .grown(reader.scope.project(), self.run_id, reader.series_id);
+        }
+        let points: PointsStream = match self.selection {
+            Selection::All => in_order(reader, wanted),
+            Selection::Last(count) => {
+                let skip = narrow(&reader, &mut wanted, count).await?;
+                in_order(reader, wanted).scan(skip, skip_points).boxed()
             }
-            let Some((Wanted { chunk, steps }, data)) = self.fetched.pop_front() else {
-                return Ok(None);
+            Selection::Buckets(buckets) => {
+                stream::once(downsampled(reader, wanted, buckets)).boxed()
+            }
+        };
+        let parts = points.map_ok(|points| stream::iter(cut(points)).map(Ok));
+        Ok(parts.try_flatten().map_ok(move |points| {
+            let series = pb::MetricSeries {
+                key: key.clone(),
+                steps: points.steps,
+                timestamps_us: points.timestamps_us,
+                values: points.values,
             };
-            let mut points = codec::decode(&data).map_err(Error::internal)?;
-            points.truncate(usize::try_from(chunk.count).unwrap_or(usize::MAX));
-            self.merge.add(chunk.number, &points, &steps);
-            let next = self
-                .fetched
-                .front()
-                .map(|(wanted, _)| wanted)
-                .or(self.waiting.front());
-            self.ready = self.merge.take(next.map(|wanted| wanted.chunk.min_step));
-            self.sent = 0;
-        }
-        let end = self.ready.len().min(self.sent + PART);
-        let part = self.ready.slice(self.sent..end);
-        self.sent = end;
-        Ok(Some(part))
-    }
-
-    async fn fetch(&mut self, conn: &DatabaseConnection, scope: &Scope) -> Result<()> {
-        let mut wanted = Vec::new();
-        let mut points = 0;
-        while let Some(next) = self.waiting.pop_front() {
-            points += next.chunk.count;
-            wanted.push(next);
-            if points >= FETCH_POINTS {
-                break;
+            pb::ReadMetricHistoryResponse {
+                series: Some(series),
             }
-        }
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let numbers: Vec<i64> = wanted.iter().map(|wanted| wanted.chunk.number).collect();
-        let mut data = store::load_chunks(conn, scope, self.id, &numbers).await?;
-        for wanted in wanted {
-            let bytes = data.remove(&wanted.chunk.number).ok_or_else(|| {
-                Error::internal(anyhow::anyhow!(
-                    "chunks of metric series {} are missing",
-                    self.id
-                ))
-            })?;
-            self.fetched.push_back((wanted, bytes));
-        }
-        Ok(())
+        }))
     }
+}
+
+/// Parts that fit into messages; none of them is empty.
+fn cut(points: Points) -> Vec<Points> {
+    if (1..=PART).contains(&points.len()) {
+        return vec![points];
+    }
+    (0..points.len())
+        .step_by(PART)
+        .map(|start| points.slice(start..points.len().min(start + PART)))
+        .collect()
+}
+
+/// All wanted points in order.
+fn in_order(reader: SeriesReader, mut wanted: Vec<Wanted>) -> PointsStream {
+    wanted.sort_by_key(|wanted| (wanted.chunk.min_step, wanted.chunk.number));
+    // How far the points of a unit are final: up to the first step of the chunk that comes next.
+    let bounds: VecDeque<i64> = wanted.iter().map(|wanted| wanted.chunk.min_step).collect();
+    let units = fetch_units(wanted).into_iter().map(move |unit| {
+        let reader = reader.clone();
+        async move {
+            let fetched = reader.fetch(unit).await?;
+            on_a_thread(move || {
+                fetched
+                    .into_iter()
+                    .map(|fetched| Ok((fetched.points()?, fetched.wanted)))
+                    .collect::<std::result::Result<Vec<_>, Corrupt>>()
+            })
+            .await
+        }
+    });
+    let state = (
+        stream::iter(units).buffered(AHEAD).boxed(),
+        StepMerge::default(),
+        bounds,
+    );
+    stream::try_unfold(state, |(mut units, mut merge, mut bounds)| async move {
+        let Some(unit) = units.try_next().await? else {
+            return Ok(None);
+        };
+        let mut ready = Points::default();
+        for (points, wanted) in unit {
+            bounds.pop_front();
+            let bound = bounds.front().copied();
+            merge.pass(wanted.chunk.number, points, &wanted.steps, bound, &mut ready);
+        }
+        if merge.held() > MAX_HELD {
+            return Err(Error::exhausted(
+                "HISTORY_OUT_OF_ORDER",
+                "too many points of this history were logged in another order than their steps; read fewer steps at once",
+            ));
+        }
+        Ok(Some((ready, (units, merge, bounds))))
+    })
+    .boxed()
+}
+
+/// Leaves out the first points of a stream.
+fn skip_points(
+    left: &mut usize,
+    points: Result<Points>,
+) -> futures::future::Ready<Option<Result<Points>>> {
+    let rest = points.map(|points| {
+        let skip = points.len().min(*left);
+        *left -= skip;
+        if skip == 0 {
+            points
+        } else {
+            points.slice(skip..points.len())
+        }
+    });
+    futures::future::ready(Some(rest))
+}
+
+/// Leaves only chunks that the last `count` points can be in; gives how many points to skip of those.
+async fn narrow(reader: &SeriesReader, wanted: &mut Vec<Wanted>, count: u64) -> Result<usize> {
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    wanted.sort_by_key(|wanted| std::cmp::Reverse(wanted.chunk.min_step));
+    // From this step on there are enough points for sure.
+    let mut sure = 0;
+    let from = wanted.iter().find_map(|wanted| {
+        sure += if wanted.is_part() {
+            0
+        } else {
+            wanted.chunk.count
+        };
+        (sure >= count).then_some(wanted.chunk.min_step)
+    });
+    if let Some(from) = from {
+        for wanted in wanted.iter_mut() {
+            wanted.steps = from.max(*wanted.steps.start())..=*wanted.steps.end();
+        }
+        wanted.retain(|wanted| wanted.chunk.max_step >= from);
+    }
+    let mut total = 0i64;
+    let mut partly = Vec::new();
+    for wanted in wanted.iter() {
+        if wanted.is_part() {
+            partly.push(wanted.clone());
+        } else {
+            total += wanted.chunk.count;
+        }
+    }
+    for unit in fetch_units(partly) {
+        let fetched = reader.fetch(unit).await?;
+        let counted = on_a_thread(move || {
+            fetched
+                .iter()
+                .map(Fetched::count_wanted)
+                .sum::<std::result::Result<usize, Corrupt>>()
+        });
+        total += i64::try_from(counted.await?).unwrap_or_default();
+    }
+    Ok(usize::try_from(total - count).unwrap_or_default())
+}
+
+/// What a chart needs of the wanted points.
+async fn downsampled(reader: SeriesReader, wanted: Vec<Wanted>, buckets: u32) -> Result<Points> {
+    let first = wanted
+        .iter()
+        .map(|wanted| wanted.chunk.min_step.max(*wanted.steps.start()))
+        .min();
+    let last = wanted
+        .iter()
+        .map(|wanted| wanted.chunk.max_step.min(*wanted.steps.end()))
+        .max();
+    let Some((first, last)) = first.zip(last) else {
+        return Ok(Points::default());
+    };
+    let cut = Cut::new(first, last, buckets);
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let units = fetch_units(wanted).into_iter().map(|unit| {
+        let reader = reader.clone();
+        async move {
+            let fetched = reader.fetch(unit).await?;
+            on_a_thread(move || {
+                let mut kept = Downsample::default();
+                for fetched in fetched {
+                    let place = u64::try_from(fetched.wanted.place).unwrap_or_default();
+                    let points = fetched.points()?;
+                    kept.add(Downsample::reduce(
+                        cut,
+                        place,
+                        &points,
+                        &fetched.wanted.steps,
+                    ));
+                }
+                Ok(kept)
+            })
+            .await
+        }
+    });
+    let kept = stream::iter(units)
+        .buffer_unordered(threads.clamp(2, 8))
+        .try_fold(Downsample::default(), |mut all, kept| async move {
+            all.add(kept);
+            Ok(all)
+        })
+        .await?;
+    Ok(kept.finish())
+}
+
+/// Does what takes its time where nobody waits for the thread.
+async fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> std::result::Result<T, Corrupt> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(Error::internal)?
+        .map_err(Error::internal)
 }

@@ -21,8 +21,40 @@ pub(crate) struct StepMerge {
 }
 
 impl StepMerge {
+    /// How many points wait.
+    pub(crate) fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Adds the next chunk, and moves what is final to the end of `ready`: points with steps below `bound`, the lowest step of
+    /// the chunk after it.
+    pub(crate) fn pass(
+        &mut self,
+        chunk: i64,
+        mut points: Points,
+        range: &RangeInclusive<i64>,
+        bound: Option<i64>,
+        ready: &mut Points,
+    ) {
+        let whole = match (points.steps.first(), points.steps.last()) {
+            (Some(first), Some(last)) => {
+                range.contains(first)
+                    && range.contains(last)
+                    && bound.is_none_or(|bound| *last < bound)
+            }
+            _ => true,
+        };
+        // Nothing comes between: what was logged in order, which is the rule.
+        if self.held.is_empty() && whole && points.steps.is_sorted() {
+            ready.append(&mut points);
+            return;
+        }
+        self.add(chunk, &points, range);
+        ready.append(&mut self.take(bound));
+    }
+
     /// Adds the points of a whole chunk that are in the range of steps.
-    pub(crate) fn add(&mut self, chunk: i64, points: &Points, range: &RangeInclusive<i64>) {
+    fn add(&mut self, chunk: i64, points: &Points, range: &RangeInclusive<i64>) {
         let inside = points.iter().filter(|(step, ..)| range.contains(step));
         self.held
             .extend(inside.map(|(step, timestamp_us, value)| Point {
@@ -34,7 +66,7 @@ impl StepMerge {
     }
 
     /// Takes the points with steps below `bound` (all of them when there is none), in order.
-    pub(crate) fn take(&mut self, bound: Option<i64>) -> Points {
+    fn take(&mut self, bound: Option<i64>) -> Points {
         // Stable, so points of one step and chunk stay as they were logged.
         self.held.sort_by_key(|point| (point.step, point.chunk));
         let ready = bound.map_or(self.held.len(), |bound| {
@@ -81,9 +113,10 @@ mod tests {
             let mut merge = StepMerge::default();
             let mut merged = Vec::new();
             for (index, (_, number, points)) in stored.iter().enumerate() {
-                merge.add(*number, points, &range);
-                let part = merge.take(stored.get(index + 1).map(|(min, ..)| *min));
-                merged.extend(part.iter().map(|(step, at, _)| (step, at)));
+                let bound = stored.get(index + 1).map(|(min, ..)| *min);
+                let mut ready = Points::default();
+                merge.pass(*number, points.clone(), &range, bound, &mut ready);
+                merged.extend(ready.iter().map(|(step, at, _)| (step, at)));
             }
             prop_assert_eq!(merged, all);
         }

@@ -30,6 +30,17 @@ impl Points {
             .map(|((step, timestamp_us), value)| (*step, *timestamp_us, *value))
     }
 
+    /// Moves the points of another to the end.
+    pub(crate) fn append(&mut self, other: &mut Self) {
+        if self.values.is_empty() {
+            std::mem::swap(self, other);
+            return;
+        }
+        self.steps.append(&mut other.steps);
+        self.timestamps_us.append(&mut other.timestamps_us);
+        self.values.append(&mut other.values);
+    }
+
     /// Keeps the first `count` points.
     pub(crate) fn truncate(&mut self, count: usize) {
         self.steps.truncate(count);

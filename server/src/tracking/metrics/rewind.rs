@@ -3,9 +3,12 @@
 //! Invariant: points are read chunk by chunk, before the transaction where possible; inside of it, under the lock of the run,
 //! only series that have changed since are read again. No point is touched.
 
-use sea_orm::ConnectionTrait;
+use std::collections::HashMap;
 
-use super::{append, branch::View, codec, points::Points, store};
+use sea_orm::ConnectionTrait;
+use uuid::Uuid;
+
+use super::{branch::View, codec, store, summary};
 use crate::{
     auth::Scope,
     error::{Error, Result},
@@ -49,9 +52,15 @@ pub(crate) async fn apply(
     prepared: Vec<Rewound>,
 ) -> Result<()> {
     let view = view_below(txn, scope, run, from_step).await?;
+    let prepared: HashMap<Uuid, Rewound> = prepared
+        .into_iter()
+        .map(|rewound| (rewound.before.id, rewound))
+        .collect();
     let mut changed = Vec::new();
     for series in store::load_series_from(txn, scope, run.id, from_step).await? {
-        let known = prepared.iter().find(|rewound| rewound.before == series);
+        let known = prepared
+            .get(&series.id)
+            .filter(|rewound| rewound.before == series);
         changed.push(match known {
             Some(rewound) => rewound.after.clone(),
             None => shortened(txn, scope, &view, &series)
@@ -64,7 +73,7 @@ pub(crate) async fn apply(
                 })?,
         });
     }
-    store::save_series(txn, scope, &changed).await
+    store::save_rewound(txn, scope, changed).await
 }
 
 async fn view_below(
@@ -84,7 +93,7 @@ async fn shortened(
     view: &View,
     series: &metric_series::Model,
 ) -> Result<Option<metric_series::Model>> {
-    let mut after = append::without_points(series);
+    let mut after = summary::without_points(series);
     for chunk in store::list_chunks(conn, scope, series.id).await? {
         let Some(end_step) = view
             .end_step(chunk.number)
@@ -99,11 +108,8 @@ async fn shortened(
         let mut points = codec::decode(&data).map_err(Error::internal)?;
         // What was logged since the list was made is not part of it.
         points.truncate(usize::try_from(chunk.count).unwrap_or(usize::MAX));
-        let mut shown = Points::default();
-        for (step, timestamp_us, value) in points.iter().filter(|(step, ..)| *step <= end_step) {
-            shown.push(step, timestamp_us, value);
-        }
-        append::summarize(&mut after, &shown);
+        let shown = points.iter().filter(|(step, ..)| *step <= end_step);
+        summary::add(&mut after, shown);
     }
     Ok(Some(after))
 }

@@ -1,32 +1,85 @@
-//! SQL of metrics.
+//! SQL of metrics: what is read of series and chunks.
 //!
-//! Invariant: series and chunks of a run are written only while its row is locked (see `runs::store::lock_run`), so the
-//! count of a series tells whether it has changed since it was read.
+//! Invariant: series and chunks of a run are written only while its row is locked (see [`Locked`] and `runs::store::lock_run`).
 
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::RangeInclusive,
+    sync::Arc,
+};
 
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, FromQueryResult,
-    IntoActiveModel as _, JoinType, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    RelationDef, sea_query::OnConflict,
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, FromQueryResult, JoinType,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, RelationDef, sea_query::Expr,
 };
 use uuid::Uuid;
 
 use super::{
-    append::{Appended, Base, OPEN_TAIL},
+    append::{Base, OPEN_TAIL},
     branch::of_chunk,
-    convert::Writer,
 };
 use crate::{
     auth::Scope,
     error::Result,
-    tracking::entity::{metric_chunk, metric_series, metric_writer},
+    tracking::entity::{metric_chunk, metric_series, metric_writer, run},
 };
 
-/// Rows a statement, so that the parameters of one statement stay below what SQLite takes (32,766).
-const ROWS: usize = 1000;
-/// Bytes of chunks that one statement writes.
-const CHUNK_BYTES: usize = 4 << 20;
+mod write;
+
+pub(super) use write::{
+    close_tail, replace_chunks, save_chunks, save_rewound, save_series, save_writers, touch,
+};
+
+/// Values a statement, so that its parameters stay below what SQLite takes (32,766).
+const VALUES: usize = 1024;
+/// Up to this many pairs of run and key are asked for by one statement.
+const PAIRS: usize = 16_384;
+
+/// Runs that are locked until the transaction ends, each of a project that somebody may write to. What a group stores takes it
+/// in place of a scope.
+#[derive(Debug)]
+pub(super) struct Locked(HashMap<Uuid, run::Model>);
+
+impl Locked {
+    /// A locked run.
+    pub(super) fn run(&self, run_id: Uuid) -> Option<&run::Model> {
+        self.0.get(&run_id)
+    }
+}
+
+/// Locks runs, in the order of their ids. Those that are not in the project of their scope are left out.
+pub(super) async fn lock_runs(
+    txn: &impl ConnectionTrait,
+    wanted: &[(&Scope, Uuid)],
+) -> Result<Locked> {
+    let ids: BTreeSet<Uuid> = wanted.iter().map(|(_, run_id)| *run_id).collect();
+    let ids: Vec<Uuid> = ids.into_iter().collect();
+    let mut locked = HashMap::with_capacity(ids.len());
+    for part in ids.chunks(VALUES) {
+        let rows = run::Entity::find()
+            .filter(run::Column::Id.is_in(padded(part.to_vec())))
+            .order_by_asc(run::Column::Id)
+            .lock_exclusive()
+            .all(txn)
+            .await?;
+        let visible = rows.into_iter().filter(|run| {
+            wanted
+                .iter()
+                .any(|(scope, id)| *id == run.id && scope.project_id() == run.project_id)
+        });
+        locked.extend(visible.map(|run| (run.id, run)));
+    }
+    Ok(Locked(locked))
+}
+
+/// The values, the last one repeated so that there are few different lengths: a database that has seen a statement before
+/// need not think about it again.
+fn padded<T: Clone>(mut values: Vec<T>) -> Vec<T> {
+    if let Some(last) = values.last().cloned() {
+        values.resize(values.len().next_power_of_two(), last);
+    }
+    values
+}
 
 /// The series of a run with these keys. The scope has shown that the run may be read.
 pub(crate) async fn load_series(
@@ -36,15 +89,22 @@ pub(crate) async fn load_series(
     keys: &[&str],
 ) -> Result<Vec<metric_series::Model>> {
     let mut found = Vec::new();
-    for part in keys.chunks(ROWS) {
-        let rows = metric_series::Entity::find()
-            .filter(metric_series::Column::RunId.eq(run_id))
-            .filter(metric_series::Column::Key.is_in(part.iter().copied()))
-            .all(conn)
-            .await?;
-        found.extend(rows);
+    for part in keys.chunks(VALUES) {
+        found.extend(series_of(conn, &[run_id], part).await?);
     }
     Ok(found)
+}
+
+async fn series_of(
+    conn: &impl ConnectionTrait,
+    run_ids: &[Uuid],
+    keys: &[&str],
+) -> Result<Vec<metric_series::Model>> {
+    Ok(metric_series::Entity::find()
+        .filter(metric_series::Column::RunId.is_in(padded(run_ids.to_vec())))
+        .filter(metric_series::Column::Key.is_in(padded(keys.to_vec())))
+        .all(conn)
+        .await?)
 }
 
 /// The summaries of several runs, by run and key.
@@ -54,7 +114,7 @@ pub(crate) async fn load_summaries(
     run_ids: &[Uuid],
 ) -> Result<Vec<metric_series::Model>> {
     let mut found = Vec::new();
-    for part in run_ids.chunks(ROWS) {
+    for part in run_ids.chunks(VALUES) {
         let rows = metric_series::Entity::find()
             .filter(metric_series::Column::RunId.is_in(part.iter().copied()))
             // A series that was logged in an older branch only has no points in this one.
@@ -83,49 +143,66 @@ pub(super) async fn load_series_from(
         .await?)
 }
 
-/// Series as the next batch to a branch finds them, with the chunks that take more points.
-pub(super) async fn load_bases(
+/// The series of a run that have several chunks.
+pub(super) async fn scattered_series(
     conn: &impl ConnectionTrait,
-    scope: &Scope,
+    _scope: &Scope,
     run_id: Uuid,
-    branch: i32,
-    keys: &[&str],
-) -> Result<HashMap<String, Base>> {
-    let series = load_series(conn, scope, run_id, keys).await?;
+) -> Result<Vec<Uuid>> {
+    Ok(metric_chunk::Entity::find()
+        .select_only()
+        .column(metric_chunk::Column::SeriesId)
+        .join(JoinType::InnerJoin, chunk_of_series())
+        .filter(metric_series::Column::RunId.eq(run_id))
+        .group_by(metric_chunk::Column::SeriesId)
+        .having(Expr::cust("COUNT(*) > 1"))
+        .into_tuple()
+        .all(conn)
+        .await?)
+}
+
+fn chunk_of_series() -> RelationDef {
+    metric_chunk::Entity::belongs_to(metric_series::Entity)
+        .from(metric_chunk::Column::SeriesId)
+        .to(metric_series::Column::Id)
+        .into()
+}
+
+/// Series as the next batches find them, by run and key, with the chunks that take more points.
+pub(super) async fn load_bases(
+    txn: &impl ConnectionTrait,
+    locked: &Locked,
+    keys: &BTreeMap<Uuid, BTreeSet<&str>>,
+) -> Result<HashMap<(Uuid, String), Base>> {
+    let series = series_of_runs(txn, keys).await?;
     let is_open = |series: &metric_series::Model| {
-        series.tail_count <= OPEN_TAIL && of_chunk(series.tail_number) == Some(branch)
+        let branch = locked.run(series.run_id).map(|run| run.branch);
+        series.tail_count <= OPEN_TAIL && of_chunk(series.tail_number) == branch
     };
-    let open: Vec<&metric_series::Model> = series.iter().filter(|series| is_open(series)).collect();
-    let mut tails: HashMap<Uuid, metric_chunk::Model> = HashMap::new();
-    for part in open.chunks(ROWS) {
+    let open: Vec<Uuid> = series
+        .iter()
+        .filter(|series| is_open(series))
+        .map(|series| series.id)
+        .collect();
+    let mut tails: HashMap<Uuid, Vec<u8>> = HashMap::new();
+    for part in open.chunks(VALUES) {
         // The number is asked by a join, not by one condition a series: SQLite bounds the depth of a condition.
         let rows = metric_chunk::Entity::find()
             .join(JoinType::InnerJoin, tail_of_series())
-            .filter(metric_series::Column::Id.is_in(part.iter().map(|series| series.id)))
-            .all(conn)
+            .filter(metric_series::Column::Id.is_in(padded(part.to_vec())))
+            .all(txn)
             .await?;
-        tails.extend(rows.into_iter().map(|chunk| (chunk.series_id, chunk)));
+        tails.extend(rows.into_iter().map(|chunk| (chunk.series_id, chunk.data)));
     }
-    let base = |series: metric_series::Model| {
-        // Outside of a transaction a batch may come in between the two queries. Then the count does not fit, and whoever
-        // holds the lock of the run reads again.
-        let tail = tails
-            .remove(&series.id)
-            .filter(|tail| tail.number == series.tail_number);
-        let whole = tail
-            .as_ref()
-            .is_none_or(|tail| tail.count == series.tail_count);
-        (whole && (!is_open(&series) || tail.is_some())).then(|| {
-            (
-                series.key.clone(),
-                Base {
-                    series: Some(series),
-                    tail: tail.map(|tail| tail.data),
-                },
-            )
-        })
-    };
-    Ok(series.into_iter().filter_map(base).collect())
+    let bases = series.into_iter().map(|series| {
+        let key = (series.run_id, series.key.clone());
+        let base = Base {
+            tail: tails.remove(&series.id),
+            series: Some(series),
+        };
+        (key, base)
+    });
+    Ok(bases.collect())
 }
 
 fn tail_of_series() -> RelationDef {
@@ -135,112 +212,61 @@ fn tail_of_series() -> RelationDef {
         .into()
 }
 
-/// Stores what a batch did to the series of a run whose row is locked.
-pub(super) async fn save(
+/// The series of several runs with these keys.
+async fn series_of_runs(
     txn: &impl ConnectionTrait,
-    scope: &Scope,
-    appended: Vec<Appended>,
-) -> Result<()> {
-    let mut chunks = Vec::new();
-    let mut series = Vec::with_capacity(appended.len());
-    for change in appended {
-        series.push(change.series);
-        chunks.extend(change.chunks);
+    keys: &BTreeMap<Uuid, BTreeSet<&str>>,
+) -> Result<Vec<metric_series::Model>> {
+    let wanted: Vec<(&Uuid, &BTreeSet<&str>)> =
+        keys.iter().filter(|(_, keys)| !keys.is_empty()).collect();
+    let all: BTreeSet<&str> = wanted.iter().flat_map(|(_, keys)| *keys).copied().collect();
+    // Runs that log at the same time mostly log the same metrics; then one statement finds those of all.
+    if wanted.len() > 1 && wanted.len() * all.len() <= PAIRS && all.len() <= VALUES {
+        let runs: Vec<Uuid> = wanted.iter().map(|(run_id, _)| **run_id).collect();
+        let all: Vec<&str> = all.into_iter().collect();
+        let mut found = series_of(txn, &runs, &all).await?;
+        found.retain(|series| {
+            keys.get(&series.run_id)
+                .is_some_and(|keys| keys.contains(series.key.as_str()))
+        });
+        return Ok(found);
     }
-    save_series(txn, scope, &series).await?;
-    let mut rest = chunks.into_iter().peekable();
-    while rest.peek().is_some() {
-        let mut bytes = 0;
-        let mut part = Vec::new();
-        while let Some(chunk) = rest.next_if(|chunk| {
-            part.len() < ROWS && bytes + chunk.data.len() <= CHUNK_BYTES.max(chunk.data.len())
-        }) {
-            bytes += chunk.data.len();
-            part.push(chunk.into_active_model());
+    let mut found = Vec::new();
+    for (run_id, keys) in wanted {
+        let keys: Vec<&str> = keys.iter().copied().collect();
+        for part in keys.chunks(VALUES) {
+            found.extend(series_of(txn, &[*run_id], part).await?);
         }
-        use metric_chunk::Column as C;
-        let upsert = OnConflict::columns([C::SeriesId, C::Number])
-            .update_columns([C::MinStep, C::MaxStep, C::Count, C::Data])
-            .to_owned();
-        metric_chunk::Entity::insert_many(part)
-            .on_conflict(upsert)
-            .exec_without_returning(txn)
-            .await?;
     }
-    Ok(())
+    Ok(found)
 }
 
-/// Stores rows of series of a run that is locked.
-pub(super) async fn save_series(
+/// The number of the last record of some writers, given as (run, writer).
+pub(super) async fn load_writers(
     txn: &impl ConnectionTrait,
-    _scope: &Scope,
-    series: &[metric_series::Model],
-) -> Result<()> {
-    for part in series.chunks(ROWS) {
-        use metric_series::Column as C;
-        let changed = [
-            C::LastBits,
-            C::LastValue,
-            C::LastStep,
-            C::LastTimestampUs,
-            C::MinValue,
-            C::MaxValue,
-            C::Count,
-            C::TailNumber,
-            C::TailCount,
-        ];
-        let upsert = OnConflict::column(C::Id).update_columns(changed).to_owned();
-        let rows = part.iter().cloned().map(|row| row.into_active_model());
-        metric_series::Entity::insert_many(rows)
-            .on_conflict(upsert)
-            .exec_without_returning(txn)
+    _locked: &Locked,
+    writers: &BTreeSet<(Uuid, Uuid)>,
+) -> Result<HashMap<(Uuid, Uuid), i64>> {
+    let mut found = HashMap::new();
+    let writers: Vec<&(Uuid, Uuid)> = writers.iter().collect();
+    for part in writers.chunks(VALUES) {
+        let runs = part.iter().map(|(run_id, _)| *run_id).collect();
+        let ids = part.iter().map(|(_, writer_id)| *writer_id).collect();
+        let rows = metric_writer::Entity::find()
+            .filter(metric_writer::Column::RunId.is_in(padded(runs)))
+            .filter(metric_writer::Column::WriterId.is_in(padded(ids)))
+            .all(txn)
             .await?;
+        found.extend(
+            rows.into_iter()
+                .map(|row| ((row.run_id, row.writer_id), row.last_sequence)),
+        );
     }
-    Ok(())
-}
-
-/// What is known of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Advance {
-    /// All of it is new.
-    New,
-    /// Records of it are stored already, up to this one at least; nothing is noted.
-    Stored(i64),
-}
-
-/// Notes a batch of a writer to a run whose row is locked, unless it was stored before, or its beginning.
-pub(super) async fn advance_writer(
-    txn: &impl ConnectionTrait,
-    _scope: &Scope,
-    run_id: Uuid,
-    writer: Writer,
-) -> Result<Advance> {
-    let last = metric_writer::Entity::find_by_id((run_id, writer.id))
-        .one(txn)
-        .await?;
-    if let Some(last) = last.filter(|last| writer.first <= last.last_sequence) {
-        return Ok(Advance::Stored(last.last_sequence));
-    }
-    let row = metric_writer::ActiveModel {
-        run_id: Set(run_id),
-        writer_id: Set(writer.id),
-        last_sequence: Set(writer.sequence),
-    };
-    let upsert = OnConflict::columns([
-        metric_writer::Column::RunId,
-        metric_writer::Column::WriterId,
-    ])
-    .update_column(metric_writer::Column::LastSequence)
-    .to_owned();
-    metric_writer::Entity::insert(row)
-        .on_conflict(upsert)
-        .exec_without_returning(txn)
-        .await?;
-    Ok(Advance::New)
+    Ok(found)
 }
 
 /// A chunk without its data.
-#[derive(Debug, Clone, FromQueryResult)]
+#[derive(Debug, Clone, PartialEq, Eq, FromQueryResult)]
 pub(super) struct ChunkInfo {
     pub(super) number: i64,
     pub(super) min_step: i64,
@@ -248,22 +274,44 @@ pub(super) struct ChunkInfo {
     pub(super) count: i64,
 }
 
+impl ChunkInfo {
+    /// Of this chunk.
+    pub(super) fn of(chunk: &metric_chunk::Model) -> Self {
+        Self {
+            number: chunk.number,
+            min_step: chunk.min_step,
+            max_step: chunk.max_step,
+            count: chunk.count,
+        }
+    }
+}
+
 /// The chunks of a series, as they were logged.
 pub(super) async fn list_chunks(
     conn: &impl ConnectionTrait,
-    _scope: &Scope,
+    scope: &Scope,
     series_id: Uuid,
 ) -> Result<Vec<ChunkInfo>> {
+    list_chunks_between(conn, scope, series_id, &(0..=i64::MAX)).await
+}
+
+/// The chunks of a series whose numbers are in the range.
+pub(super) async fn list_chunks_between(
+    conn: &impl ConnectionTrait,
+    _scope: &Scope,
+    series_id: Uuid,
+    numbers: &RangeInclusive<i64>,
+) -> Result<Vec<ChunkInfo>> {
     use metric_chunk::Column as C;
-    let chunks = metric_chunk::Entity::find()
+    Ok(metric_chunk::Entity::find()
         .select_only()
         .columns([C::Number, C::MinStep, C::MaxStep, C::Count])
         .filter(C::SeriesId.eq(series_id))
+        .filter(C::Number.between(*numbers.start(), *numbers.end()))
         .order_by_asc(C::Number)
         .into_model::<ChunkInfo>()
         .all(conn)
-        .await?;
-    Ok(chunks)
+        .await?)
 }
 
 /// The data of some chunks of a series, by number; those that are not there are left out.
@@ -272,14 +320,18 @@ pub(super) async fn load_chunks(
     _scope: &Scope,
     series_id: Uuid,
     numbers: &[i64],
-) -> Result<HashMap<i64, Vec<u8>>> {
-    let rows = metric_chunk::Entity::find()
-        .filter(metric_chunk::Column::SeriesId.eq(series_id))
-        .filter(metric_chunk::Column::Number.is_in(numbers.iter().copied()))
-        .all(conn)
-        .await?;
-    Ok(rows
-        .into_iter()
-        .map(|chunk| (chunk.number, chunk.data))
-        .collect())
+) -> Result<HashMap<i64, Arc<Vec<u8>>>> {
+    let mut found = HashMap::with_capacity(numbers.len());
+    for part in numbers.chunks(VALUES) {
+        let rows = metric_chunk::Entity::find()
+            .filter(metric_chunk::Column::SeriesId.eq(series_id))
+            .filter(metric_chunk::Column::Number.is_in(padded(part.to_vec())))
+            .all(conn)
+            .await?;
+        found.extend(
+            rows.into_iter()
+                .map(|chunk| (chunk.number, Arc::new(chunk.data))),
+        );
+    }
+    Ok(found)
 }

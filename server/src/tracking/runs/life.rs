@@ -22,13 +22,14 @@ use crate::{
     request::project_name,
     tracking::{
         entity::run::{self, Status},
-        metrics,
+        metrics::{self, CompactorHandle},
     },
 };
 
 /// Ends a run.
 pub(crate) async fn end_run(
     app: &App,
+    compactor: &CompactorHandle,
     request: Request<pb::EndRunRequest>,
 ) -> Result<pb::EndRunResponse> {
     let caller = Caller::of(&request)?;
@@ -40,6 +41,7 @@ pub(crate) async fn end_run(
 
     let txn = app.db.begin().await?;
     let mut row = store::lock_run(&txn, &scope, end.id).await?;
+    let run_id = end.id;
     match row.status {
         Status::Running | Status::Crashed => row = finish(app, &txn, &scope, row, end).await?,
         ended if ended == end.status => {}
@@ -54,6 +56,7 @@ pub(crate) async fn end_run(
     }
     let run = assemble_one(&txn, &scope, row).await?;
     txn.commit().await?;
+    compactor.ended(scope.project(), run_id);
     Ok(pb::EndRunResponse { run: Some(run) })
 }
 

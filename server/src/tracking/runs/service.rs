@@ -45,13 +45,18 @@ pub(crate) async fn create_run(
         Some(_) => None,
         None => start(app, &txn, &scope, &new, now).await?,
     };
-    let row = match created {
-        Some(row) => row,
-        None => same_run(&txn, &scope, &new).await?,
+    let run = match created {
+        // All there is to know of it is at hand.
+        Some(row) => pb::Run {
+            tags: new.tags.clone(),
+            ..convert::run_to_proto(row, new.experiment.clone())
+        },
+        None => {
+            let row = same_run(&txn, &scope, &new).await?;
+            assemble_one(&txn, &scope, row).await?
+        }
     };
-    let response = pb::CreateRunResponse {
-        run: Some(assemble_one(&txn, &scope, row).await?),
-    };
+    let response = pb::CreateRunResponse { run: Some(run) };
     idempotency::remember(&txn, &scope, CREATE_RUN, new.key, &message, &response, now).await?;
     txn.commit().await?;
     Ok(response)

@@ -270,22 +270,6 @@ pub(super) async fn begin_branch(
     Ok(row.update(txn).await?)
 }
 
-/// Notes that something of a locked run has changed.
-pub(crate) async fn touch(
-    txn: &impl ConnectionTrait,
-    scope: &Scope,
-    run_id: Uuid,
-    now: Timestamp,
-) -> Result<()> {
-    run::Entity::update_many()
-        .col_expr(run::Column::UpdatedAt, now.micros().into())
-        .filter(run::Column::Id.eq(run_id))
-        .filter(run::Column::ProjectId.eq(scope.project_id()))
-        .exec(txn)
-        .await?;
-    Ok(())
-}
-
 /// The params of a run.
 pub(crate) async fn load_params(
     conn: &impl ConnectionTrait,

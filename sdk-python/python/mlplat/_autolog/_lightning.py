@@ -1,0 +1,189 @@
+"""Autologging of PyTorch Lightning, as `lightning` and as `pytorch_lightning`: a logger that joins the trainer's own.
+
+Invariant: the logger is with the trainer only while it works, and does not move the checkpoints to another folder; only
+the process of global rank 0 logs.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import sys
+import tempfile
+
+from . import _models, _patches, _session
+from ._session import Session
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_NAME = "lightning"
+_SESSION = "_mlplat_session"
+# Settings of a trainer that are worth a param, where it has them.
+_SETTINGS = (
+    "max_epochs", "min_epochs", "max_steps", "min_steps", "accumulate_grad_batches", "gradient_clip_val", "precision",
+    "num_devices", "num_nodes", "log_every_n_steps", "limit_train_batches", "limit_val_batches",
+)  # fmt: skip
+
+
+def install(module: str) -> None:
+    """Patches the trainer of one of the two packages."""
+    trainer = sys.modules[module].Trainer
+    package = module.removesuffix(".trainer.trainer")
+    _patches.replace(_NAME, trainer, "fit", _logged_fit(trainer.fit, package))
+    for name in ("validate", "test"):
+        _patches.replace(_NAME, trainer, name, _logged_evaluation(getattr(trainer, name), package))
+
+
+def _logged_fit(original: Callable[..., Any], package: str) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if _session.options(_NAME) is None or _session.current() is not None:
+            return original(self, *args, **kwargs)
+        if not getattr(self, "is_global_zero", True):
+            return _session.quietly(lambda: original(self, *args, **kwargs))
+        model = args[0] if args else kwargs.get("model")
+
+        def train() -> Any:
+            return _with_logger(self, package, lambda: original(self, *args, **kwargs))
+
+        return _session.run_logged(
+            _NAME,
+            type(model).__name__,
+            train,
+            before=lambda session: _log_settings(session, self, model),
+            after=lambda session, result: _log_fitted(session, self, model),
+        )
+
+    return fit
+
+
+def _logged_evaluation(original: Callable[..., Any], package: str) -> Callable[..., Any]:
+    """`validate` and `test` after a fit belong to its run."""
+
+    @functools.wraps(original)
+    def evaluate(self: Any, *args: Any, **kwargs: Any) -> Any:
+        session = getattr(self, _SESSION, None)
+        if session is None or _session.options(_NAME) is None or _session.current() is not None:
+            return original(self, *args, **kwargs)
+        return _with_logger(self, package, lambda: original(self, *args, **kwargs), session)
+
+    return evaluate
+
+
+def _with_logger(trainer: Any, package: str, work: Callable[[], Any], session: Session | None = None) -> Any:
+    found = session or _session.current()
+    if not isinstance(found, Session) or found.run is None:
+        return work()
+    logger: Any = None
+
+    def attach() -> None:
+        nonlocal logger
+        setattr(trainer, _SESSION, found)
+        logger = _logger_class(package)(found)
+        # Last, so that the trainer's first logger still says where checkpoints go.
+        trainer.loggers = [*trainer.loggers, logger]
+
+    def detach() -> None:
+        trainer.loggers = [one for one in trainer.loggers if one is not logger]
+
+    found.safely("the trainer could not be watched", attach)
+    try:
+        return work()
+    finally:
+        found.safely("the trainer could not be left", detach)
+
+
+@functools.cache
+def _logger_class(package: str) -> type:
+    base = importlib.import_module(f"{package}.loggers.logger").Logger
+
+    class MlplatLogger(base):
+        """Passes on to a session what Lightning logs; empty names, so that it does not move any folder."""
+
+        def __init__(self, session: Session | None) -> None:
+            super().__init__()
+            self._session = session
+
+        def __reduce__(self) -> Any:
+            # Another process logs nothing.
+            return (_detached, (package,))
+
+        def __deepcopy__(self, memo: object) -> Any:
+            return self
+
+        @property
+        def name(self) -> str:
+            return ""
+
+        @property
+        def version(self) -> str:
+            return ""
+
+        def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+            if self._session is not None:
+                self._session.log_metrics(metrics, step)
+
+        def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+            session = self._session
+            if session is not None and params is not None:
+                session.safely(
+                    "hyperparameters were not logged",
+                    lambda: session.log_params(dict(params if hasattr(params, "items") else vars(params))),
+                )
+
+    return MlplatLogger
+
+
+def _detached(package: str) -> Any:
+    return _logger_class(package)(None)
+
+
+def _log_settings(session: Session, trainer: Any, model: Any) -> None:
+    settings = {name: getattr(trainer, name, None) for name in _SETTINGS}
+    session.log_params({name: value for name, value in settings.items() if value is not None})
+    session.set_tags(
+        {"estimator_name": type(model).__name__, "accelerator": type(trainer.accelerator).__name__}
+    )
+
+
+def _log_fitted(session: Session, trainer: Any, model: Any) -> None:
+    for at, optimizer in enumerate(trainer.optimizers):
+        prefix = f"optimizer{at or ''}"
+        session.log_params({f"{prefix}_name": type(optimizer).__name__})
+        defaults = getattr(optimizer, "defaults", {})
+        session.log_params(
+            {f"{prefix}_{name}": value for name, value in defaults.items() if value is not None}
+        )
+    session.log_metrics({"epochs": trainer.current_epoch, "global_step": trainer.global_step})
+    _models.log_text(session, "model_summary.txt", str(model))
+    if session.options.log_models:
+        session.safely("checkpoints were not logged", lambda: _log_checkpoints(session, trainer))
+
+
+def _log_checkpoints(session: Session, trainer: Any) -> None:
+    run = session.run
+    callback = trainer.checkpoint_callback
+    paths = (
+        {getattr(callback, name, "") for name in ("best_model_path", "last_model_path")}
+        if callback
+        else set()
+    )
+    found = sorted(path for path in paths if path and os.path.exists(path))
+    directory = "checkpoints" if session.model_path == "model" else f"checkpoints-{session.model_path[6:]}"
+    if run is None:
+        return
+    if found:
+        for path in found:
+            run.log_artifact(path, directory)
+        session.set_tags(
+            {"best_checkpoint": os.path.basename(getattr(callback, "best_model_path", "") or found[-1])}
+        )
+        return
+    with tempfile.TemporaryDirectory(prefix="mlplat-autolog-") as folder:
+        path = os.path.join(folder, "last.ckpt")
+        trainer.save_checkpoint(path)
+        run.log_artifact(path, directory)

@@ -1,0 +1,68 @@
+"""Where autologging puts models and small files."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ._session import Session
+
+_EXAMPLE_ROWS = 5
+
+
+def log_model(session: Session, model: Any, example: Any = None) -> None:
+    """Keeps a model in the run of the session."""
+    run = session.run
+    if run is None or not session.options.log_models:
+        return
+
+    session.safely(
+        "the model was not logged",
+        lambda: run.log_model(model, session.model_path, input_example=_few(example)),
+    )
+
+
+def _few(data: Any) -> Any:
+    """The first rows of some data, where it has rows that can be cut; enough to infer what goes in and comes out."""
+    if data is None or isinstance(data, (str, bytes)):
+        return None
+    try:
+        return data.iloc[:_EXAMPLE_ROWS] if hasattr(data, "iloc") else data[:_EXAMPLE_ROWS]
+    except Exception:
+        return None
+
+
+def log_files(session: Session, directory: str, write: Callable[[str], None]) -> None:
+    """Puts what `write` writes into a new folder into a directory of the run."""
+    run = session.run
+    if run is None:
+        return
+    with tempfile.TemporaryDirectory(prefix="mlplat-autolog-") as folder:
+        write(folder)
+        for name in sorted(os.listdir(folder)):
+            run.log_artifact(os.path.join(folder, name), directory or None)
+
+
+def log_text(session: Session, path: str, text: str) -> None:
+    """Keeps a text as a file of the run."""
+    directory, name = os.path.split(path)
+
+    def write(folder: str) -> None:
+        with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+            file.write(text)
+
+    session.safely(f"{name} was not logged", lambda: log_files(session, directory, write))
+
+
+def log_json(session: Session, path: str, value: object) -> None:
+    """Keeps a value as a JSON file of the run."""
+    session.safely(
+        "a JSON file was not logged",
+        lambda: log_text(session, path, json.dumps(value, indent=2, default=str, ensure_ascii=False)),
+    )

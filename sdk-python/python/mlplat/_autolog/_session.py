@@ -1,0 +1,273 @@
+"""One training that is being logged: which run it goes to, and what keeps nested trainings quiet.
+
+Invariant: nothing here raises into training code but the training's own exceptions. A session is open in the context
+(thread or task) that trains; whatever trains inside it is part of it and begins none. Other processes log nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from contextvars import Token
+    from typing import Any
+
+    from .. import ActiveRun
+    from . import Options
+
+_current: ContextVar[Guard | None] = ContextVar("mlplat_autolog", default=None)
+_process = os.getpid()
+_warned: set[tuple[str, str]] = set()
+# Runs that sessions have started and not ended: no other thread takes them for the user's.
+_owned: set[str] = set()
+_finding = threading.Lock()
+# (run, kind of model) -> how many trainings it has had, while the run lives.
+_trainings: dict[str, dict[str, int]] = {}
+
+_MAX_TEXT = 2000
+_MAX_RUNS_KNOWN = 1000
+
+
+def warn_once(integration: str, what: str, error: BaseException) -> None:
+    """Says on stderr, once per kind of failure, that something was not logged."""
+    if (integration, what) in _warned:
+        return
+    _warned.add((integration, what))
+    print(
+        f"mlplat: autologging of {integration}: {what}: {type(error).__name__}: {error}; the training is not affected",
+        file=sys.stderr,
+    )
+
+
+def current() -> Guard | None:
+    """The session around this code, or what keeps it quiet."""
+    return _current.get()
+
+
+def enter(session: Guard | None) -> Token[Guard | None]:
+    """Makes it the session of this context, for a worker thread of its training."""
+    return _current.set(session)
+
+
+def leave(token: Token[Guard | None]) -> None:
+    """Back to what was before :func:`enter`."""
+    _current.reset(token)
+
+
+def options(integration: str) -> Options | None:
+    """What to log of an integration; None where it is off, or this is another process than that of `autolog()`."""
+    from . import enabled
+
+    return enabled.get(integration) if os.getpid() == _process else None
+
+
+def _forked() -> None:
+    # The run belongs to the parent. A child logs nothing by itself, also where autolog() is never called again.
+    global _process, _finding
+    _process = -1
+    _finding = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+def enable_here() -> None:
+    """This process has called `autolog()`."""
+    global _process
+    _process = os.getpid()
+
+
+class Guard:
+    """While one is in place, trainings inside of it begin no session."""
+
+    def __init__(self, integration: str) -> None:
+        self.integration = integration
+
+
+def quietly(work: Callable[[], Any]) -> Any:
+    """Does some work whose trainings are of no interest: the folds of a cross-validation, the model of a selector."""
+    token = _current.set(Guard(""))
+    try:
+        return work()
+    finally:
+        _current.reset(token)
+
+
+class Session(Guard):
+    """One training. `run` is None where the run could not be had; then nothing is logged."""
+
+    def __init__(self, integration: str, kind: str, options: Options) -> None:
+        super().__init__(integration)
+        self.options = options
+        self.run: ActiveRun | None = None
+        self.prefix = ""
+        self.model_path = "model"
+        self.number = 0
+        self.takes_callback = False
+        """Whether the next call of the library's `train` is that of this session's estimator."""
+        self._is_ours = False
+        self._token: Token[Guard | None] | None = None
+        self.safely("no run could be started", lambda: self._find_run(kind))
+        self._token = _current.set(self)
+
+    def _find_run(self, kind: str) -> None:
+        from .. import active_run, start_run
+
+        # Otherwise another thread could take this run for the user's before it is known as ours.
+        with _finding:
+            run = active_run()
+            if run is None or run.id in _owned:
+                run = start_run(name=kind, tags={"autolog": self.integration})
+                self._is_ours = True
+                _owned.add(run.id)
+        self._name(run.id, kind)
+        self.run = run
+
+    @contextmanager
+    def nested_run(self, parent: ActiveRun, name: str) -> Iterator[ActiveRun]:
+        """A part of this training as a run of its own."""
+        from .. import start_run
+
+        # What goes along with runs does so with the parent.
+        alone: dict[str, Any] = {"system_metrics": False, "environment": False, "console": False}
+        with _finding:
+            tags = {"autolog": self.integration}
+            child = start_run(parent.experiment, name, parent=parent, tags=tags, **alone)
+            _owned.add(child.id)
+        try:
+            yield child
+        finally:
+            child.end()
+            _owned.discard(child.id)
+
+    def _name(self, run_id: str, kind: str) -> None:
+        """The first kind of model of a run has plain names, others carry theirs; repeated trainings are further steps."""
+        if run_id not in _trainings and len(_trainings) >= _MAX_RUNS_KNOWN:
+            _trainings.pop(next(iter(_trainings)))
+        kinds = _trainings.setdefault(run_id, {})
+        if kinds and next(iter(kinds)) != kind:
+            self.prefix = f"{kind}."
+            self.model_path = f"model-{kind}"
+        self.number = kinds[kind] = kinds.get(kind, -1) + 1
+
+    def safely(self, what: str, work: Callable[[], object]) -> None:
+        """Does some logging; whatever goes wrong is a warning."""
+        try:
+            work()
+        except Exception as error:
+            warn_once(self.integration, what, error)
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        """Logs params as text of bounded length."""
+        self.safely("params were not logged", lambda: self._log_params(params))
+
+    def _log_params(self, params: Mapping[str, object]) -> None:
+        if self.run is not None and params:
+            self.run.log_params(
+                {self.prefix + str(key)[:200]: short_text(value) for key, value in params.items()}
+            )
+
+    def log_metrics(self, metrics: Mapping[str, object], step: int | None = None) -> None:
+        """Logs what of this is a number."""
+        self.safely("metrics were not logged", lambda: self._log_metrics(metrics, step))
+
+    def _log_metrics(self, metrics: Mapping[str, object], step: int | None) -> None:
+        found = {self.prefix + metric_key(key): number for key, number in numbers(metrics).items()}
+        if self.run is not None and found:
+            self.run.log_metrics(found, step)
+
+    def set_tags(self, tags: Mapping[str, object]) -> None:
+        """Sets labels."""
+        self.safely("labels were not set", lambda: self._set_tags(tags))
+
+    def _set_tags(self, tags: Mapping[str, object]) -> None:
+        if self.run is not None:
+            self.run.set_tags({self.prefix + key: short_text(value) for key, value in tags.items()})
+
+    def finish(self) -> None:
+        """The training went well: a run of its own ends."""
+        self._end("FINISHED", "")
+
+    def fail(self) -> None:
+        """The training raised what is being handled now."""
+        from .._active import outcome
+
+        kind, error, traceback = sys.exc_info()
+        if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
+            # Lightning makes an exit of Ctrl-C.
+            kind, error = KeyboardInterrupt, error.__context__
+        self._end(*outcome(kind, error, traceback))
+
+    def _end(self, status: str, message: str) -> None:
+        if self._token is not None:
+            try:
+                _current.reset(self._token)
+            except ValueError:
+                # Ended in another context than it was begun in.
+                _current.set(None)
+            self._token = None
+        run = self.run
+        if run is not None and self._is_ours:
+            self._is_ours = False
+            self.safely("the run was not ended", lambda: run.end(status, message))
+            _owned.discard(run.id)
+
+
+def run_logged(
+    integration: str,
+    kind: str,
+    train: Callable[[], Any],
+    *,
+    before: Callable[[Session], None] | None = None,
+    after: Callable[[Session, Any], None] | None = None,
+) -> Any:
+    """Trains; unless it is inside of a session, or off, in a session of its own."""
+    chosen = options(integration)
+    if chosen is None or _current.get() is not None:
+        return train()
+    session = Session(integration, kind, chosen)
+    try:
+        if before is not None:
+            session.safely("what is known before the training was not logged", lambda: before(session))
+        result = train()
+        if after is not None and session.run is not None:
+            session.safely("what is known after the training was not logged", lambda: after(session, result))
+    except BaseException:
+        session.fail()
+        raise
+    session.finish()
+    return result
+
+
+def short_text(value: object) -> str:
+    """A value as text of bounded length."""
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{getattr(value, '__module__', '')}.{value.__qualname__}"
+    text = str(value)
+    return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
+
+
+def metric_key(key: object) -> str:
+    """A key that the server takes."""
+    text = "".join(letter if letter.isalnum() or letter in "_-./ :" else "_" for letter in str(key))
+    return text[:200] or "_"
+
+
+def numbers(metrics: Mapping[str, object]) -> dict[str, float]:
+    """The entries that are numbers, as floats."""
+    found: dict[str, float] = {}
+    for key, value in metrics.items():
+        if isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
+            continue
+        try:
+            found[str(key)] = float(value)  # pyright: ignore[reportArgumentType]
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            continue
+    return found

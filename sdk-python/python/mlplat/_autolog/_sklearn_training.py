@@ -1,0 +1,165 @@
+"""What is logged of the fit of a scikit-learn estimator."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import inspect
+import os
+import warnings
+
+from . import _models
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ._session import Session
+
+# What estimators without a target tell of their fit.
+_ATTRIBUTES = ("inertia_", "n_iter_", "lower_bound_", "reconstruction_err_", "oob_score_")
+
+
+def log_unfitted(session: Session, estimator: Any) -> None:
+    """Params and labels, before the fit."""
+    kind = type(estimator)
+    session.set_tags(
+        {"estimator_name": kind.__name__, "estimator_class": f"{kind.__module__}.{kind.__qualname__}"}
+    )
+    # The params of the estimator in a search are those of its candidates.
+    session.log_params(estimator.get_params(deep=not _is_search(estimator)))
+
+
+def log_fitted(
+    session: Session, estimator: Any, fit: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    """Metrics, candidates and the model, after the fit."""
+    attributes = {name.rstrip("_"): getattr(estimator, name, None) for name in _ATTRIBUTES}
+    session.log_metrics(attributes, session.number)
+    given = _arguments(fit, estimator, args, kwargs)
+    if session.options.log_training_metrics:
+        session.safely("the training data was not scored", lambda: _score(session, estimator, given))
+    if _is_search(estimator):
+        session.safely("the candidates of a search were not logged", lambda: _log_search(session, estimator))
+        estimator = getattr(estimator, "best_estimator_", None)
+    if estimator is not None:
+        _models.log_model(session, estimator, given.get("X"))
+
+
+def _is_search(estimator: Any) -> bool:
+    try:
+        from sklearn.model_selection._search import BaseSearchCV
+    except ImportError:
+        return False
+    return isinstance(estimator, BaseSearchCV)
+
+
+def _arguments(
+    fit: Callable[..., Any], estimator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    try:
+        return dict(inspect.signature(fit).bind_partial(estimator, *args, **kwargs).arguments)
+    except (TypeError, ValueError):
+        return {}
+
+
+def _score(session: Session, estimator: Any, given: dict[str, Any]) -> None:
+    """How the estimator does on its training data; the names are those that MLflow users know."""
+    from sklearn.base import is_classifier, is_regressor
+
+    data, target = given.get("X"), given.get("y")
+    if target is None:
+        target = given.get("Y")
+    if data is None or target is None or not hasattr(estimator, "predict"):
+        return
+    weight = given.get("sample_weight")
+    if is_classifier(estimator):
+        scores = _classifier_scores(estimator, data, target, weight)
+    elif is_regressor(estimator):
+        scores = _regressor_scores(estimator, data, target, weight)
+    else:
+        return
+    if callable(getattr(estimator, "score", None)):
+        scores["score"] = lambda: estimator.score(data, target)
+    found: dict[str, Any] = {}
+    with warnings.catch_warnings():
+        # That a score is not defined for this data is no news about the training.
+        warnings.simplefilter("ignore")
+        for name, score in scores.items():
+            with contextlib.suppress(ValueError, TypeError):
+                found[f"training_{name}"] = score()
+    session.log_metrics(found, session.number)
+
+
+def _classifier_scores(estimator: Any, data: Any, target: Any, weight: Any) -> dict[str, Callable[[], Any]]:
+    from sklearn import metrics
+
+    predicted = estimator.predict(data)
+    weighted: Any = {"sample_weight": weight}
+    average: Any = {"average": "weighted", "zero_division": 0, **weighted}
+    scores: dict[str, Callable[[], Any]] = {
+        "accuracy_score": lambda: metrics.accuracy_score(target, predicted, **weighted),
+        "precision_score": lambda: metrics.precision_score(target, predicted, **average),
+        "recall_score": lambda: metrics.recall_score(target, predicted, **average),
+        "f1_score": lambda: metrics.f1_score(target, predicted, **average),
+    }
+    if not hasattr(estimator, "predict_proba"):
+        return scores
+    chances = estimator.predict_proba(data)
+    if isinstance(chances, list):
+        return scores  # several targets
+    labels: Any = {"labels": getattr(estimator, "classes_", None), **weighted}
+    positive = chances[:, 1] if chances.shape[1] == 2 else chances
+    several: Any = {"average": "weighted", "multi_class": "ovo"}
+    scores["log_loss"] = lambda: metrics.log_loss(target, chances, **labels)
+    scores["roc_auc"] = lambda: metrics.roc_auc_score(target, positive, **several, **labels)
+    return scores
+
+
+def _regressor_scores(estimator: Any, data: Any, target: Any, weight: Any) -> dict[str, Callable[[], Any]]:
+    from sklearn import metrics
+
+    predicted = estimator.predict(data)
+    weighted: Any = {"sample_weight": weight}
+    return {
+        "mean_squared_error": lambda: metrics.mean_squared_error(target, predicted, **weighted),
+        "root_mean_squared_error": lambda: metrics.mean_squared_error(target, predicted, **weighted) ** 0.5,
+        "mean_absolute_error": lambda: metrics.mean_absolute_error(target, predicted, **weighted),
+        "r2_score": lambda: metrics.r2_score(target, predicted, **weighted),
+    }
+
+
+def _log_search(session: Session, search: Any) -> None:
+    best = getattr(search, "best_params_", None)
+    if best is not None:
+        session.log_params({f"best_{name}": value for name, value in best.items()})
+    session.log_metrics({"best_cv_score": getattr(search, "best_score_", None)}, session.number)
+    results = search.cv_results_
+    _models.log_files(
+        session, "", lambda folder: _write_table(os.path.join(folder, "cv_results.csv"), results)
+    )
+    _log_candidates(session, results)
+
+
+def _write_table(path: str, columns: dict[str, Any]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+
+
+def _log_candidates(session: Session, results: dict[str, Any]) -> None:
+    """A finished run per candidate, nested in that of the search, best first."""
+    run = session.run
+    ranks = next((results[name] for name in results if name.startswith("rank_test_")), None)
+    if run is None or ranks is None:
+        return
+    from ._session import metric_key, numbers, short_text
+
+    order = sorted(range(len(ranks)), key=lambda at: ranks[at])
+    for at in order[: session.options.max_tuning_runs]:
+        with session.nested_run(run, f"candidate {at}") as child:
+            child.log_params({key: short_text(value) for key, value in results["params"][at].items()})
+            row = {name: column[at] for name, column in results.items() if not name.startswith("param")}
+            child.log_metrics({metric_key(key): number for key, number in numbers(row).items()}, 0)

@@ -1,0 +1,103 @@
+"""Autologging of transformers: a callback of the trainer's own kind.
+
+Invariant: only the process of rank 0 logs.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+
+from . import _models, _patches, _session
+from ._session import Session
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_NAME = "transformers"
+_CALLBACK = "_mlplat_callback"
+
+
+def install(module: str) -> None:
+    """Patches `Trainer.train`, also of the classes below it."""
+    trainer = sys.modules[module].Trainer
+    _patches.replace(_NAME, trainer, "train", _logged_train(trainer.train))
+
+
+def _logged_train(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def train(self: Any, *args: Any, **kwargs: Any) -> Any:
+        def work() -> Any:
+            return original(self, *args, **kwargs)
+
+        if _session.options(_NAME) is None or _session.current() is not None:
+            return work()
+        if not self.is_world_process_zero():
+            return _session.quietly(work)
+        return _session.run_logged(
+            _NAME,
+            type(self.model).__name__,
+            work,
+            before=lambda session: _begin(session, self),
+            after=lambda session, result: _log_fitted(session, self),
+        )
+
+    return train
+
+
+def _begin(session: Session, trainer: Any) -> None:
+    params = trainer.args.to_sanitized_dict()
+    session.log_params({name: value for name, value in params.items() if value not in (None, "", "None")})
+    session.set_tags({"estimator_name": type(trainer.model).__name__})
+    config = getattr(trainer.model, "config", None)
+    if config is not None:
+        session.set_tags({"model_type": getattr(config, "model_type", "")})
+        _models.log_json(session, "model_config.json", config.to_dict())
+    if session.run is None:
+        return
+    # It stays: what is evaluated later belongs to the run of the last training.
+    before = getattr(trainer, _CALLBACK, None)
+    if before is not None:
+        trainer.remove_callback(before)
+    callback = _callback_class()(session)
+    trainer.add_callback(callback)
+    setattr(trainer, _CALLBACK, callback)
+
+
+@functools.cache
+def _callback_class() -> type:
+    base = sys.modules["transformers.trainer_callback"].TrainerCallback
+
+    class MlplatCallback(base):
+        """Passes on to a session what the trainer logs."""
+
+        def __init__(self, session: Session | None) -> None:
+            self._session = session
+
+        def __reduce__(self) -> Any:
+            return (_detached, ())
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            if self._session is not None and logs and state.is_world_process_zero:
+                self._session.log_metrics(logs, state.global_step)
+
+    return MlplatCallback
+
+
+def _detached() -> Any:
+    return _callback_class()(None)
+
+
+def _log_fitted(session: Session, trainer: Any) -> None:
+    best = getattr(trainer.state, "best_metric", None)
+    session.log_metrics({"best_metric": best, "global_step": trainer.state.global_step})
+    _models.log_model(session, trainer.model)
+    tokenizer: Any = getattr(trainer, "processing_class", None) or getattr(trainer, "tokenizer", None)
+    if session.options.log_models and hasattr(tokenizer, "save_pretrained"):
+        directory = session.model_path.replace("model", "tokenizer", 1)
+        session.safely(
+            "the tokenizer was not logged",
+            lambda: _models.log_files(session, directory, tokenizer.save_pretrained),
+        )

@@ -1,0 +1,113 @@
+"""MLflow's stores, by their tracking URIs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from urllib.parse import unquote, urlsplit
+
+from .._errors import MisuseError
+from ._records import Files, Source, SourceRun
+
+NOTE_TAG = "mlflow.note.content"
+PARENT_TAG = "mlflow.parentRunId"
+NAME_TAG = "mlflow.runName"
+USER_TAG = "mlflow.user"
+CONTEXT_TAG = "mlflow.data.context"
+
+# SQL databases have no infinities: MLflow stores them as the greatest and least number.
+_GREATEST = 1.7976931348623157e308
+
+
+def open_store(uri: str, artifacts_root: str | None = None) -> Source:
+    """The store of a tracking URI: a SQLite file, a server, or a folder `mlruns`."""
+    scheme = urlsplit(uri).scheme
+    if scheme in ("http", "https"):
+        from ._mlflow_server import Server
+
+        return Server(uri)
+    if scheme == "sqlite":
+        from ._mlflow_sqlite import Database
+
+        return Database(uri.split("://", 1)[1].removeprefix("/"), artifacts_root)
+    if scheme in ("", "file") or (os.name == "nt" and len(scheme) == 1):
+        path = local_path(uri)
+        if path is not None and os.path.isfile(path):
+            from ._mlflow_sqlite import Database
+
+            return Database(path, artifacts_root)
+        if path is not None and os.path.isdir(path):
+            from ._mlflow_folder import Folder
+
+            return Folder(path, artifacts_root)
+        raise MisuseError(f"there is neither an MLflow database nor an mlruns folder at {uri}")
+    raise MisuseError(
+        f"{scheme}:// is not read directly; start `mlflow server --backend-store-uri …` and import from its http:// address"
+    )
+
+
+def local_path(uri: str) -> str | None:
+    """The local path that an address means; None where it means none."""
+    if uri.startswith("file:"):
+        return unquote(urlsplit(uri).path)
+    return None if "://" in uri or uri.startswith("mlflow-artifacts:") else uri
+
+
+def restored(value: float) -> float:
+    """What was logged, from what a database has of it."""
+    if value >= _GREATEST:
+        return float("inf")
+    return float("-inf") if value <= -_GREATEST else value
+
+
+def fill_from_tags(run: SourceRun, user: str | None) -> None:
+    """Notes, parent and user of a run are tags in MLflow."""
+    run.description = run.tags.pop(NOTE_TAG, "")
+    run.parent = run.tags.pop(PARENT_TAG, None) or None
+    named = run.tags.pop(NAME_TAG, "")
+    run.name = run.name or named or run.key
+    if user:
+        run.tags.setdefault(USER_TAG, user)
+
+
+def source_of(text: str) -> str:
+    """Where the data of a data set is: MLflow notes it as JSON, by kinds of its own."""
+    try:
+        said = json.loads(text)
+        return str(said.get("uri") or said.get("path") or said.get("url") or text)
+    except (ValueError, AttributeError):
+        return text
+
+
+class LocalFiles:
+    """Artifacts that are on this machine, wherever the store has been moved to."""
+
+    def __init__(self, base: str, artifacts_root: str | None) -> None:
+        self.base = base
+        self.root = artifacts_root
+
+    def find(self, uri: str, tail: tuple[str, ...]) -> str | None:
+        """The folder of an artifact URI; `tail` are the last parts of its path, for stores that were moved."""
+        candidates = []
+        path = local_path(uri)
+        if path is not None:
+            candidates.append(path if os.path.isabs(path) else os.path.join(self.base, path))
+        elif uri.startswith("mlflow-artifacts:"):
+            tail = tuple(part for part in urlsplit(uri).path.split("/") if part)
+        roots = [self.root] if self.root else []
+        roots += [os.path.join(self.base, name) for name in ("mlruns", "mlartifacts", "")]
+        candidates += [os.path.join(root, *tail) for root in roots]
+        return next((one for one in candidates if os.path.isdir(one)), None)
+
+    def files(self, uri: str, tail: tuple[str, ...]) -> Iterator[Files | str]:
+        """What is in the folder of an artifact URI."""
+        found = self.find(uri, tail)
+        if found is not None:
+            for entry in sorted(os.scandir(found), key=lambda entry: entry.name):
+                yield Files(entry.path)
+        elif local_path(uri) is None:
+            yield (
+                f"files at {uri.rsplit('/', len(tail))[0]} cannot be read here: import from the server's http:// address, "
+                "or give the folder with --artifacts-root"
+            )

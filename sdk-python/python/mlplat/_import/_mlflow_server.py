@@ -1,0 +1,216 @@
+"""A running MLflow server, through its REST API.
+
+Invariant: only reading requests are made. Metrics are read one by one, each a stream in the order of time and step,
+which is that of logging unless times were given by hand.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, urlencode
+from urllib.request import Request, urlopen
+
+from .._errors import FailedPreconditionError, UnavailableError
+from ._mlflow import CONTEXT_TAG, NOTE_TAG, fill_from_tags, restored, source_of
+from ._records import Dataset, Files, Point, SourceExperiment, SourceRun
+
+_TIMEOUT_S = 120
+_PAGE = 1000
+_POINTS = 25_000
+
+
+class Server:
+    """The server at an http address."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self.problems: list[str] = []
+        self.headers = {"Accept": "application/json", **_authorization()}
+        self._last: dict[str, dict[str, Any]] = {}
+        # Experiment -> run -> its models: id and name.
+        self._models: dict[str, dict[str, list[tuple[str, str]]]] = {}
+        self._call("experiments/search", {"max_results": 1})
+
+    def describe(self) -> str:
+        return f"mlflow-server:{self.url}"
+
+    def _open(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        headers = self.headers if body is None else {**self.headers, "Content-Type": "application/json"}
+        try:
+            return urlopen(Request(f"{self.url}/{path}", data, headers), timeout=_TIMEOUT_S)
+        except HTTPError as error:
+            with error:
+                text = error.read(2000).decode(errors="replace")
+            raise FailedPreconditionError(
+                f"MLflow at {self.url} answered {error.code} to {path}: {text}"
+            ) from error
+        except (URLError, OSError) as error:
+            raise UnavailableError(f"MLflow at {self.url} cannot be reached: {error}") from error
+
+    def _call(self, method: str, body: dict[str, Any] | None = None, **query: object) -> dict[str, Any]:
+        path = f"api/2.0/mlflow/{method}" + (f"?{urlencode(query)}" if query else "")
+        with self._open(path, body) as answer:
+            return json.load(answer)
+
+    def _pages(self, method: str, body: dict[str, Any], field: str) -> Iterator[dict[str, Any]]:
+        while True:
+            answer = self._call(method, body)
+            yield from answer.get(field, ())
+            token = answer.get("next_page_token")
+            if not token:
+                return
+            body = {**body, "page_token": token}
+
+    def experiments(self) -> Sequence[SourceExperiment]:
+        found = []
+        for one in self._pages(
+            "experiments/search", {"max_results": _PAGE, "view_type": "ALL"}, "experiments"
+        ):
+            tags = _pairs(one.get("tags"))
+            notes = tags.pop(NOTE_TAG, "")
+            if one.get("artifact_location"):
+                tags["mlflow.artifact_location"] = one["artifact_location"]
+            deleted = one.get("lifecycle_stage") == "deleted"
+            found.append(SourceExperiment(one["experiment_id"], one["name"], notes, tags, deleted))
+        return found
+
+    def runs(self, experiment: SourceExperiment) -> Iterator[SourceRun]:
+        body = {
+            "experiment_ids": [experiment.key],
+            "run_view_type": "ALL",
+            "max_results": _PAGE,
+            "order_by": ["attributes.start_time ASC"],
+        }
+        for one in self._pages("runs/search", body, "runs"):
+            info, data = one["info"], one.get("data", {})
+            status = info.get("status", "RUNNING")
+            end = info.get("end_time")
+            run = SourceRun(
+                info.get("run_id") or info["run_uuid"],
+                experiment,
+                info.get("run_name", ""),
+                "RUNNING" if status == "SCHEDULED" else status,
+                int(info.get("start_time") or 0) * 1000,
+                None if end is None else int(end) * 1000,
+                deleted=info.get("lifecycle_stage") == "deleted",
+                tags=_pairs(data.get("tags")),
+                params=_pairs(data.get("params")),
+                datasets=[_dataset(entry) for entry in one.get("inputs", {}).get("dataset_inputs", ())],
+            )
+            fill_from_tags(run, info.get("user_id"))
+            self._last[run.key] = {metric["key"]: metric for metric in data.get("metrics", ())}
+            yield run
+
+    def fingerprint(self, run: SourceRun) -> str:
+        import hashlib
+
+        last = sorted(
+            (key, metric.get("step"), metric.get("timestamp"), str(metric.get("value")))
+            for key, metric in self._last[run.key].items()
+        )
+        digest = hashlib.sha256(repr(last).encode()).hexdigest()[:16]
+        return f"{run.status} {run.ended_us} {digest} {len(run.params)} params {len(run.tags)} tags"
+
+    def streams(self, run: SourceRun) -> Iterator[tuple[str, Iterator[Point]]]:
+        for key in sorted(self._last[run.key]):
+            yield key, self._points(run.key, key)
+
+    def _points(self, run: str, key: str) -> Iterator[Point]:
+        found: list[Point] = []
+        query: dict[str, object] = {"run_id": run, "metric_key": key, "max_results": _POINTS}
+        while True:
+            answer = self._call("metrics/get-history", None, **query)
+            for one in answer.get("metrics", ()):
+                micros = int(one.get("timestamp", 0)) * 1000
+                found.append((key, int(one.get("step", 0)), micros, restored(float(one["value"]))))
+            token = answer.get("next_page_token")
+            if not token:
+                break
+            query["page_token"] = token
+        # Stable: equal times and steps stay as they come.
+        found.sort(key=lambda point: (point[2], point[1]))
+        return iter(found)
+
+    def files(self, run: SourceRun, present: dict[str, int]) -> Iterator[Files | str]:
+        for path, size in self._list("artifacts/list", "path", "", run_id=run.key):
+            if present.get(path) != size:
+                yield self._download(f"get-artifact?{urlencode({'path': path, 'run_uuid': run.key})}", path)
+        for model, name in self._models_of(run):
+            place = f"logged-models/{quote(model, safe='')}/artifacts"
+            for path, size in self._list(f"{place}/directories", "artifact_directory_path", ""):
+                if present.get(f"{name}/{path}") != size:
+                    query = urlencode({"artifact_file_path": path})
+                    yield self._download(f"ajax-api/2.0/mlflow/{place}/files?{query}", f"{name}/{path}")
+
+    def _models_of(self, run: SourceRun) -> list[tuple[str, str]]:
+        """Since MLflow 3, models are beside the artifacts of the run that made them."""
+        experiment = run.experiment.key
+        if experiment not in self._models:
+            found = self._models[experiment] = {}
+            body = {"experiment_ids": [experiment], "max_results": 50}
+            try:
+                for one in self._pages("logged-models/search", body, "models"):
+                    info = one["info"]
+                    names = found.setdefault(info.get("source_run_id", ""), [])
+                    names.append((info["model_id"], info.get("name") or info["model_id"]))
+            except FailedPreconditionError:
+                found.clear()  # a server from before
+        return self._models[experiment].get(run.key, [])
+
+    def _list(self, method: str, field: str, path: str, **which: object) -> Iterator[tuple[str, int]]:
+        query: dict[str, object] = {**which, field: path} if path else dict(which)
+        while True:
+            answer = self._call(method, None, **query)
+            for one in answer.get("files", ()):
+                if one.get("is_dir"):
+                    yield from self._list(method, field, one["path"], **which)
+                else:
+                    yield one["path"], int(one.get("file_size") or 0)
+            token = answer.get("next_page_token")
+            if not token:
+                return
+            query["page_token"] = token
+
+    def _download(self, address: str, path: str) -> Files:
+        """A file of the server, in a temporary folder of its own."""
+        directory, name = os.path.split(path)
+        folder = tempfile.mkdtemp(prefix="mlplat-import-")
+        local = os.path.join(folder, name)
+        try:
+            with self._open(address) as answer, open(local, "wb") as file:
+                shutil.copyfileobj(answer, file, 1 << 20)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return Files(local, directory, temporary=True)
+
+
+def _pairs(entries: list[dict[str, str]] | None) -> dict[str, str]:
+    return {entry["key"]: entry.get("value", "") for entry in entries or ()}
+
+
+def _dataset(entry: dict[str, Any]) -> Dataset:
+    data = {field: str(value or "") for field, value in entry.get("dataset", {}).items()}
+    context = _pairs(entry.get("tags")).get(CONTEXT_TAG, "")
+    name, digest, source, kind = (
+        data.get(field, "") for field in ("name", "digest", "source", "source_type")
+    )
+    return Dataset(name, digest, source_of(source), kind, context)
+
+
+def _authorization() -> dict[str, str]:
+    """As MLflow's own client takes it from the environment."""
+    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        return {"Authorization": f"Bearer {token}"}
+    user, password = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_PASSWORD")
+    if user and password:
+        return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+    return {}

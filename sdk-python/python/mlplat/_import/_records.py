@@ -1,0 +1,124 @@
+"""What a source knows of its runs, in words that are the same for all sources.
+
+Invariant: a stream gives the same points in the same order whenever it is read, and a source that has grown has only
+added to its end. That is what makes a second import change nothing, and an interrupted one go on.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+Point: TypeAlias = tuple[str, int, int, float]
+"""Metric key, step, microseconds since 1970, value."""
+
+NAMESPACE = uuid.UUID("5d0a7c1e-6a3c-5b0e-9d52-3f0f8f0f6c11")
+"""For the ids that are made of the names that things have in a source."""
+
+
+def run_id_of(text: str) -> str:
+    """The id of a run: MLflow's are UUIDs without dashes and stay what they are; other names give one each."""
+    try:
+        return str(uuid.UUID(hex=text))
+    except ValueError:
+        return str(uuid.uuid5(NAMESPACE, text))
+
+
+@dataclass
+class Dataset:
+    """Data that a run read."""
+
+    name: str
+    digest: str
+    source: str
+    source_type: str
+    context: str
+
+
+@dataclass
+class SourceExperiment:
+    """A named group of runs."""
+
+    key: str
+    name: str
+    description: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    deleted: bool = False
+
+
+@dataclass
+class SourceRun:
+    """One run, without its points and files."""
+
+    key: str
+    experiment: SourceExperiment
+    name: str
+    status: str
+    """RUNNING, FINISHED, FAILED or KILLED."""
+    started_us: int
+    ended_us: int | None = None
+    message: str = ""
+    description: str = ""
+    parent: str | None = None
+    """Key of the run it is nested in."""
+    deleted: bool = False
+    tags: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    datasets: list[Dataset] = field(default_factory=list)
+
+    id: str = ""
+    """The id that it has in mlplat."""
+
+    def __post_init__(self) -> None:
+        self.id = self.id or run_id_of(self.key)
+
+
+@dataclass
+class Files:
+    """A file or folder of this machine that belongs into a directory of a run."""
+
+    path: str
+    directory: str = ""
+    name: str = ""
+    """What it is called in the run; by default as here."""
+    temporary: bool = False
+
+    @property
+    def target(self) -> str:
+        """Its path in the run."""
+        name = self.name or os.path.basename(self.path.rstrip("/"))
+        return f"{self.directory}/{name}" if self.directory else name
+
+
+class Source(Protocol):
+    """Where runs come from."""
+
+    problems: list[str]
+    """What could not be read at all, in sentences."""
+
+    def describe(self) -> str:
+        """What it is, a colon, and where it is."""
+        ...
+
+    def experiments(self) -> Sequence[SourceExperiment]:
+        """All of them."""
+        ...
+
+    def runs(self, experiment: SourceExperiment) -> Iterator[SourceRun]:
+        """The runs of an experiment."""
+        ...
+
+    def fingerprint(self, run: SourceRun) -> str:
+        """Changes whenever something of the run changes; cheap."""
+        ...
+
+    def streams(self, run: SourceRun) -> Iterator[tuple[str, Iterator[Point]]]:
+        """The points of a run, in one or several named streams."""
+        ...
+
+    def files(self, run: SourceRun, present: dict[str, int]) -> Iterator[Files | str]:
+        """What the run has of files, or in a sentence why there are none; `present` has the sizes of those imported."""
+        ...

@@ -1,0 +1,275 @@
+//! Group commit: what several batches do, in one transaction.
+//!
+//! Invariant: a batch is refused before anything of it is written, so that one that is refused does no harm to the others; and
+//! what a batch finds is what the batches before it leave, as if each had its own transaction. Runs are locked in the order of
+//! their ids, so that groups never wait for each other in a circle.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use mlplat_proto::tracking::v1 as pb;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, TransactionTrait as _};
+use uuid::Uuid;
+
+use super::{
+    append::{Appender, StepsUsedUp},
+    compact::WORTH,
+    convert::{Batch, Writer},
+    store::{self, Locked},
+};
+use crate::{
+    app::App,
+    auth::Scope,
+    clock::Timestamp,
+    error::{Error, Result},
+    tracking::{entity::run, runs},
+};
+
+/// A batch whose caller may write to the project of its run.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) scope: Scope,
+    pub(super) batch: Batch,
+}
+
+/// What became of a batch.
+pub(super) type Outcome = Result<pb::LogBatchResponse>;
+
+/// Stores the batches; one outcome each. An error means that nothing of any of them is stored. `due` gets the series that have
+/// come to have many chunks, each with the number of a batch of its run.
+pub(super) async fn store_group(
+    app: &App,
+    jobs: &[Job],
+    due: &mut Vec<(usize, Uuid)>,
+) -> Result<Vec<Outcome>> {
+    let now = app.now();
+    let txn = app.db.begin().await?;
+    let wanted: Vec<(&Scope, Uuid)> = jobs
+        .iter()
+        .map(|job| (&job.scope, job.batch.run_id))
+        .collect();
+    let locked = store::lock_runs(&txn, &wanted).await?;
+    let mut group = Group::load(&txn, &locked, jobs).await?;
+    let mut outcomes = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        outcomes.push(group.take(app, &txn, &locked, job, now).await?);
+    }
+    let scattered = group.save(app, &txn, &locked, now).await?;
+    txn.commit().await?;
+    due.extend(scattered.into_iter().filter_map(|(run_id, series_id)| {
+        let job = jobs.iter().position(|job| job.batch.run_id == run_id)?;
+        Some((job, series_id))
+    }));
+    Ok(outcomes)
+}
+
+/// An error of one batch, or of the transaction and so of all.
+enum Failed {
+    Batch(Error),
+    Group(Error),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Group(error)
+    }
+}
+
+/// What the group has come to.
+struct Group<'a> {
+    /// Series that batches of the group append to.
+    series: BTreeMap<(Uuid, &'a str), Appender>,
+    /// The last record of each writer, and whether it has changed.
+    writers: HashMap<(Uuid, Uuid), (i64, bool)>,
+    /// Runs that something was stored for; true where it tells of the present.
+    touched: BTreeMap<Uuid, (&'a Scope, bool)>,
+}
+
+impl<'a> Group<'a> {
+    /// The state that the batches find.
+    async fn load(
+        txn: &impl ConnectionTrait,
+        locked: &Locked,
+        jobs: &'a [Job],
+    ) -> Result<Group<'a>> {
+        let mut keys: BTreeMap<Uuid, BTreeSet<&str>> = BTreeMap::new();
+        let mut writers = BTreeSet::new();
+        for job in jobs.iter().filter(|job| locked.of(job).is_some()) {
+            let batch = &job.batch;
+            let of_run = keys.entry(batch.run_id).or_default();
+            of_run.extend(batch.series.keys().map(String::as_str));
+            writers.extend(batch.writer.map(|writer| (batch.run_id, writer.id)));
+        }
+        let last = store::load_writers(txn, locked, &writers).await?;
+        let mut bases = store::load_bases(txn, locked, &keys).await?;
+        let mut series = BTreeMap::new();
+        for (run_id, keys) in keys {
+            let branch = locked.run(run_id).map_or(0, |run| run.branch);
+            for key in keys {
+                let base = bases.remove(&(run_id, key.to_owned())).unwrap_or_default();
+                series.insert((run_id, key), Appender::new(run_id, key, branch, base));
+            }
+        }
+        Ok(Self {
+            series,
+            writers: last
+                .into_iter()
+                .map(|(writer, last)| (writer, (last, false)))
+                .collect(),
+            touched: BTreeMap::new(),
+        })
+    }
+
+    /// Takes up one batch. The error is one of the transaction.
+    async fn take(
+        &mut self,
+        app: &App,
+        txn: &DatabaseTransaction,
+        locked: &Locked,
+        job: &'a Job,
+        now: Timestamp,
+    ) -> Result<Outcome> {
+        match self.try_take(app, txn, locked, job, now).await {
+            Ok(response) => Ok(Ok(response)),
+            Err(Failed::Batch(error)) => Ok(Err(error)),
+            Err(Failed::Group(error)) => Err(error),
+        }
+    }
+
+    async fn try_take(
+        &mut self,
+        app: &App,
+        txn: &DatabaseTransaction,
+        locked: &Locked,
+        job: &'a Job,
+        now: Timestamp,
+    ) -> std::result::Result<pb::LogBatchResponse, Failed> {
+        let batch = &job.batch;
+        if locked.of(job).is_none() {
+            return Err(Failed::Batch(Error::not_found("run", batch.run_id)));
+        }
+        if let Some(stored) = self.stored(batch) {
+            return Ok(pb::LogBatchResponse {
+                replayed: true,
+                stored_sequence: stored.try_into().unwrap_or_default(),
+            });
+        }
+        for (key, pieces) in &batch.series {
+            if let Some(appender) = self.series.get(&(batch.run_id, key.as_str())) {
+                appender.check(pieces).map_err(|refused: StepsUsedUp| {
+                    let field = format!("metrics[{key}].steps");
+                    Failed::Batch(Error::invalid(field, refused.to_string()))
+                })?;
+            }
+        }
+        set_texts(txn, job).await?;
+        for (key, pieces) in &batch.series {
+            if let Some(appender) = self.series.get_mut(&(batch.run_id, key.as_str())) {
+                appender.push(pieces).map_err(Error::internal)?;
+            }
+        }
+        if let Some(Writer { id, sequence, .. }) = batch.writer {
+            self.writers.insert((batch.run_id, id), (sequence, true));
+        }
+        let (_, live) = self
+            .touched
+            .entry(batch.run_id)
+            .or_insert((&job.scope, false));
+        *live |= is_live(app, batch, now);
+        Ok(pb::LogBatchResponse {
+            replayed: false,
+            stored_sequence: batch
+                .writer
+                .and_then(|writer| writer.sequence.try_into().ok())
+                .unwrap_or_default(),
+        })
+    }
+
+    /// The last record of the writer, when the batch or its beginning is stored already.
+    fn stored(&self, batch: &Batch) -> Option<i64> {
+        let writer = batch.writer?;
+        let (last, _) = self.writers.get(&(batch.run_id, writer.id))?;
+        (writer.first <= *last).then_some(*last)
+    }
+
+    /// Writes what the batches came to. Gives series, with their runs, that have come to have many chunks.
+    async fn save(
+        self,
+        app: &App,
+        txn: &impl ConnectionTrait,
+        locked: &Locked,
+        now: Timestamp,
+    ) -> Result<Vec<(Uuid, Uuid)>> {
+        let mut series = Vec::with_capacity(self.series.len());
+        let mut chunks = Vec::with_capacity(self.series.len());
+        let mut scattered = Vec::new();
+        for appender in self.series.into_values() {
+            let before = appender.tail_number();
+            let (row, new) = appender.finish();
+            if !new.is_empty() {
+                if is_due(before, row.tail_number) {
+                    scattered.push((row.run_id, row.id));
+                }
+                series.push(row);
+                chunks.extend(new);
+            }
+        }
+        store::save_series(txn, locked, series).await?;
+        store::save_chunks(txn, locked, chunks).await?;
+        let moved = self
+            .writers
+            .into_iter()
+            .filter_map(|(writer, (last, moved))| moved.then_some((writer, last)));
+        store::save_writers(txn, locked, moved.collect()).await?;
+        let ids: Vec<Uuid> = self.touched.keys().copied().collect();
+        store::touch(txn, locked, &ids, now).await?;
+        for (run_id, (scope, live)) in self.touched {
+            if let Some(run) = locked.run(run_id).filter(|_| live) {
+                runs::heard_of(app, txn, scope, run.clone(), now).await?;
+            }
+        }
+        Ok(scattered)
+    }
+}
+
+/// Whether the number of chunks has come to a multiple of what is worth merging.
+fn is_due(before: i64, after: i64) -> bool {
+    let worth = i64::try_from(WORTH).unwrap_or(i64::MAX);
+    before.div_euclid(worth) != after.div_euclid(worth) && before >= 0
+}
+
+/// Sets the params and tags of a batch. When they are refused, nothing of them stays.
+async fn set_texts(txn: &DatabaseTransaction, job: &Job) -> std::result::Result<(), Failed> {
+    let batch = &job.batch;
+    if batch.params.is_empty() && batch.tags.is_empty() {
+        return Ok(());
+    }
+    let savepoint = txn.begin().await.map_err(Error::from)?;
+    let set = async {
+        runs::store::set_params(&savepoint, &job.scope, batch.run_id, &batch.params).await?;
+        runs::store::set_tags(&savepoint, &job.scope, batch.run_id, &batch.tags).await
+    };
+    match set.await {
+        Ok(()) => Ok(savepoint.commit().await.map_err(Error::from)?),
+        Err(refused @ Error::Invalid(_)) => {
+            savepoint.rollback().await.map_err(Error::from)?;
+            Err(Failed::Batch(refused))
+        }
+        Err(error) => Err(Failed::Group(error)),
+    }
+}
+
+/// Whether the batch tells of what happened just now. What a journal delivers late is no sign of life.
+fn is_live(app: &App, batch: &Batch, now: Timestamp) -> bool {
+    let timeout = i64::from(app.config.tracking.heartbeat_timeout_s) * 1_000_000;
+    batch
+        .newest
+        .is_some_and(|newest| newest.micros() >= now.micros() - timeout)
+}
+
+impl Locked {
+    /// The run of a job, where its caller may see it.
+    fn of(&self, job: &Job) -> Option<&run::Model> {
+        self.run(job.batch.run_id)
+            .filter(|run| run.project_id == job.scope.project_id())
+    }
+}

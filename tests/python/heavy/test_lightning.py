@@ -1,0 +1,130 @@
+"""Autologging with the real PyTorch Lightning, on the CPU; both of its packages."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlplat
+import pytest
+import torch
+from mlplat._autolog import _session
+from torch.utils.data import DataLoader, TensorDataset
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+@pytest.fixture(params=["lightning.pytorch", "pytorch_lightning"])
+def lightning(request: pytest.FixtureRequest, project: str) -> Iterator[Any]:
+    mlplat.autolog()
+    _session._warned.clear()
+    yield importlib.import_module(request.param)
+    mlplat.autolog(disable=True)
+    assert not _session._warned, "no warning was expected"
+
+
+def data(seed: int) -> DataLoader[Any]:
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(256, 4, generator=generator)
+    targets = inputs @ torch.tensor([[1.0], [-2.0], [0.5], [3.0]]) + 0.7
+    return DataLoader(TensorDataset(inputs, targets), batch_size=32)
+
+
+def make_model(lightning: Any, fails_at: int | None = None) -> Any:
+    class Regression(lightning.LightningModule):
+        def __init__(self, lr: float) -> None:
+            super().__init__()
+            self.save_hyperparameters()
+            self.layer = torch.nn.Linear(4, 1)
+            self.losses: list[float] = []
+
+        def training_step(self, batch: Any, index: int) -> Any:
+            if self.global_step == fails_at:
+                raise ArithmeticError("the loss is no number")
+            loss = torch.nn.functional.mse_loss(self.layer(batch[0]), batch[1])
+            self.losses.append(float(loss.detach()))
+            self.log("train_loss", loss)
+            return loss
+
+        def validation_step(self, batch: Any, index: int) -> None:
+            self.log("val_loss", torch.nn.functional.mse_loss(self.layer(batch[0]), batch[1]))
+
+        def test_step(self, batch: Any, index: int) -> None:
+            self.log("test_loss", torch.nn.functional.mse_loss(self.layer(batch[0]), batch[1]))
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.Adam(self.parameters(), lr=self.hparams["lr"])
+
+    return Regression(0.05)
+
+
+def make_trainer(lightning: Any, folder: Path, **settings: Any) -> Any:
+    return lightning.Trainer(
+        default_root_dir=folder,
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+        **settings,
+    )
+
+
+def only_run() -> mlplat.Run:
+    [found] = mlplat.search_runs().to_dicts()
+    return mlplat.get_run(found["run_id"])
+
+
+def test_a_training(lightning: Any, tmp_path: Path):
+    model = make_model(lightning)
+    trainer = make_trainer(lightning, tmp_path, max_epochs=5)
+    trainer.fit(model, data(0), data(1))
+    run = only_run()
+    assert (run.name, run.status, run.tags["autolog"]) == ("Regression", "FINISHED", "lightning")
+    assert (run.params["lr"], run.params["max_epochs"], run.params["optimizer_name"]) == ("0.05", "5", "Adam")
+    assert run.params["optimizer_lr"] == "0.05"
+    history = run.metric_history("train_loss").to_dicts()
+    assert [point["value"] for point in history] == model.losses
+    assert [point["step"] for point in history] == list(range(40))
+    assert model.losses[-1] < model.losses[0]
+    assert run.metric_summaries["val_loss"].count == 5
+    assert run.metrics["global_step"] == 40
+
+    # The checkpoint is where it would be without us, and in the run.
+    local = trainer.checkpoint_callback.best_model_path
+    assert Path(local).parent == tmp_path / "checkpoints"
+    [kept] = [file.path for file in run.artifacts("checkpoints")]
+    assert Path(run.download_artifact(kept)).read_bytes() == Path(local).read_bytes()
+    weights = torch.load(run.download_artifact(kept), weights_only=False)["state_dict"]
+    assert torch.equal(weights["layer.weight"], model.layer.weight)
+    assert "Linear" in Path(run.download_artifact("model_summary.txt")).read_text()
+
+    # What is tested later belongs to the run.
+    [scores] = trainer.test(model, data(2), verbose=False)
+    assert only_run().metrics["test_loss"] == scores["test_loss"]
+    assert trainer.loggers == []
+    print(f"{run.name}: {len(history)} points, train_loss {model.losses[0]:.3f} -> {model.losses[-1]:.3f}")
+
+
+def test_a_training_that_fails(lightning: Any, tmp_path: Path):
+    trainer = make_trainer(lightning, tmp_path, max_epochs=2)
+    with pytest.raises(ArithmeticError, match="no number"):
+        trainer.fit(make_model(lightning, fails_at=3), data(0))
+    run = only_run()
+    assert run.status == "FAILED"
+    assert "the loss is no number" in run.status_message
+    assert run.metric_summaries["train_loss"].count == 3
+    assert trainer.loggers == []
+
+
+def test_the_run_of_the_user_goes_on(lightning: Any, tmp_path: Path):
+    with mlplat.start_run(name="mine") as run:
+        trainer = make_trainer(lightning, tmp_path, max_epochs=1, enable_checkpointing=False)
+        trainer.fit(make_model(lightning), data(0))
+        assert mlplat.get_run(run.id).status == "RUNNING"
+    found = only_run()
+    assert (found.name, found.metric_summaries["train_loss"].count) == ("mine", 8)
+    assert [file.path for file in found.artifacts("checkpoints")] == ["checkpoints/last.ckpt"]

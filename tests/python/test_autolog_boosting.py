@@ -1,0 +1,129 @@
+"""Autologging with the real xgboost and lightgbm."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import mlplat
+import pytest
+import xgboost
+from autolog_runs import RX, X, X_test, files, load, only_run, runs, ry, y, y_test
+from mlplat._autolog import _session
+
+# xgboost
+
+
+def test_xgboost_train(logged: str):
+    train, valid = xgboost.DMatrix(X[:150], y[:150]), xgboost.DMatrix(X_test, y_test)
+    history: dict[str, Any] = {}
+    booster = xgboost.train(
+        {"max_depth": 2, "eta": 0.3, "objective": "binary:logistic", "eval_metric": ["logloss", "error"]},
+        train,
+        num_boost_round=30,
+        evals=[(train, "train"), (valid, "valid")],
+        evals_result=history,
+        early_stopping_rounds=5,
+        verbose_eval=False,
+    )
+    run = only_run()
+    assert (run.name, run.status, run.tags["autolog"]) == ("xgboost.train", "FINISHED", "xgboost")
+    assert (run.params["max_depth"], run.params["num_boost_round"]) == ("2", "30")
+    assert run.params["early_stopping_rounds"] == "5"
+    for data, metrics in history.items():
+        for name, values in metrics.items():
+            points = run.metric_history(f"{data}-{name}").to_dicts()
+            assert [point["value"] for point in points] == values
+            assert [point["step"] for point in points] == list(range(len(values)))
+    assert run.metrics["best_iteration"] == booster.best_iteration
+    importance = json.loads(Path(run.download_artifact("feature_importance_gain.json")).read_text())
+    assert importance == pytest.approx(booster.get_score(importance_type="gain"))
+    assert list(importance.values()) == sorted(importance.values(), reverse=True)
+    assert (load(run).predict(valid) == booster.predict(valid)).all()
+
+
+def test_xgboost_estimators(logged: str):
+    model = xgboost.XGBClassifier(n_estimators=7, max_depth=2)
+    model.fit(X[:150], y[:150], eval_set=[(X_test, y_test)], verbose=False)
+    run = only_run()
+    assert run.name == "XGBClassifier"
+    assert run.params["n_estimators"] == "7"
+    values = model.evals_result()["validation_0"]["logloss"]
+    points = run.metric_history("validation_0-logloss").to_dicts()
+    assert [point["value"] for point in points] == values
+    assert {"feature_importance_weight.json", "feature_importance_gain.json"} < files(run)
+    model.score(X_test, y_test)
+    assert "score_X_test" in only_run().metrics
+
+
+def test_xgboost_cross_validation(logged: str):
+    result: Any = xgboost.cv(
+        {"max_depth": 2}, xgboost.DMatrix(RX, ry), 4, nfold=2, metrics="rmse", as_pandas=False
+    )
+    run = only_run()
+    points = run.metric_history("test-rmse").to_dicts()
+    assert [point["value"] for point in points] == result["test-rmse-mean"]
+
+
+def test_an_exception_in_xgboost(logged: str):
+    with pytest.raises(xgboost.core.XGBoostError):
+        xgboost.train({"objective": "no:such"}, xgboost.DMatrix(RX, ry), 2)
+    assert only_run().status == "FAILED"
+    with pytest.raises(TypeError, match="missing"):
+        xgboost.train()  # type: ignore[call-arg]  # pyright: ignore
+
+
+# lightgbm
+
+
+def test_lightgbm_train(logged: str):
+    train = lightgbm.Dataset(X[:150], y[:150])
+    valid = lightgbm.Dataset(X_test, y_test, reference=train)
+    history: dict[str, Any] = {}
+    booster = lightgbm.train(
+        {"objective": "binary", "num_leaves": 4, "verbosity": -1},
+        train,
+        20,
+        valid_sets=[valid],
+        valid_names=["valid"],
+        callbacks=[lightgbm.record_evaluation(history), lightgbm.early_stopping(3, verbose=False)],
+    )
+    run = only_run()
+    assert (run.name, run.status) == ("lightgbm.train", "FINISHED")
+    assert (run.params["num_leaves"], run.params["num_boost_round"]) == ("4", "20")
+    assert "valid_sets" not in run.params
+    points = run.metric_history("valid-binary_logloss").to_dicts()
+    assert [point["value"] for point in points] == history["valid"]["binary_logloss"]
+    assert run.metrics["best_iteration"] == booster.best_iteration
+    importance = json.loads(Path(run.download_artifact("feature_importance_split.json")).read_text())
+    assert sum(importance.values()) == booster.feature_importance("split").sum()
+    assert (load(run).predict(X_test) == booster.predict(X_test)).all()
+
+
+def test_lightgbm_estimators(logged: str):
+    model = lightgbm.LGBMRegressor(n_estimators=5, num_leaves=4, verbosity=-1)
+    model.fit(RX, ry, eval_X=RX, eval_y=ry)
+    run = only_run()
+    assert run.name == "LGBMRegressor"
+    assert run.params["num_leaves"] == "4"
+    assert run.metric_summaries["training-l2"].count == 5
+    assert "feature_importance_split.json" in files(run)
+
+
+def test_what_fails_in_a_callback_stays_there(logged: str, monkeypatch: pytest.MonkeyPatch, capfd: Any):
+    def fails(*_args: object) -> None:
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr(mlplat.ActiveRun, "log_metrics", fails)
+    monkeypatch.setattr("mlplat._autolog._xgboost._log_iteration", fails)
+    xgboost.train(
+        {}, xgboost.DMatrix(RX, ry), 3, evals=[(xgboost.DMatrix(RX, ry), "train")], verbose_eval=False
+    )
+    lightgbm.train({"verbosity": -1}, lightgbm.Dataset(RX, ry), 3, valid_sets=[lightgbm.Dataset(RX, ry)])
+    assert [mlplat.get_run(run["run_id"]).status for run in runs()] == ["FINISHED", "FINISHED"]
+    said = capfd.readouterr().err
+    assert said.count("an iteration was not logged: RuntimeError: no such thing") == 1
+    assert said.count("of lightgbm: metrics were not logged") == 1
+    _session._warned.clear()

@@ -1,0 +1,155 @@
+"""`mlplat import wandb`, from logs written here as wandb writes them; the real ones are in heavy/."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import mlplat
+import pytest
+from import_stores import points_of, run_cli, same, summary
+
+pytestmark = pytest.mark.usefixtures("project")
+
+
+def varint(number: int) -> bytes:
+    found = bytearray()
+    while number >= 0x80:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*found, number])
+
+
+def field(number: int, value: bytes | str | int) -> bytes:
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value & (2**64 - 1))
+    value = value.encode() if isinstance(value, str) else value
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def item(key: str, value: object, nested: tuple[str, ...] = ()) -> bytes:
+    names = b"".join(field(2, part) for part in nested) or field(1, key)
+    return field(1, names + field(16, json.dumps(value)))
+
+
+def wandb_log(records: list[bytes]) -> bytes:
+    log = bytearray(struct.pack("<4sHB", b":W&B", 0xBEE1, 0))
+    for record in records:
+        begin = True
+        while True:
+            left = 32768 - len(log) % 32768
+            if left < 7:
+                log += bytes(left)
+                continue
+            part, record = record[: left - 7], record[left - 7 :]
+            kind = (1 if begin else 4) if not record else (2 if begin else 3)
+            log += struct.pack("<IHB", zlib.crc32(part, zlib.crc32(bytes([kind]))), len(part), kind) + part
+            begin = False
+            if not record:
+                break
+    return bytes(log)
+
+
+def history(step: int, values: dict[str, object]) -> bytes:
+    rows = [item(key, value) for key, value in values.items()]
+    rows += [item("_step", step), item("_timestamp", 1_600_000_000.25 + step)]
+    return field(2, b"".join(rows))
+
+
+def wandb_records(exit_code: int | None = 0) -> list[bytes]:
+    run = [
+        field(1, "abc123"), field(3, "delays"), field(8, "first"), field(9, "# Notes"), field(10, "fast"),
+        field(4, item("lr", 0.1) + item("", 3, ("model", "depth")) + item("_wandb", {"x": 1})),
+        field(17, field(1, 1_600_000_000) + field(2, 500_000_000)),
+    ]  # fmt: skip
+    records = [field(17, b"".join(run))]
+    records += [
+        history(step, {"loss": 1 / (step + 1), "text": "x", "n": {"a": step}}) for step in range(3000)
+    ]
+    records.append(history(5000, {"odd": float("nan"), "media": {"_type": "image-file", "size": 3}}))
+    records.append(history(5001, {"odd": float("inf"), "note": "y" * 100_000}))
+    records.append(field(5, item("late", "config")))
+    records.append(field(3, item("best", 0.5)))
+    return records if exit_code is None else [*records, field(18, field(1, exit_code))]
+
+
+def wandb_folder(root: Path, content: bytes) -> Path:
+    place = root / "wandb" / "offline-run-20200913_122640-abc123"
+    (place / "files").mkdir(parents=True, exist_ok=True)
+    (place / "files" / "model.txt").write_text("weights")
+    log = place / "run-abc123.wandb"
+    log.write_bytes(content)
+    os.utime(log, (1_600_009_000, 1_600_009_000))
+    return place
+
+
+def only_run() -> mlplat.Run:
+    [found] = mlplat.search_runs().to_dicts()
+    return mlplat.get_run(found["run_id"])
+
+
+def test_an_offline_run_of_wandb(tmp_path: Path):
+    place = wandb_folder(tmp_path, wandb_log(wandb_records()))
+    told = summary("wandb", str(place))
+    assert (told["runs"], told["points"], told["files"]) == (1, 6002, 1)
+    run = only_run()
+    assert (run.name, run.experiment, run.status) == ("first", "delays", "FINISHED")
+    assert run.started_at.timestamp() == 1_600_000_000.5
+    assert run.ended_at is not None
+    assert run.ended_at.timestamp() == 1_600_005_001.25
+    assert run.description == "# Notes"
+    assert run.params == {"lr": "0.1", "model.depth": "3", "late": "config"}
+    assert (run.tags["wandb.tag.fast"], run.tags["summary.best"], run.tags["wandb.run_id"]) == (
+        "true",
+        "0.5",
+        "abc123",
+    )
+    wanted = [(step, 1 / (step + 1), 1_600_000_000_250 + 1000 * step) for step in range(3000)]
+    assert same(points_of(run, "loss"), wanted)
+    assert len(points_of(run, "n.a")) == 3000
+    assert [str(row["value"]) for row in run.metric_history("odd").to_dicts()] == ["nan", "inf"]
+    assert [file.path for file in run.artifacts()] == ["model.txt"]
+    again = summary("wandb", str(tmp_path))
+    assert (again["unchanged"], again["points"]) == (1, 0)
+
+
+def test_a_run_of_wandb_that_was_killed(tmp_path: Path):
+    content = wandb_log(wandb_records(None))
+    wandb_folder(tmp_path, content[: len(content) - 50_000])
+    told = summary("wandb", str(tmp_path / "wandb"), "--experiment", "mine")
+    assert told["points"] == 6001
+    run = only_run()
+    assert (run.experiment, run.status, run.status_message) == (
+        "mine",
+        "KILLED",
+        "the log of wandb has no end",
+    )
+
+
+def test_a_run_of_wandb_that_goes_on(tmp_path: Path):
+    records = wandb_records(1)
+    log = wandb_folder(tmp_path, wandb_log(records[:1001])) / "run-abc123.wandb"
+    os.utime(log)
+    assert summary("wandb", str(tmp_path))["points"] == 2000
+    assert only_run().status == "RUNNING"
+    wandb_folder(tmp_path, wandb_log(records))
+    assert summary("wandb", str(tmp_path))["points"] == 4002
+    run = only_run()
+    assert (run.status, run.status_message) == ("FAILED", "exit code 1")
+    assert run.metric_summaries["loss"].count == 3000
+
+
+def test_damage_in_the_middle_of_a_log_is_said(tmp_path: Path):
+    content = bytearray(wandb_log(wandb_records()))
+    content[40_000] ^= 0xFF
+    place = wandb_folder(tmp_path, bytes(content))
+    whole = tmp_path / "wandb" / "offline-run-20200914_000000-other"
+    whole.mkdir()
+    (whole / "run-other.wandb").write_bytes(wandb_log([field(17, field(1, "other")), field(18, field(1, 0))]))
+    said = run_cli("import", "wandb", str(tmp_path), code=1)
+    assert f"{place}/run-abc123.wandb is damaged at byte" in said
+    assert "Traceback" not in said
+    assert only_run().name == "other", "the others are imported"
