@@ -23,6 +23,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .bytes(".mlplat.tracking.v1.UploadArtifactRequest")
         .bytes(".mlplat.tracking.v1.DownloadArtifactResponse")
+        .bytes(".mlplat.tracking.v1.SmallArtifact")
+        .bytes(".mlplat.tracking.v1.UploadPartRequest")
+        .bytes(".mlplat.tracking.v1.DownloadedArtifact")
         .compile_fds(descriptors)?;
     Ok(())
 }

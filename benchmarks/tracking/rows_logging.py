@@ -135,7 +135,7 @@ class Killed(Row):
 
     def lines(self, bench: Bench, ours: dict, theirs: dict) -> list[Line]:
         peers = ", ".join(
-            f"{peer} {100 * cost['lost'] / cost['logged']:.2g} %" for peer, cost in theirs.items()
+            f"{peer} {100 * cost['lost'] / cost['logged']:.1f} %" for peer, cost in theirs.items()
         )
         lines = []
         for state in ("up", "down"):

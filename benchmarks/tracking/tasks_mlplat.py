@@ -117,12 +117,12 @@ def read(run_id: str, key: str, repeat: int) -> dict:
 def view(run_id: str, key: str, buckets: int, repeat: int) -> dict:
     """A downsampled history."""
     run = mlplat.get_run(run_id)
-    run.metric_history(key, max_buckets=buckets)
+    run.metric_history(key, buckets=buckets)
     walls = []
     with Clocked() as all_of_them:
         for _ in range(repeat):
             began = time.perf_counter()
-            rows = run.metric_history(key, max_buckets=buckets).to_arrow().num_rows
+            rows = run.metric_history(key, buckets=buckets).to_arrow().num_rows
             walls.append(time.perf_counter() - began)
     return {"wall": statistics.median(walls), "rows": rows, "cpu": all_of_them.cpu / repeat}
 

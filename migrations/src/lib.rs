@@ -11,6 +11,8 @@ mod m0003_features;
 mod m0004_catalogue;
 mod m0005_lineage;
 mod m0006_branches;
+mod m0007_runs;
+mod m0008_artifacts;
 
 /// All migrations in order.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_catalogue::Migration),
             Box::new(m0005_lineage::Migration),
             Box::new(m0006_branches::Migration),
+            Box::new(m0007_runs::Migration),
+            Box::new(m0008_artifacts::Migration),
         ]
     }
 }

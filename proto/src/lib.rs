@@ -1,5 +1,5 @@
 //! The contracts of mlplat as Rust types: messages, gRPC clients and servers, generated from the `.proto` files beside this
-//! crate. Written by hand are only this list, and what both sides must agree on: the [`rules`] for keys and names, and the
+//! crate. Written by hand are only this list, and what both sides must agree on: the [`rules`] for keys and names, those for [paths](artifact_path), and the
 //! names that are [made](run_name::made_name) for runs.
 #![allow(
     missing_docs,
@@ -8,6 +8,7 @@
     reason = "generated code"
 )]
 
+pub mod artifact_path;
 pub mod rules;
 pub mod run_name;
 

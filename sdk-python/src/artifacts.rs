@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 
 use mlplat::artifacts::{self, Uploaded};
-use pyo3::{prelude::*, types::PyModule};
+use pyo3::{
+    IntoPyObjectExt as _,
+    prelude::*,
+    types::{PyBytes, PyModule},
+};
 
 use crate::{call::Call, client::Client, progress::Progress, time::Time};
 
@@ -62,6 +66,46 @@ fn list_artifacts(py: Python<'_>, client: &Client, run_id: String, path: String)
     }))
 }
 
+/// The record of one file of a run.
+#[pyfunction]
+fn get_artifact(py: Python<'_>, client: &Client, run_id: String, path: String) -> PyResult<Call> {
+    let client = client.get(py)?;
+    Ok(Call::new(async move {
+        let record = client.artifacts().get(&run_id, &path).await?;
+        Ok(Artifact::from(record))
+    }))
+}
+
+/// Reads a range of a file of a run, without a length to its end; where a digest is given, only of that content.
+#[pyfunction]
+fn read_artifact(
+    py: Python<'_>,
+    client: &Client,
+    run_id: String,
+    path: String,
+    sha256: String,
+    offset: u64,
+    length: Option<u64>,
+) -> PyResult<Call> {
+    let client = client.get(py)?;
+    let work = async move {
+        let artifacts = client.artifacts();
+        let (sha256, length) = match length {
+            Some(length) => (sha256, length),
+            None => {
+                let record = artifacts.get(&run_id, &path).await?;
+                (record.sha256, record.size_bytes.saturating_sub(offset))
+            }
+        };
+        artifacts
+            .read_of(&run_id, &path, &sha256, offset, length)
+            .await
+    };
+    Ok(Call::with(work, |py, bytes| {
+        PyBytes::new(py, &bytes).into_py_any(py)
+    }))
+}
+
 /// Downloads a file or directory of a run; the answer is where it is now.
 #[pyfunction]
 fn download_artifact(
@@ -87,5 +131,7 @@ fn download_artifact(
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Artifact>()?;
     module.add_function(wrap_pyfunction!(list_artifacts, module)?)?;
+    module.add_function(wrap_pyfunction!(get_artifact, module)?)?;
+    module.add_function(wrap_pyfunction!(read_artifact, module)?)?;
     module.add_function(wrap_pyfunction!(download_artifact, module)?)
 }

@@ -181,4 +181,42 @@ impl Admin {
             .map(Project::from)
             .ok_or_else(|| Error::protocol("project"))
     }
+
+    /// Removes for good what was deleted in the project of the client: at least so many days ago, or else as long as the
+    /// server keeps it. A dry run only says what would go.
+    ///
+    /// # Errors
+    /// [`Error::PermissionDenied`] for who does not own the project.
+    pub async fn collect_garbage(
+        &self,
+        older_than_days: Option<u32>,
+        dry_run: bool,
+    ) -> Result<Collected> {
+        let request = pb::CollectGarbageRequest {
+            project: self.client.project().to_owned(),
+            older_than_days,
+            dry_run,
+        };
+        let answer = rpc!(self.client, Repeatable, admin.collect_garbage, request)?;
+        Ok(Collected {
+            runs: answer.runs,
+            experiments: answer.experiments,
+            kept_runs: answer.kept_runs,
+            objects: answer.objects,
+        })
+    }
+}
+
+/// What a collection of garbage has removed, or would remove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Collected {
+    /// Runs.
+    pub runs: u64,
+    /// Experiments.
+    pub experiments: u64,
+    /// Runs that stay, as a model version was published from them.
+    pub kept_runs: u64,
+    /// Files whose bytes nothing names any more.
+    pub objects: u64,
 }

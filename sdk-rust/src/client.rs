@@ -172,7 +172,8 @@ impl ClientBuilder {
             .http2_keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20))
             .initial_stream_window_size(4 << 20)
-            .initial_connection_window_size(16 << 20);
+            .initial_connection_window_size(16 << 20)
+            .max_frame_size(256 << 10);
         if url.starts_with("https:") {
             let tls = ClientTlsConfig::new().with_native_roots();
             let with_tls = endpoint.tls_config(tls);

@@ -44,6 +44,8 @@ pub struct Config {
     pub s3: S3Config,
     /// Experiment tracking.
     pub tracking: TrackingConfig,
+    /// Artifacts.
+    pub artifacts: ArtifactsConfig,
     /// Upper bounds.
     pub limits: LimitsConfig,
     /// Logs and traces.
@@ -102,6 +104,20 @@ pub struct TrackingConfig {
     pub heartbeat_interval_s: u32,
     /// A running run that was not heard of for this long, in seconds, is shown as crashed.
     pub heartbeat_timeout_s: u32,
+    /// Days that deleted runs and experiments can be restored; after that they are removed for good.
+    pub deleted_retention_days: u32,
+}
+
+/// Artifacts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArtifactsConfig {
+    /// Whether clients may send and read the bytes of large files past this server, by URLs that it signs; needs S3.
+    pub direct_transfers: bool,
+    /// How long an upload that is broken off can be resumed, and bytes that nothing leads to are kept, in seconds.
+    pub orphan_grace_s: u64,
+    /// How often such bytes are looked for, in seconds; 0 means never.
+    pub collect_every_s: u64,
 }
 
 /// Upper bounds.
@@ -175,6 +191,12 @@ impl Default for Config {
             tracking: TrackingConfig {
                 heartbeat_interval_s: 30,
                 heartbeat_timeout_s: 300,
+                deleted_retention_days: 30,
+            },
+            artifacts: ArtifactsConfig {
+                direct_transfers: true,
+                orphan_grace_s: 24 * 3600,
+                collect_every_s: 3600,
             },
             limits: LimitsConfig {
                 max_message_bytes: 64 << 20,
@@ -276,6 +298,14 @@ impl Config {
             "telemetry.sample_ratio must lie between 0 and 1"
         );
         Ok(())
+    }
+
+    /// Where artifacts go: a path or `s3://bucket/prefix`.
+    pub fn artifact_location(&self) -> String {
+        match &self.artifact_root {
+            Some(root) => root.trim_end_matches('/').to_owned(),
+            None => self.data_dir.join("artifacts").display().to_string(),
+        }
     }
 
     /// The settings as TOML, secrets masked.

@@ -18,6 +18,7 @@ pub mod lineage;
 pub mod objects;
 mod page;
 mod request;
+mod retention;
 pub mod serve;
 mod tags;
 pub mod telemetry;

@@ -45,7 +45,7 @@ use crate::{
     http::{self as plain_http, HttpState, error::HttpError},
     layers::{authenticate, status, trace},
     lineage::Lineage,
-    telemetry,
+    retention, telemetry,
     tracking::{Artifacts, Background, Tracking},
 };
 
@@ -53,6 +53,8 @@ use crate::{
 const STREAM_WINDOW: u32 = 2 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
 const MAX_STREAMS: u32 = 1024;
+/// Largest frame; few large ones cost less than many small ones.
+const MAX_FRAME: u32 = 256 << 10;
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// How often measured durations are summed up. Between two times they are kept one by one, also where nobody reads `/metrics`.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -116,6 +118,8 @@ impl Server {
     /// Serves until `shutdown`, then lets open requests end, for as long as the settings allow.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
         let graceful = GracefulShutdown::new();
+        let rounds = tokio::spawn(retention::rounds(Arc::clone(&self.app)));
+        let orphans = tokio::spawn(retention::collect_orphans_forever(Arc::clone(&self.app)));
         tokio::pin!(shutdown);
         let mut upkeep = tokio::time::interval(METRICS_UPKEEP);
         loop {
@@ -133,6 +137,9 @@ impl Server {
             }
         }
         drop(self.listener);
+        rounds.abort();
+        // Cancelled, as it should be; its transaction is rolled back before the database is closed.
+        let _ = rounds.await;
         self.health
             .set_service_status("", tonic_health::ServingStatus::NotServing)
             .await;
@@ -144,6 +151,7 @@ impl Server {
             tracing::warn!(?drain, "open requests were cut off");
         }
         self.background.stop().await;
+        orphans.abort();
         self.app.db.clone().close().await?;
         Ok(())
     }
@@ -222,6 +230,7 @@ fn serve_connection(stream: TcpStream, router: Router, graceful: &GracefulShutdo
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(MAX_FRAME)
         .max_concurrent_streams(MAX_STREAMS)
         .keep_alive_interval(KEEP_ALIVE);
     let connection = builder

@@ -192,6 +192,12 @@ async fn paths_cannot_leave_the_run() {
         "a\0b",
         "a\nb",
         "a/",
+        "a／b",
+        "．．/b",
+        "a\u{2215}b",
+        "a\u{202e}b",
+        "C:/x",
+        "a/.. /b",
         &long,
     ] {
         let stream = tokio_stream::iter(messages(header(run.id(), path, b"content"), b"content"));

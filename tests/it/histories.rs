@@ -133,7 +133,8 @@ async fn the_last_points_are_found() {
     let mut tracking = tracking(&server).await;
     let run = create_run(&mut tracking).await;
     // In order, against the order, and all over the place.
-    let orders: [(&str, fn(i64) -> i64); 3] = [
+    type Order = fn(i64) -> i64;
+    let orders: [(&str, Order); 3] = [
         ("up", |at| at),
         ("down", |at| 9_999 - at),
         ("mixed", |at| (at * 7_919) % 10_000),

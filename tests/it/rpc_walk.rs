@@ -70,6 +70,7 @@ fn admin_sample(name: &str, text: impl Fn() -> String) -> Option<Vec<u8>> {
         }
         .encode_to_vec(),
         "GetProject" => admin::GetProjectRequest::default().encode_to_vec(),
+        "CollectGarbage" => admin::CollectGarbageRequest::default().encode_to_vec(),
         "ListProjects" => admin::ListProjectsRequest::default().encode_to_vec(),
         "UpdateProject" => {
             let project = Some(admin::Project {
@@ -115,6 +116,16 @@ fn tracking_sample(
             }
             .encode_to_vec()
         }
+        "DeleteExperiment" => tracking::DeleteExperimentRequest {
+            name: text(),
+            ..Default::default()
+        }
+        .encode_to_vec(),
+        "RestoreExperiment" => tracking::RestoreExperimentRequest {
+            name: text(),
+            ..Default::default()
+        }
+        .encode_to_vec(),
         "CreateRun" => tracking::CreateRunRequest {
             run_id: id(),
             experiment: text(),
@@ -143,6 +154,40 @@ fn tracking_sample(
             tracking::EndRunRequest {
                 run_id: id(),
                 status,
+                ..Default::default()
+            }
+            .encode_to_vec()
+        }
+        "DeleteRuns" => tracking::DeleteRunsRequest {
+            run_ids: vec![id()],
+            ..Default::default()
+        }
+        .encode_to_vec(),
+        "RestoreRuns" => tracking::RestoreRunsRequest {
+            run_ids: vec![id()],
+            ..Default::default()
+        }
+        .encode_to_vec(),
+        "MoveRuns" => tracking::MoveRunsRequest {
+            run_ids: vec![id()],
+            experiment: text(),
+            ..Default::default()
+        }
+        .encode_to_vec(),
+        "DeleteParamsAndTags" => tracking::DeleteParamsAndTagsRequest {
+            run_id: id(),
+            tags: vec![text()],
+            ..Default::default()
+        }
+        .encode_to_vec(),
+        "LogInputs" => {
+            let input = tracking::DatasetInput {
+                name: text(),
+                ..Default::default()
+            };
+            tracking::LogInputsRequest {
+                run_id: id(),
+                inputs: vec![input],
                 ..Default::default()
             }
             .encode_to_vec()
@@ -195,6 +240,52 @@ fn artifact_sample(
             }
             .encode_to_vec()
         }
+        "UploadArtifacts" => tracking::UploadArtifactsRequest {
+            run_id: id(),
+            ..Default::default()
+        }
+        .encode_to_vec(),
+        "BeginUpload" => tracking::BeginUploadRequest {
+            run_id: id(),
+            path: text(),
+            ..Default::default()
+        }
+        .encode_to_vec(),
+        "UploadPart" => {
+            let header = tracking::UploadPartHeader {
+                upload_id: id(),
+                number: 1,
+                ..Default::default()
+            };
+            tracking::UploadPartRequest {
+                part: Some(tracking::upload_part_request::Part::Header(header)),
+            }
+            .encode_to_vec()
+        }
+        "SignUploadParts" => tracking::SignUploadPartsRequest {
+            upload_id: id(),
+            numbers: vec![1],
+            ..Default::default()
+        }
+        .encode_to_vec(),
+        "FinishUpload" => tracking::FinishUploadRequest {
+            upload_id: id(),
+            sha256: "0".repeat(64),
+            ..Default::default()
+        }
+        .encode_to_vec(),
+        "DownloadArtifacts" => tracking::DownloadArtifactsRequest {
+            run_id: id(),
+            paths: vec![text()],
+            ..Default::default()
+        }
+        .encode_to_vec(),
+        "SignDownload" => tracking::SignDownloadRequest {
+            run_id: id(),
+            path: text(),
+            ..Default::default()
+        }
+        .encode_to_vec(),
         "DownloadArtifact" => tracking::DownloadArtifactRequest {
             run_id: id(),
             path: text(),

@@ -40,6 +40,92 @@ def test_files_and_directories_come_back_as_they_went(tmp_path):
     assert everything == str(tmp_path / "all")
 
 
+def test_files_are_read_in_ranges(tmp_path):
+    content = os.urandom(5 << 20)
+    (tmp_path / "weights.bin").write_bytes(content)
+    (tmp_path / "empty").write_bytes(b"")
+    with mlplat.start_run("e") as run:
+        run.log_artifact(tmp_path / "weights.bin")
+        run.log_artifact(tmp_path / "empty")
+        again = mlplat.get_run(run.id)
+        assert again.read_artifact("weights.bin") == content
+        assert again.read_artifact("weights.bin", 1000, 10) == content[1000:1010]
+        assert again.read_artifact("weights.bin", len(content) - 3, 10) == content[-3:]
+        assert again.read_artifact("weights.bin", len(content) + 3, 10) == b""
+        assert again.read_artifact("empty") == b""
+        with pytest.raises(mlplat.MisuseError, match="offset"):
+            again.read_artifact("weights.bin", -1)
+        with pytest.raises(mlplat.NotFoundError):
+            again.read_artifact("nothing")
+
+        with again.open_artifact("weights.bin") as file:
+            assert (file.readable(), file.seekable(), file.writable()) == (True, True, False)
+            assert (file.name, file.mode) == ("weights.bin", "rb")
+            assert file.read(7) == content[:7]
+            assert file.seek(-5, os.SEEK_END) == len(content) - 5
+            assert file.read() == content[-5:]
+            assert file.read() == b""
+            file.seek(2 << 20)
+            file.seek(10, os.SEEK_CUR)
+            assert file.read(100) == content[(2 << 20) + 10 :][:100]
+            file.seek(0)
+            assert file.read() == content
+            with pytest.raises(ValueError, match="negative"):
+                file.seek(-1)
+        assert file.closed
+        with pytest.raises(ValueError, match="closed"):
+            file.read(1)
+        with pytest.raises(mlplat.NotFoundError):
+            again.open_artifact("nothing")
+
+        opened = again.open_artifact("weights.bin")
+        (tmp_path / "weights.bin").write_bytes(b"other")
+        run.log_artifact(tmp_path / "weights.bin")
+        with pytest.raises(mlplat.FailedPreconditionError, match="other content"):
+            opened.read(1)
+
+
+def test_a_zip_is_read_where_it_is(tmp_path):
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("big", os.urandom(3 << 20))
+        archive.writestr("note", "hello")
+    with mlplat.start_run("e") as run:
+        run.log_artifact(tmp_path / "a.zip")
+    with mlplat.get_run(run.id).open_artifact("a.zip") as file, zipfile.ZipFile(file) as archive:
+        assert archive.read("note") == b"hello"
+
+
+def test_large_and_many_files_come_back_as_they_went(tmp_path):
+    source = tmp_path / "out"
+    source.mkdir()
+    for number in range(300):
+        (source / f"{number}.json").write_text(f'{{"number": {number}}}')
+    (source / "large.bin").write_bytes(os.urandom(40 << 20))
+    with mlplat.start_run("e") as run:
+        run.log_artifact(source)
+    back = tmp_path / "back"
+    mlplat.get_run(run.id).download_artifact("out", into=back)
+    for file in source.iterdir():
+        assert (back / "out" / file.name).read_bytes() == file.read_bytes()
+    assert len(list((back / "out").iterdir())) == 301
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs symbolic links")
+def test_a_download_does_not_follow_links_out(tmp_path):
+    (tmp_path / "source" / "logs").mkdir(parents=True)
+    (tmp_path / "source" / "logs" / "a").write_text("new")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "back" / "source").mkdir(parents=True)
+    (tmp_path / "back" / "source" / "logs").symlink_to(tmp_path / "outside")
+    with mlplat.start_run("e") as run:
+        run.log_artifact(tmp_path / "source")
+    with pytest.raises(mlplat.MisuseError, match="symbolic link"):
+        mlplat.get_run(run.id).download_artifact("source", into=tmp_path / "back")
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
 def test_bad_artifacts_are_clear_errors(tmp_path):
     (tmp_path / "f").write_text("x")
     with mlplat.start_run("e") as run:

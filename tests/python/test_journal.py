@@ -73,7 +73,7 @@ class World:
     def die_after(self, count: int, then: str = DIE, **more: str) -> str:
         """The id of a run whose process died right after its last call."""
         done = self.python(LOG_AND_DIE.format(count=count, then=then), **more)
-        assert done.returncode == (-9 if then == DIE else 0), done.stderr
+        assert done.returncode == (-9 if then.endswith(DIE) else 0), done.stderr
         return done.stdout.split()[0]
 
     def sync(self, *options: str) -> dict[str, Any]:
@@ -195,6 +195,7 @@ def test_a_server_that_is_killed_and_comes_back(world: World):
         world.start()
     assert process.stdout.readline() == "logged\n"
     assert process.wait(timeout=60) == 0
+    process.stdout.close()
     world.check(run_id, 20_000)
 
 
@@ -281,6 +282,7 @@ def test_a_network_that_is_cut(world: World):
         proxy.heal()
     assert process.stdout.readline() == "logged\n"
     assert process.wait(timeout=60) == 0
+    process.stdout.close()
     proxy.listener.close()
     world.check(run_id, 20_000)
 

@@ -48,7 +48,8 @@ def test_parts_of_a_history():
     assert last["step"].to_pylist() == [97, 98, 99]
     chart = again.metric_history("m", buckets=5).to_arrow()
     assert 10 <= chart.num_rows <= 20
-    assert 42 in chart["step"].to_pylist() and 1000.0 in chart["value"].to_pylist()
+    assert 42 in chart["step"].to_pylist()
+    assert 1000.0 in chart["value"].to_pylist()
     assert again.metric_history("m", branch=0, end_step=5).to_arrow().num_rows == 6
     assert again.branches == []
     with pytest.raises(mlplat.MisuseError):

@@ -1,6 +1,12 @@
 //! An S3 server in the process: s3s over a folder.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -21,6 +27,7 @@ pub struct TestS3 {
     folder: TempDir,
     address: SocketAddr,
     task: JoinHandle<()>,
+    presigned: Arc<AtomicUsize>,
 }
 
 impl TestS3 {
@@ -36,9 +43,20 @@ impl TestS3 {
         let service = builder.build();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
+        let presigned = Arc::<AtomicUsize>::default();
+        let counter = Arc::clone(&presigned);
         let task = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let service = service.clone();
+                let (service, counted) = (service.clone(), Arc::clone(&counter));
+                let service = hyper::service::service_fn(
+                    move |request: hyper::Request<hyper::body::Incoming>| {
+                        let query = request.uri().query().unwrap_or_default();
+                        if query.contains("X-Amz-Signature=") {
+                            counted.fetch_add(1, Ordering::Relaxed);
+                        }
+                        hyper::service::Service::call(&service, request)
+                    },
+                );
                 tokio::spawn(async move {
                     let http = auto::Builder::new(TokioExecutor::new());
                     // A client that goes away is not our concern.
@@ -50,6 +68,7 @@ impl TestS3 {
             folder,
             address,
             task,
+            presigned,
         }
     }
 
@@ -62,6 +81,11 @@ impl TestS3 {
             access_key_id: Some(ACCESS_KEY.to_owned()),
             secret_access_key: Some(SECRET_KEY.to_owned()),
         }
+    }
+
+    /// Requests so far by URLs that somebody else has signed.
+    pub fn presigned(&self) -> &AtomicUsize {
+        &self.presigned
     }
 
     /// Where the objects of a bucket are files.

@@ -129,6 +129,11 @@ impl TestServer {
         format!("http://{}", self.address)
     }
 
+    /// URL of its database, for tests that fill it by themselves.
+    pub fn database_url(&self) -> &str {
+        self.database.url()
+    }
+
     /// A folder that lives as long as the server, for files of the test.
     pub fn folder(&self) -> PathBuf {
         self.folder.path().to_owned()

@@ -47,6 +47,7 @@ from ._errors import (
 from ._native import (
     Artifact,
     Client,
+    DatasetInput,
     Experiment,
     MetricSummary,
     ModelVersion,
@@ -84,6 +85,7 @@ from ._runs import (
     list_experiments,
     list_projects,
     log_artifact,
+    log_input,
     log_metric,
     log_metrics,
     log_param,
@@ -101,8 +103,44 @@ from ._table import OnlineFeatures, Table, TrainingSet
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import aio as aio
+    from ._compare import RunComparison, compare_runs
+    from ._find import child_runs, find_runs, iter_runs, run_tree
+    from ._keep import (
+        Collected,
+        collect_garbage,
+        delete_experiment,
+        delete_params,
+        delete_runs,
+        delete_tags,
+        move_runs,
+        restore_experiment,
+        restore_runs,
+        update_experiment,
+    )
     from ._model_files._manifest import ModelInfo as ModelInfo
     from ._model_files._signature import ModelSignature as ModelSignature
+
+_LATER = {
+    "ModelInfo": "_model_files._manifest",
+    "ModelSignature": "_model_files._signature",
+    "RunComparison": "_compare",
+    "compare_runs": "_compare",
+    "child_runs": "_find",
+    "find_runs": "_find",
+    "iter_runs": "_find",
+    "run_tree": "_find",
+    "Collected": "_keep",
+    "collect_garbage": "_keep",
+    "delete_experiment": "_keep",
+    "delete_params": "_keep",
+    "delete_runs": "_keep",
+    "delete_tags": "_keep",
+    "move_runs": "_keep",
+    "restore_experiment": "_keep",
+    "restore_runs": "_keep",
+    "update_experiment": "_keep",
+}
+"""What is imported by its first use, so that a training script does not pay for it."""
 
 __all__ = [
     "AbortedError",
@@ -112,7 +150,9 @@ __all__ = [
     "Artifact",
     "CancelledError",
     "Client",
+    "Collected",
     "DataLossError",
+    "DatasetInput",
     "DeadlineExceededError",
     "Experiment",
     "FailedPreconditionError",
@@ -136,6 +176,7 @@ __all__ = [
     "ResourceExhaustedError",
     "Run",
     "RunBranch",
+    "RunComparison",
     "ServerInfo",
     "Table",
     "TrainingSet",
@@ -146,15 +187,24 @@ __all__ = [
     "active_run",
     "aio",
     "autolog",
+    "child_runs",
+    "collect_garbage",
+    "compare_runs",
     "connect",
     "create_experiment",
     "create_project",
+    "delete_experiment",
+    "delete_params",
+    "delete_runs",
+    "delete_tags",
     "end_run",
     "features",
+    "find_runs",
     "get_experiment",
     "get_project",
     "get_run",
     "infer_signature",
+    "iter_runs",
     "lineage",
     "list_experiments",
     "list_projects",
@@ -168,6 +218,7 @@ __all__ = [
     "log_histogram",
     "log_html",
     "log_image",
+    "log_input",
     "log_metric",
     "log_metrics",
     "log_model",
@@ -177,12 +228,17 @@ __all__ = [
     "log_table",
     "log_text",
     "models",
+    "move_runs",
     "publish_model",
+    "restore_experiment",
+    "restore_runs",
+    "run_tree",
     "search_runs",
     "server_info",
     "set_tag",
     "set_tags",
     "start_run",
+    "update_experiment",
     "update_run",
 ]
 
@@ -200,9 +256,8 @@ def __getattr__(name: str) -> object:
 
     if name == "aio":
         return importlib.import_module("mlplat.aio")
-    if name in ("ModelInfo", "ModelSignature"):
-        part = {"ModelInfo": "_manifest", "ModelSignature": "_signature"}[name]
-        return getattr(importlib.import_module(f"mlplat._model_files.{part}"), name)
+    if name in _LATER:
+        return getattr(importlib.import_module(f"mlplat.{_LATER[name]}"), name)
     raise AttributeError(f"module 'mlplat' has no attribute {name!r}")
 
 

@@ -168,6 +168,19 @@ class ActiveRunBase(RunInfo):
         )
         return call.then(_say_what_was_left_out)
 
+    def _input_call(
+        self,
+        dataset: object,
+        context: str | None,
+        name: str | None,
+        source: PathLike | None,
+        digest: str | None,
+    ) -> _native.Call[_native.DatasetInput]:
+        from . import _inputs
+
+        described = _inputs.describe(dataset, context, name, source, digest)
+        return _native.log_input(self._client, self.id, described)
+
     def _publish_call(
         self, name: str, path: PathLike, description: str, tags: Mapping[str, object] | None
     ) -> _native.Call[_native.ModelVersion]:

@@ -68,6 +68,18 @@ def items(values: object, what: str) -> Iterable[object]:
     return iter(values)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
+def run_id(value: object, what: str) -> str:
+    """A run, or its id."""
+    return text(getattr(value, "id", value), what)
+
+
+def run_ids(values: object, what: str) -> list[str]:
+    """One run or several, or their ids."""
+    if isinstance(values, str) or hasattr(values, "id"):
+        return [run_id(values, what)]
+    return [run_id(value, what) for value in items(values, what)]
+
+
 def labels(values: Mapping[str, object] | None, what: str) -> dict[str, str]:
     """A mapping of texts; values become text."""
     if values is None:
@@ -143,6 +155,14 @@ def optional_count(value: object, what: str, most: int) -> int | None:
     if not 1 <= count <= most:
         raise MisuseError(f"{what} must be 1 to {most:,}, not {count}")
     return count
+
+
+def count(value: object, what: str) -> int:
+    """A whole number that is not negative."""
+    found = integer(value, what)
+    if found < 0:
+        raise MisuseError(f"{what} is {found}; give 0 or more")
+    return found
 
 
 def pairs(metrics: Mapping[str, object]) -> list[tuple[str, object]]:

@@ -9,7 +9,7 @@ import sys
 from datetime import date, datetime, timedelta
 
 import mlplat
-from mlplat import _native
+from mlplat import _cli_runs, _native
 from mlplat.lineage import graph_call
 
 TYPE_CHECKING = False
@@ -69,7 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("--filter", default="", help="e.g. 'metrics.mae < 15'")
     listing.add_argument("--order-by", action="append", help="e.g. 'metrics.mae ASC'")
     listing.add_argument("--limit", type=int, default=50, help="most runs to list (default: 50)")
-    command(runs, "show", _runs_show, "show one run").add_argument("run", help="id of the run")
+    listing.add_argument("--deleted", action="store_true", help="list deleted runs instead")
+    showing = command(runs, "show", _runs_show, "show one run, deleted or not")
+    showing.add_argument("run", help="id of the run")
+    _cli_runs.add(runs, subcommands, groups, command)
     features = subcommands("features", "look at features")
     command(features, "list", _features_list, "list the feature views")
     models = subcommands("models", "look at models")
@@ -150,6 +153,7 @@ def _runs_list(options: Any) -> None:
         options.filter,
         experiment=options.experiment,
         order_by=options.order_by,
+        view="deleted" if options.deleted else "active",
         limit=options.limit,
     ).to_dicts()
     if options.json:
@@ -184,13 +188,14 @@ def _grouped(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _runs_show(options: Any) -> None:
-    run = mlplat.get_run(options.run)
+    run = mlplat.get_run(options.run, view="all")
     artifacts = run.artifacts()
     fields = (
         "id", "name", "experiment", "parent_run_id", "status", "status_message", "description", "started_at", "ended_at",
-        "created_by", "params", "metrics", "tags",
+        "created_by", "deleted_at", "params", "metrics", "tags",
     )  # fmt: skip
     facts: dict[str, Any] = {field: getattr(run, field) for field in fields}
+    facts["inputs"] = {f"{i.name} {i.context}".strip(): f"{i.digest} {i.source}".strip() for i in run.inputs}
     facts["artifacts"] = {file.path: file.size_bytes for file in artifacts}
     _print_json(facts) if options.json else _print_facts(facts)
 

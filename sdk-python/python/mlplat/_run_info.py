@@ -54,7 +54,7 @@ class RunInfo:
 
     @property
     def description(self) -> str:
-        """Notes."""
+        """Notes, in Markdown."""
         return self._record.description
 
     @property
@@ -101,6 +101,15 @@ class RunInfo:
     def branches(self) -> list[_native.RunBranch]:
         """How it was resumed from earlier steps; empty for a run that never was. The last one is the current one."""
         return self._record.branches
+
+    def deleted_at(self) -> datetime | None:
+        """When it was deleted; None unless it can still be restored."""
+        return self._record.deleted_at
+
+    @property
+    def inputs(self) -> list[_native.DatasetInput]:
+        """The data sets that it read, as logged."""
+        return self._record.inputs
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RunInfo) and self.id == other.id

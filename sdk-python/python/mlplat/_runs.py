@@ -12,6 +12,7 @@ from ._table import Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import io
     from collections.abc import Mapping, Sequence
     from datetime import timedelta
     from types import TracebackType
@@ -55,9 +56,22 @@ class Run(RichReading):
         """
         return download_call(self._client, self.id, path, into).wait()
 
+    def read_artifact(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
+        """The content of a file of the run: `length` bytes from `offset` on, fewer at its end; by default all of it."""
+        return read_call(self._client, self.id, path, offset, length).wait()
+
+    def open_artifact(self, path: str) -> io.BufferedReader:
+        """A file of the run, opened for reading at any place, without downloading it: `with run.open_artifact("x") as file: …`.
+
+        It stays the content that it was when it was opened; when the file of the run is replaced, reading fails.
+        """
+        from ._artifact_file import open_call, opened
+
+        return opened(self._client, self.id, open_call(self._client, self.id, path).wait())
+
     def refresh(self) -> Run:
         """The run as it is now."""
-        return get_run(self.id)
+        return get_run(self.id, view="all")
 
 
 class ActiveRun(RichLogging, _native.RunLog):
@@ -125,6 +139,22 @@ class ActiveRun(RichLogging, _native.RunLog):
         Metrics, params and the feature views that the run read are captured with it.
         """
         return self._publish_call(name, path, description, tags).wait()
+
+    def log_input(
+        self,
+        dataset: object,
+        context: str | None = None,
+        *,
+        name: str | None = None,
+        source: PathLike | None = None,
+        digest: str | None = None,
+    ) -> _native.DatasetInput:
+        """Notes that the run read a data set, for `context` (e.g. "training"); it becomes an input in the lineage.
+
+        A table of pandas, polars or pyarrow, an array, a path or URI, or a data set of Hugging Face. Its digest is computed
+        here; columns and rows are noted too, its content is not. `source` says where it came from.
+        """
+        return self._input_call(dataset, context, name, source, digest).wait()
 
     def flush(self, timeout: float | timedelta | None = None) -> bool:
         """Waits until everything that was logged is stored by the server, and says whether it is.
@@ -271,6 +301,18 @@ def log_artifact(path: PathLike, artifact_path: str | None = None, *, media_type
     return _required().log_artifact(path, artifact_path, media_type=media_type)
 
 
+def log_input(
+    dataset: object,
+    context: str | None = None,
+    *,
+    name: str | None = None,
+    source: PathLike | None = None,
+    digest: str | None = None,
+) -> _native.DatasetInput:
+    """Notes that the active run read a data set; see :meth:`ActiveRun.log_input`."""
+    return _required().log_input(dataset, context, name=name, source=source, digest=digest)
+
+
 def publish_model(
     name: str, path: PathLike, *, description: str = "", tags: Mapping[str, object] | None = None
 ) -> _native.ModelVersion:
@@ -278,10 +320,10 @@ def publish_model(
     return _required().publish_model(name, path, description=description, tags=tags)
 
 
-def get_run(run_id: str) -> Run:
-    """One run by its id, as it is now."""
+def get_run(run_id: str, *, view: str = "active") -> Run:
+    """One run by its id, as it is now. A deleted one is found with `view="all"` or `"deleted"`."""
     client = current_client()
-    call = _native.get_run(client, _arguments.text(run_id, "run_id"))
+    call = _native.get_run(client, _arguments.text(run_id, "run_id"), view)
     return call.then(lambda record: Run(client, record)).wait()
 
 
@@ -302,14 +344,17 @@ def search_runs(
     *,
     experiment: str | Sequence[str] | None = None,
     order_by: str | Sequence[str] | None = None,
+    view: str = "active",
+    columns: Sequence[str] | None = None,
     limit: int | None = None,
 ) -> Table:
     """The runs that fit a filter like `metrics.mae < 15 AND params.depth = "3"`, as a table, newest first.
 
-    It has a column per metric, param and tag: `metrics.mae`, `params.depth`, `tags.team`. `order_by` is e.g.
-    `metrics.mae ASC`.
+    It has a column per metric, param and tag: `metrics.mae`, `params.depth`, `tags.team`; or only those that `columns`
+    names, which is quicker. `order_by` is e.g. `metrics.mae ASC` or `min(metrics.loss)`. With `view="deleted"` or `"all"`
+    deleted runs are found too. :func:`iter_runs` gives the same in pages, :func:`find_runs` run objects.
     """
-    return search_call(filter, experiment, order_by, limit).then(Table).wait()
+    return search_call(filter, experiment, order_by, view, columns, limit).then(Table).wait()
 
 
 def create_project(
@@ -329,9 +374,9 @@ def list_projects() -> list[_native.Project]:
     return _native.list_projects(current_client()).wait()
 
 
-def list_experiments() -> list[_native.Experiment]:
-    """The experiments of the project, by name."""
-    return _native.list_experiments(current_client()).wait()
+def list_experiments(*, view: str = "active") -> list[_native.Experiment]:
+    """The experiments of the project, by name; with `view="deleted"` or `"all"` deleted ones too."""
+    return _native.list_experiments(current_client(), view).wait()
 
 
 def get_experiment(name: str) -> _native.Experiment:
@@ -405,6 +450,15 @@ def download_call(client: _native.Client, run_id: str, path: str, into: PathLike
     return _native.download_artifact(client, run_id, path, _arguments.path(into, "into"))
 
 
+def read_call(
+    client: _native.Client, run_id: str, path: str, offset: int, length: int | None
+) -> _native.Call[bytes]:
+    path = _arguments.text(path, "path")
+    offset = _arguments.count(offset, "offset")
+    length = None if length is None else _arguments.count(length, "length")
+    return _native.read_artifact(client, run_id, path, "", offset, length)
+
+
 def update_call(
     client: _native.Client,
     run: RunInfo | str,
@@ -422,16 +476,32 @@ def update_call(
     )
 
 
+def search_of(
+    filter: str,
+    experiment: str | Sequence[str] | None,
+    order_by: str | Sequence[str] | None,
+    view: str,
+    columns: Sequence[str] | None,
+) -> dict[str, object]:
+    fields = [] if columns is None else _arguments.texts(columns, "columns")
+    return {
+        "filter": _arguments.optional_text(filter, "filter"),
+        "experiments": [] if experiment is None else _arguments.texts(experiment, "experiment"),
+        "order_by": [] if order_by is None else _arguments.texts(order_by, "order_by"),
+        "view": _arguments.text(view, "view"),
+        # No columns at all are other than no say in it.
+        "columns": ["none"] if columns is not None and not fields else fields,
+    }
+
+
 def search_call(
     filter: str,
     experiment: str | Sequence[str] | None,
     order_by: str | Sequence[str] | None,
+    view: str,
+    columns: Sequence[str] | None,
     limit: int | None,
 ) -> _native.Call[_native.Batches]:
-    return _native.search_runs(
-        current_client(),
-        _arguments.optional_text(filter, "filter"),
-        [] if experiment is None else _arguments.texts(experiment, "experiment"),
-        [] if order_by is None else _arguments.texts(order_by, "order_by"),
-        _arguments.optional_integer(limit, "limit", least=0),
-    )
+    search = search_of(filter, experiment, order_by, view, columns)
+    most = _arguments.optional_integer(limit, "limit", least=0)
+    return _native.search_runs(current_client(), search, most)

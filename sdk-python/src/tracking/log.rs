@@ -128,7 +128,8 @@ fn text<'py>(key: Bound<'py, PyAny>, what: &str) -> PyResult<Bound<'py, PyString
 /// The text of a key; half of a character is refused in plain words.
 fn utf8<'a>(key: &'a Bound<'_, PyString>) -> PyResult<&'a str> {
     key.to_str().or_else(|error| {
-        text(key.clone().into_any(), "a metric key")?;
+        let py = key.py();
+        arguments(py)?.call_method1(intern!(py, "text"), (key, "a metric key"))?;
         Err(error)
     })
 }

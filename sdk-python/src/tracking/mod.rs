@@ -1,19 +1,22 @@
 //! Experiments and runs.
 
+mod digest;
 mod handle;
 mod import;
+mod keeping;
 mod log;
 mod records;
 mod runs_table;
+mod search;
 mod system;
 
 use std::collections::BTreeMap;
 
-use mlplat::tracking::{HistoryRange, NewRun, RunQuery, RunUpdate};
+use mlplat::tracking::{HistoryRange, NewRun, RunUpdate};
 use pyo3::{prelude::*, types::PyModule};
 
 pub(crate) use handle::RunHandle;
-use records::{Experiment, MetricSummary, RunBranch, RunRecord};
+use records::{DatasetInput, Experiment, MetricSummary, RunBranch, RunRecord};
 
 use crate::{call::Call, client::Client, table::Batches};
 
@@ -65,15 +68,6 @@ fn join_run(py: Python<'_>, client: &Client, run_id: String) -> PyResult<Call> {
     Ok(Call::with(work, RunHandle::into_py))
 }
 
-/// One run as the server knows it.
-#[pyfunction]
-fn get_run(py: Python<'_>, client: &Client, run_id: String) -> PyResult<Call> {
-    let client = client.get(py)?;
-    Ok(Call::new(async move {
-        Ok(RunRecord::from(client.get_run(&run_id).await?))
-    }))
-}
-
 /// Changes name, notes or labels of a run.
 #[pyfunction]
 fn update_run(
@@ -98,33 +92,6 @@ fn update_run(
     Ok(Call::new(async move {
         let run = client.tracking().update_run(&run_id, update).await?;
         Ok(RunRecord::from(run))
-    }))
-}
-
-/// The runs that fit, as one table.
-#[pyfunction]
-fn search_runs(
-    py: Python<'_>,
-    client: &Client,
-    filter: String,
-    experiments: Vec<String>,
-    order_by: Vec<String>,
-    limit: Option<usize>,
-) -> PyResult<Call> {
-    let client = client.get(py)?;
-    let mut query = RunQuery::new().filter(filter);
-    if let Some(limit) = limit {
-        query = query.page_size(u32::try_from(limit).unwrap_or(1000).clamp(1, 1000));
-    }
-    for experiment in experiments {
-        query = query.experiment(experiment);
-    }
-    for order in order_by {
-        query = query.order_by(order);
-    }
-    Ok(Call::new(async move {
-        let runs = client.tracking().search_runs(query).collect(limit).await?;
-        Ok(Batches::from(runs_table::build(&runs)?))
     }))
 }
 
@@ -167,16 +134,6 @@ fn metric_history(
     }))
 }
 
-/// The experiments of the project.
-#[pyfunction]
-fn list_experiments(py: Python<'_>, client: &Client) -> PyResult<Call> {
-    let client = client.get(py)?;
-    Ok(Call::new(async move {
-        let list = client.tracking().list_experiments().collect(None).await?;
-        Ok(list.into_iter().map(Experiment::from).collect::<Vec<_>>())
-    }))
-}
-
 /// One experiment by name.
 #[pyfunction]
 fn get_experiment(py: Python<'_>, client: &Client, name: String) -> PyResult<Call> {
@@ -213,14 +170,15 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<RunRecord>()?;
     module.add_class::<MetricSummary>()?;
     module.add_class::<RunBranch>()?;
+    module.add_class::<DatasetInput>()?;
     module.add_class::<Experiment>()?;
     module.add_function(wrap_pyfunction!(start_run, module)?)?;
     module.add_function(wrap_pyfunction!(join_run, module)?)?;
-    module.add_function(wrap_pyfunction!(get_run, module)?)?;
     module.add_function(wrap_pyfunction!(update_run, module)?)?;
-    module.add_function(wrap_pyfunction!(search_runs, module)?)?;
+    module.add_function(wrap_pyfunction!(digest::table_digest, module)?)?;
+    search::register(module)?;
+    keeping::register(module)?;
     module.add_function(wrap_pyfunction!(metric_history, module)?)?;
-    module.add_function(wrap_pyfunction!(list_experiments, module)?)?;
     module.add_function(wrap_pyfunction!(get_experiment, module)?)?;
     module.add_function(wrap_pyfunction!(create_experiment, module)?)
 }

@@ -107,6 +107,52 @@ pub(crate) struct RunRecord {
     created_by: String,
     heartbeat_at: Option<Time>,
     branches: Vec<RunBranch>,
+    deleted_at: Option<Time>,
+    inputs: Vec<DatasetInput>,
+}
+
+/// A data set that a run read.
+#[pyclass(frozen, get_all, eq, module = "mlplat")]
+#[derive(Clone, PartialEq)]
+pub(crate) struct DatasetInput {
+    /// Name.
+    name: String,
+    /// Digest of the content.
+    digest: String,
+    /// Where it came from: a URI, a path, or an identifier.
+    source: String,
+    /// Kind of the source, e.g. `local`, `s3`, `hugging_face`.
+    source_type: String,
+    /// What it was used for, e.g. `training`.
+    context: String,
+    /// Columns, where known: name and type.
+    fields: Vec<(String, String)>,
+    /// Number of rows, where known.
+    rows: Option<u64>,
+}
+
+#[pymethods]
+impl DatasetInput {
+    fn __repr__(&self) -> String {
+        format!(
+            "DatasetInput({:?}, digest={:?}, context={:?})",
+            self.name, self.digest, self.context
+        )
+    }
+}
+
+impl From<tracking::DatasetInput> for DatasetInput {
+    fn from(input: tracking::DatasetInput) -> Self {
+        Self {
+            name: input.name,
+            digest: input.digest,
+            source: input.source,
+            source_type: input.source_type,
+            context: input.context,
+            fields: input.fields,
+            rows: input.rows,
+        }
+    }
 }
 
 impl From<tracking::Run> for RunRecord {
@@ -132,6 +178,8 @@ impl From<tracking::Run> for RunRecord {
             created_by: run.created_by,
             heartbeat_at: run.heartbeat_at.map(Time),
             branches: run.branches.iter().map(Into::into).collect(),
+            deleted_at: run.deleted_at.map(Time),
+            inputs: run.inputs.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -151,6 +199,10 @@ pub(crate) struct Experiment {
     created_at: Time,
     /// Who created it.
     created_by: String,
+    /// When it was deleted; None unless it can still be restored.
+    deleted_at: Option<Time>,
+    /// Where the server keeps the files of its runs.
+    artifact_location: String,
 }
 
 #[pymethods]
@@ -169,6 +221,8 @@ impl From<tracking::Experiment> for Experiment {
             tags: experiment.tags,
             created_at: experiment.created_at.into(),
             created_by: experiment.created_by,
+            deleted_at: experiment.deleted_at.map(Time),
+            artifact_location: experiment.artifact_location,
         }
     }
 }

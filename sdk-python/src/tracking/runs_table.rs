@@ -12,8 +12,8 @@ use arrow::{
 };
 use mlplat::tracking::Run;
 
-/// The table, one row per run, in the order of `runs`.
-pub(super) fn build(runs: &[Run]) -> mlplat::Result<RecordBatch> {
+/// The table, one row per run, in the order of `runs`. The columns that are asked for are there even if no run has them.
+pub(super) fn build(runs: &[Run], columns: &[String]) -> mlplat::Result<RecordBatch> {
     let mut fields = Vec::new();
     let mut arrays: Vec<ArrayRef> = Vec::new();
     let mut add = |name: &str, array: ArrayRef| {
@@ -34,31 +34,41 @@ pub(super) fn build(runs: &[Run]) -> mlplat::Result<RecordBatch> {
     add("started_at", times(&|run| Some(run.started_at)));
     add("ended_at", times(&|run| run.ended_at));
     add("parent_run_id", texts(&|run| run.parent_run_id.clone()));
-    for key in keys(runs, |run| &run.metrics) {
-        let values = runs.iter().map(|run| run.metric(&key));
+    for key in keys(runs, columns, "metrics.", |run| &run.metrics) {
+        let values = runs.iter().map(|run| run.metric(key));
         add(
             &format!("metrics.{key}"),
             Arc::new(Float64Array::from_iter(values)),
         );
     }
-    for key in keys(runs, |run| &run.params) {
+    for key in keys(runs, columns, "params.", |run| &run.params) {
         add(
             &format!("params.{key}"),
-            texts(&|run| run.params.get(&key).cloned()),
+            texts(&|run| run.params.get(key).cloned()),
         );
     }
-    for key in keys(runs, |run| &run.tags) {
+    for key in keys(runs, columns, "tags.", |run| &run.tags) {
         add(
             &format!("tags.{key}"),
-            texts(&|run| run.tags.get(&key).cloned()),
+            texts(&|run| run.tags.get(key).cloned()),
         );
     }
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?)
 }
 
-fn keys<V>(runs: &[Run], map: impl Fn(&Run) -> &BTreeMap<String, V>) -> BTreeSet<String> {
+fn keys<'a, V: 'a>(
+    runs: &'a [Run],
+    columns: &'a [String],
+    group: &str,
+    map: impl Fn(&'a Run) -> &'a BTreeMap<String, V>,
+) -> BTreeSet<&'a str> {
+    let asked = columns
+        .iter()
+        .filter_map(|column| column.strip_prefix(group))
+        .map(|key| key.trim_matches(['`', '"']));
     runs.iter()
-        .flat_map(|run| map(run).keys().cloned())
+        .flat_map(|run| map(run).keys().map(String::as_str))
+        .chain(asked)
         .collect()
 }
 

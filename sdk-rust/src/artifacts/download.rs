@@ -1,58 +1,70 @@
 //! From artifacts of a run to local files.
 //!
 //! Invariant: bytes go to a temporary name beside the target, and get the target's name only when size and digest fit; a
-//! download that fails or is dropped leaves neither.
+//! download that fails or is dropped leaves neither. A broken connection costs one range, not the file.
 
 use std::{
+    io::Write as _,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use mlplat_proto::tracking::v1::{self as pb, download_artifact_response::Part};
+use mlplat_proto::tracking::v1::{self as pb, SignedUrl};
 use sha2::{Digest as _, Sha256};
-use tokio::{
-    fs::{self, File},
-    io::AsyncWriteExt as _,
-};
-use tonic::Request;
-use uuid::Uuid;
+use tokio::sync::mpsc;
 
-use super::{Artifact, Artifacts, OnProgress, PARALLEL_FILES, artifacts, path};
+use super::{
+    Artifact, Artifacts, OnProgress, artifacts,
+    direct::Direct,
+    download_many, path,
+    target::Target,
+    upload_many::{SMALL, interrupted},
+};
 use crate::{
-    call::CallError,
+    call::rpc,
     error::{Detail, Error, Result},
-    retry::Safety,
     tracking::checked_run_id,
 };
 
-/// A file under its temporary name; removed when dropped, unless it was given its real one.
-struct Unfinished {
-    temporary: PathBuf,
+/// Bytes asked for at once; a few of these are in memory.
+const RANGE: u64 = 8 << 20;
+/// Ranges of one file on their way at a time.
+const PARALLEL_RANGES: usize = 4;
+/// Calls and files at a time.
+const PARALLEL_JOBS: usize = 4;
+/// Files from this size on are read past the server, where it offers that.
+const DIRECT: u64 = 16 << 20;
+
+/// A download as a whole.
+pub(super) struct Download<'a> {
+    pub(super) run_id: &'a str,
+    pub(super) target: &'a Target,
+    /// Bytes of the paths of the run that are cut off.
+    pub(super) cut: usize,
+    done: AtomicU64,
+    total: u64,
+    progress: OnProgress,
 }
 
-impl Unfinished {
-    fn beside(target: &Path) -> Self {
-        let name = target.file_name().unwrap_or_default().to_string_lossy();
-        // Names may be as long as the file system allows, so only a part of it goes into the temporary one.
-        let short: String = name.chars().take(40).collect();
-        Self {
-            temporary: target.with_file_name(format!(".{short}.{}.part", Uuid::new_v4().simple())),
-        }
+impl Download<'_> {
+    pub(super) fn add(&self, bytes: u64) {
+        let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.progress.report(done.min(self.total), self.total);
     }
 }
 
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        // Gone already when it was renamed.
-        let _ = std::fs::remove_file(&self.temporary);
-    }
+/// What is moved at once.
+enum Job {
+    Many(Vec<Artifact>),
+    One(Artifact),
 }
 
 impl Artifacts {
     /// Downloads a file, or a directory with all below it, into the local directory `into` (made where it does not exist),
     /// and returns where it is now: `into` with the last part of `path`. An empty `path` means all files, into `into`
-    /// itself. Files of the same names are replaced.
+    /// itself. Files of the same names are replaced. Nothing is written outside of `into`, nor through links below it.
     ///
     /// # Errors
     /// [`Error::NotFound`] when the run has nothing of that path, [`Error::DataLoss`] when what arrives does not fit its
@@ -78,7 +90,7 @@ impl Artifacts {
         into: impl AsRef<Path>,
         progress: OnProgress,
     ) -> Result<PathBuf> {
-        let (run_id, into) = (checked_run_id(run_id)?, into.as_ref());
+        let (run_id, into) = (checked_run_id(run_id)?, into.as_ref().to_path_buf());
         let path = if path.is_empty() {
             String::new()
         } else {
@@ -89,117 +101,180 @@ impl Artifacts {
             return Err(nothing_at(&run_id, &path));
         }
         // What is cut off is the parent of the thing asked for, so `a/b` becomes `into/b` or `into/b/…`.
-        let parent = path.rfind('/').map_or(0, |at| at + 1);
-        let total = files.iter().map(|f| f.size_bytes).sum();
-        let done = AtomicU64::new(0);
-        fs::create_dir_all(into)
-            .await
-            .map_err(|e| Error::io(into, e))?;
-        let downloads = files.into_iter().map(|file| {
-            let (run_id, path, done, progress) = (&run_id, &path, &done, &progress);
-            async move {
-                let inner = path::checked_local(&file.path)?;
-                let within = path.is_empty()
-                    || inner
-                        .strip_prefix(path.as_str())
-                        .is_some_and(|r| r.is_empty() || r.starts_with('/'));
-                if !within {
-                    return Err(Error::protocol("artifact at or below the path asked for"));
+        let cut = path.rfind('/').map_or(0, |at| at + 1);
+        for file in &files {
+            check_within(&path, &file.path)?;
+        }
+        let opened = into.clone();
+        let (target, files) = tokio::task::spawn_blocking(move || {
+            let target = Target::open(&opened)?;
+            target.refuse_collisions(files.iter().map(|file| &file.path[cut..]))?;
+            Ok::<_, Error>((target, files))
+        })
+        .await
+        .map_err(interrupted)??;
+        let download = Download {
+            run_id: &run_id,
+            target: &target,
+            cut,
+            done: AtomicU64::new(0),
+            total: files.iter().map(|f| f.size_bytes).sum(),
+            progress,
+        };
+        self.download_files(&download, files).await?;
+        Ok(if path.is_empty() {
+            into
+        } else {
+            into.join(&path[cut..])
+        })
+    }
+
+    async fn download_files(&self, download: &Download<'_>, files: Vec<Artifact>) -> Result<()> {
+        let (small, larger): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|file| file.size_bytes <= SMALL);
+        let (large, middling): (Vec<_>, Vec<_>) = larger
+            .into_iter()
+            .partition(|file| file.size_bytes >= DIRECT);
+        let calls = download_many::calls(small).into_iter().map(Job::Many);
+        let jobs = calls.chain(middling.into_iter().map(Job::One));
+        stream::iter(jobs)
+            .map(|job| async {
+                match job {
+                    Job::Many(files) => self.download_many(download, files).await,
+                    Job::One(file) => self.download_file(download, &file, None).await,
                 }
-                let tell = |bytes| {
-                    progress.report(done.fetch_add(bytes, Ordering::Relaxed) + bytes, total)
-                };
-                self.download_file(run_id, &file, &into.join(&inner[parent..]), &tell)
-                    .await
-            }
-        });
-        stream::iter(downloads)
-            .buffer_unordered(PARALLEL_FILES)
+            })
+            .buffer_unordered(PARALLEL_JOBS)
             .try_collect::<Vec<()>>()
             .await?;
-        Ok(if path.is_empty() {
-            into.to_path_buf()
-        } else {
-            into.join(&path[parent..])
-        })
+        // One after the other: each is moved in several ranges at a time.
+        for file in large {
+            let signed = self.signed(download, &file).await?;
+            self.download_file(download, &file, signed).await?;
+        }
+        Ok(())
+    }
+
+    /// The way past the server, where there is one.
+    async fn signed(
+        &self,
+        download: &Download<'_>,
+        file: &Artifact,
+    ) -> Result<Option<(Direct, SignedUrl, u64)>> {
+        let request = pb::SignDownloadRequest {
+            project: self.client.project().to_owned(),
+            run_id: download.run_id.to_owned(),
+            path: file.path.clone(),
+        };
+        let answer = match rpc!(self.client, Repeatable, artifacts.sign_download, request) {
+            // An older server.
+            Err(Error::Unimplemented(_)) => return Ok(None),
+            answer => answer?,
+        };
+        match answer.url {
+            Some(url) => Ok(Some((Direct::new()?, url, answer.start_byte))),
+            None => Ok(None),
+        }
     }
 
     async fn download_file(
         &self,
-        run_id: &str,
+        download: &Download<'_>,
         file: &Artifact,
-        target: &Path,
-        tell: &(dyn Fn(u64) + Sync),
+        signed: Option<(Direct, SignedUrl, u64)>,
     ) -> Result<()> {
-        if let Some(parent) = target.parent() {
-            fs::create_dir_all(parent)
-                .await
-                .map_err(|e| Error::io(parent, e))?;
+        let (chunks, received) = mpsc::channel::<Bytes>(2);
+        let (target, record) = (download.target.clone(), file.clone());
+        let relative = file.path[download.cut..].to_owned();
+        let writing =
+            tokio::task::spawn_blocking(move || write(&target, &relative, &record, received));
+        let ranges = (0..file.size_bytes).step_by(RANGE as usize).map(|start| {
+            let length = RANGE.min(file.size_bytes - start);
+            self.fetch(download.run_id, file, &signed, start, length)
+        });
+        let mut ranges = stream::iter(ranges).buffered(PARALLEL_RANGES);
+        let mut failed = None;
+        while let Some(range) = ranges.next().await {
+            match range {
+                Ok(bytes) => {
+                    let length = bytes.len() as u64;
+                    if chunks.send(bytes).await.is_err() {
+                        // The disk said no; what it said comes from there.
+                        break;
+                    }
+                    download.add(length);
+                }
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
         }
-        let unfinished = Unfinished::beside(target);
-        let message = pb::DownloadArtifactRequest {
-            project: self.client.project().to_owned(),
-            run_id: run_id.to_owned(),
-            path: file.path.clone(),
-        };
-        let download = self.client.streaming(
-            Safety::Repeatable,
-            "download_artifact",
-            |request_id, remaining| {
-                let request = self.client.request(message.clone(), remaining, &request_id);
-                self.receive(request, &unfinished.temporary, tell)
-            },
-        );
-        download
-            .await
-            .map_err(|e| e.context(format_args!("download of {}", file.path)))?;
-        fs::rename(&unfinished.temporary, target)
-            .await
-            .map_err(|e| Error::io(target, e))
+        drop(chunks);
+        let written = writing.await.map_err(interrupted)?;
+        match failed {
+            Some(error) => Err(error.context(format_args!("download of {}", file.path))),
+            None => written,
+        }
     }
 
-    /// Writes one answer to `temporary` and checks it.
-    async fn receive(
+    async fn fetch(
         &self,
-        request: Request<pb::DownloadArtifactRequest>,
-        temporary: &Path,
-        tell: &(dyn Fn(u64) + Sync),
-    ) -> Result<(), CallError> {
-        let write_error = |e| CallError::Final(Error::io(temporary, e));
-        let mut stream = artifacts(self.client.channel())
-            .download_artifact(request)
-            .await?
-            .into_inner();
-        let first = stream.message().await?.and_then(|message| message.part);
-        let Some(Part::Artifact(record)) = first else {
-            return Err(Error::protocol("artifact record").into());
-        };
-        let mut file = File::create(temporary).await.map_err(write_error)?;
-        let (mut digest, mut size_bytes) = (Sha256::new(), 0_u64);
-        while let Some(message) = stream.message().await? {
-            let Some(Part::Chunk(chunk)) = message.part else {
-                return Err(Error::protocol("chunk").into());
-            };
-            digest.update(&chunk);
-            size_bytes += chunk.len() as u64;
-            if size_bytes > record.size_bytes {
-                break;
+        run_id: &str,
+        file: &Artifact,
+        signed: &Option<(Direct, SignedUrl, u64)>,
+        start: u64,
+        length: u64,
+    ) -> Result<Bytes> {
+        if let Some((direct, url, at)) = signed {
+            match direct.get(url, at + start, length).await {
+                Ok(bytes) => return Ok(bytes),
+                // The URL has expired, or leads where this machine cannot go; the server is there all the same.
+                Err(error) => tracing::debug!(%error, "read through the server"),
             }
-            file.write_all(&chunk).await.map_err(write_error)?;
-            tell(chunk.len() as u64);
         }
-        file.flush().await.map_err(write_error)?;
-        if size_bytes != record.size_bytes
-            || !hex::encode(digest.finalize()).eq_ignore_ascii_case(&record.sha256)
-        {
-            let text = format!(
-                "the {size_bytes} bytes of `{}` that arrived do not fit its digest",
-                record.path
-            );
-            return Err(Error::data_loss(text).into());
-        }
-        Ok(())
+        self.range(run_id, &file.path, &file.sha256, start, length)
+            .await
     }
+}
+
+/// Writes what comes, and gives it its name when it fits. Blocking.
+fn write(
+    target: &Target,
+    relative: &str,
+    record: &Artifact,
+    mut received: mpsc::Receiver<Bytes>,
+) -> Result<()> {
+    let (mut file, unfinished) = target.begin(relative)?;
+    let (mut digest, mut size_bytes) = (Sha256::new(), 0_u64);
+    while let Some(chunk) = received.blocking_recv() {
+        size_bytes += chunk.len() as u64;
+        digest.update(&chunk);
+        file.write_all(&chunk)
+            .map_err(|e| Error::io(unfinished.path(), e))?;
+    }
+    drop(file);
+    let fits = hex::encode(digest.finalize()).eq_ignore_ascii_case(&record.sha256);
+    if size_bytes != record.size_bytes || !fits {
+        return Err(wrong_digest(&record.path, size_bytes));
+    }
+    unfinished.finish()
+}
+
+pub(super) fn wrong_digest(path: &str, size_bytes: u64) -> Error {
+    Error::data_loss(format!(
+        "the {size_bytes} bytes of `{path}` that arrived do not fit its digest"
+    ))
+}
+
+/// The server is asked for files at or below a path, and not trusted to give no others.
+fn check_within(asked: &str, given: &str) -> Result<()> {
+    let inner = path::checked_local(given)?;
+    let below = |rest: &str| rest.is_empty() || rest.starts_with('/');
+    if inner == given && (asked.is_empty() || given.strip_prefix(asked).is_some_and(below)) {
+        return Ok(());
+    }
+    Err(Error::protocol("artifact at or below the path asked for"))
 }
 
 fn nothing_at(run_id: &str, path: &str) -> Error {

@@ -2,11 +2,20 @@
 //!
 //! Invariant: memory does not grow with the size of a file, and a file is under its name only when all of it is there
 //! and fits its digest, on the server as well as on the local disk. What paths are allowed, `path.rs` says.
+//!
+//! Small files go many at a time, large ones in parts, through the server or (where it offers that) straight to its object store.
 
+mod direct;
 mod download;
+mod download_many;
 mod path;
+mod read;
+mod read_at;
+mod target;
 mod tree;
 mod upload;
+mod upload_many;
+mod upload_parts;
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
@@ -24,9 +33,6 @@ use crate::{
     page::Paged,
     tracking::checked_run_id,
 };
-
-/// Files that are moved at the same time.
-const PARALLEL_FILES: usize = 4;
 
 /// Calls about the files of runs; from [`Client::artifacts`].
 #[derive(Debug, Clone)]
@@ -109,6 +115,7 @@ pub struct UploadOptions {
     directory: String,
     media_type: String,
     progress: OnProgress,
+    through_server: bool,
 }
 
 impl UploadOptions {
@@ -121,6 +128,12 @@ impl UploadOptions {
     /// Media type of a file; default: the server guesses it from the name.
     pub fn media_type(mut self, media_type: impl Into<String>) -> Self {
         self.media_type = media_type.into();
+        self
+    }
+
+    /// Send everything through the server, also where it offers to send large files straight to its object store.
+    pub fn through_server(mut self) -> Self {
+        self.through_server = true;
         self
     }
 

@@ -1,57 +1,43 @@
-//! Paths of artifacts: relative, `/` between the parts, no `.` or `..`, at most 1,000 bytes.
+//! Paths of artifacts, by the rule of the contract; the server is not trusted to have applied it.
 //!
 //! Invariant: what [`checked`] lets pass cannot leave the directory it is joined to, wherever it came from.
 
 use std::path::{Component, Path};
 
-use crate::error::{Error, Result};
+use mlplat_proto::artifact_path;
 
-const MAX_BYTES: usize = 1000;
+use crate::error::{Error, Result};
 
 /// The path as the contracts want it; a single `/` at the end is dropped.
 pub(super) fn checked(path: &str) -> Result<String> {
     let path = path.strip_suffix('/').unwrap_or(path);
-    let wrong = |why: &str| {
-        Err(Error::misuse(format!(
-            "`{path}` cannot be the path of an artifact: {why}"
-        )))
-    };
-    if path.is_empty() {
-        return wrong("it is empty");
-    }
-    if path.len() > MAX_BYTES {
-        return wrong("it is longer than 1,000 bytes");
-    }
-    if path.starts_with('/') {
-        return wrong("it must be relative");
-    }
-    if path.chars().any(char::is_control) {
-        return wrong("it has control characters");
-    }
-    for part in path.split('/') {
-        match part {
-            "" => return wrong("it has an empty part"),
-            "." | ".." => return wrong("`.` and `..` are not allowed in it"),
-            _ => {}
-        }
-    }
-    Ok(path.to_owned())
+    artifact_path::parse(path).map_err(|why| {
+        Error::misuse(format!(
+            "`{path}` cannot be the path of an artifact: it {why}"
+        ))
+    })
 }
 
-/// A path that can be joined to a local directory too; the server is not trusted to have checked it.
+/// A path that can be joined to a local directory too.
 pub(super) fn checked_local(path: &str) -> Result<String> {
     let path = checked(path)?;
-    // On some systems more than `/` is special, e.g. `C:` or `\`.
-    if Path::new(&path)
-        .components()
-        .all(|part| matches!(part, Component::Normal(_)))
-    {
-        Ok(path)
-    } else {
+    let refused = |why: &str| {
         Err(Error::misuse(format!(
-            "artifact `{path}` cannot be a local file on this system"
+            "artifact `{path}` cannot be a local file on this system: {why}"
         )))
+    };
+    if cfg!(windows)
+        && let Some(why) = artifact_path::refused_by_windows(&path)
+    {
+        return refused(&why);
     }
+    let plain = Path::new(&path)
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    if !plain {
+        return refused("a part of it is special");
+    }
+    Ok(path)
 }
 
 /// `directory/name`, or `name` where the directory is empty.
@@ -110,6 +96,9 @@ mod tests {
             "a//b",
             "a\nb",
             "a/\0",
+            "a\\b",
+            "C:/x",
+            "a／b",
             long.as_str(),
         ] {
             assert!(matches!(checked(bad), Err(Error::Misuse(_))), "{bad:?}");

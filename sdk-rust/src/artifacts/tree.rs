@@ -1,7 +1,7 @@
-//! What lies in a local directory, as a list of files with the paths they get in the run; and their digests.
+//! What lies in a local directory, as a list of files with the paths they get in the run; and the digests of files.
 //!
 //! Invariant: nothing outside of the directory is read. A symbolic link that leads out of it, a dangling one, a link to a
-//! directory, and what is neither file nor directory is left out and reported. Blocking: call it off the async threads.
+//! directory, and what is neither file nor directory is left out and reported. What blocks is called off the async threads.
 
 use std::{
     fs::{self, File},
@@ -11,7 +11,7 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
-use super::path;
+use super::{path, upload_many::interrupted};
 use crate::error::{Error, Result};
 
 /// Most files of one upload.
@@ -28,10 +28,10 @@ pub(super) struct LocalFile {
     pub(super) local: PathBuf,
     /// Its path inside the run.
     pub(super) path: String,
-    /// Size when it was hashed.
+    /// Size when it was found.
     pub(super) size_bytes: u64,
-    /// SHA-256 in hexadecimal digits.
-    pub(super) sha256: String,
+    /// SHA-256 in hexadecimal digits, where it is known already.
+    pub(super) sha256: Option<String>,
 }
 
 /// Something in a directory that was not uploaded.
@@ -44,7 +44,7 @@ pub struct Skipped {
     pub why: String,
 }
 
-/// The file, or all files below the directory, with their digests, by path. A directory without files is an error, for
+/// The file, or all files below the directory, by path. A directory without files is an error, for
 /// there would be nothing to find again.
 pub(super) fn scan(local: &Path, directory: &str) -> Result<(Vec<LocalFile>, Vec<Skipped>)> {
     let root = local.canonicalize().map_err(|e| Error::io(local, e))?;
@@ -53,7 +53,7 @@ pub(super) fn scan(local: &Path, directory: &str) -> Result<(Vec<LocalFile>, Vec
     let top = path::joined(directory, &name)?;
     let kind = fs::metadata(&root).map_err(|e| Error::io(&root, e))?;
     if kind.is_file() {
-        return Ok((vec![hashed(root, top)?], Vec::new()));
+        return Ok((vec![found(root, top)?], Vec::new()));
     }
     if !kind.is_dir() {
         return Err(Error::misuse(format!(
@@ -71,6 +71,15 @@ pub(super) fn scan(local: &Path, directory: &str) -> Result<(Vec<LocalFile>, Vec
         return Err(Error::misuse(format!(
             "`{}` has no files to upload",
             local.display()
+        )));
+    }
+    walk.files.sort_by(|a, b| a.path.cmp(&b.path));
+    // Two spellings of one name, composed and not.
+    if let Some(twice) = walk.files.windows(2).find(|two| two[0].path == two[1].path) {
+        return Err(Error::misuse(format!(
+            "`{}` and `{}` have the same name, but for the way it is encoded",
+            twice[0].local.display(),
+            twice[1].local.display()
         )));
     }
     Ok((walk.files, walk.skipped))
@@ -142,7 +151,7 @@ impl Walk {
                 "`{root}` has more than {MAX_FILES} files; upload an archive of it"
             )));
         }
-        self.files.push(hashed(local, path)?);
+        self.files.push(found(local, path)?);
         Ok(())
     }
 
@@ -155,28 +164,65 @@ impl Walk {
     }
 }
 
+fn found(local: PathBuf, path: String) -> Result<LocalFile> {
+    let size_bytes = fs::metadata(&local)
+        .map_err(|e| Error::io(&local, e))?
+        .len();
+    Ok(LocalFile {
+        local,
+        path,
+        size_bytes,
+        sha256: None,
+    })
+}
+
 /// Reads the file once, in bounded memory, for its size and digest.
-fn hashed(local: PathBuf, path: String) -> Result<LocalFile> {
-    let mut file = File::open(&local).map_err(|e| Error::io(&local, e))?;
-    let (mut digest, mut size_bytes) = (Sha256::new(), 0);
+pub(super) fn hash(local: &Path) -> Result<(u64, String)> {
+    let mut file = File::open(local).map_err(|e| Error::io(local, e))?;
+    let (mut digest, mut size_bytes) = (Sha256::new(), 0_u64);
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         match file.read(&mut buffer) {
-            Ok(0) => break,
+            Ok(0) => return Ok((size_bytes, hex::encode(digest.finalize()))),
             Ok(read) => {
                 digest.update(&buffer[..read]);
                 size_bytes += read as u64;
             }
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(Error::io(&local, e)),
+            Err(e) => return Err(Error::io(local, e)),
         }
     }
-    Ok(LocalFile {
-        local,
-        path,
-        size_bytes,
-        sha256: hex::encode(digest.finalize()),
-    })
+}
+
+/// The file with its digest, read off the async threads where it is not known.
+pub(super) async fn hashed(mut file: LocalFile) -> Result<LocalFile> {
+    if file.sha256.is_some() {
+        return Ok(file);
+    }
+    let local = file.local.clone();
+    let (size_bytes, sha256) = tokio::task::spawn_blocking(move || hash(&local))
+        .await
+        .map_err(interrupted)??;
+    (file.size_bytes, file.sha256) = (size_bytes, Some(sha256));
+    Ok(file)
+}
+
+impl LocalFile {
+    /// A name of this state of this file, that is another one when it was written to.
+    pub(super) fn source(&self) -> String {
+        let modified = fs::metadata(&self.local).and_then(|file| file.modified());
+        let modified = modified
+            .ok()
+            .and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok())
+            .unwrap_or_default();
+        let state = format!(
+            "{}\0{}\0{}",
+            self.local.display(),
+            self.size_bytes,
+            modified.as_nanos()
+        );
+        hex::encode(Sha256::digest(state))
+    }
 }
 
 #[cfg(test)]
@@ -196,7 +242,7 @@ mod tests {
         assert_eq!(paths(&files), ["models/model.pkl"]);
         assert_eq!(files[0].size_bytes, 3);
         assert_eq!(
-            files[0].sha256,
+            hash(&files[0].local).unwrap().1,
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
         assert!(skipped.is_empty());
@@ -212,6 +258,17 @@ mod tests {
         let (files, _) = scan(&root, "").unwrap();
         assert_eq!(paths(&files), ["out/b", "out/sub/deep/a"]);
         assert!(scan(&root, "../up").is_err());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn two_spellings_of_a_name_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["u\u{308}", "v", "ü"] {
+            fs::write(dir.path().join(name), name).unwrap();
+        }
+        let refused = scan(dir.path(), "").unwrap_err();
+        assert!(refused.to_string().contains("same name"), "{refused}");
     }
 
     #[cfg(unix)]

@@ -15,8 +15,10 @@ use mlplat_proto::tracking::v1::{self as pb, upload_artifact_request::Part};
 use tokio::{fs::File, io::AsyncReadExt as _};
 
 use super::{
-    Artifact, Artifacts, OnProgress, PARALLEL_FILES, UploadOptions, artifacts,
+    Artifact, Artifacts, OnProgress, UploadOptions, artifacts,
     tree::{self, BUFFER_BYTES, LocalFile, Skipped},
+    upload_many::{self, SMALL, interrupted},
+    upload_parts::LARGE,
 };
 use crate::{
     call::CallError,
@@ -38,11 +40,33 @@ pub struct Uploaded {
     pub skipped: Vec<Skipped>,
 }
 
-/// Bytes moved over all files, and who is told.
-struct Meter {
+/// Jobs at a time: a file, or a call with many of them.
+const PARALLEL_JOBS: usize = 4;
+
+/// Bytes moved over all files, and who is told; the options of the upload.
+pub(super) struct Meter {
     done: AtomicU64,
     total: u64,
     options: UploadOptions,
+}
+
+impl Meter {
+    /// So many more bytes are moved.
+    pub(super) fn add(&self, bytes: u64) {
+        let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.options
+            .progress
+            .report(done.min(self.total), self.total);
+    }
+
+    pub(super) fn media_type(&self) -> &str {
+        &self.options.media_type
+    }
+
+    /// Whether parts may be sent past the server.
+    pub(super) fn direct(&self) -> bool {
+        !self.options.through_server
+    }
 }
 
 impl Artifacts {
@@ -77,6 +101,11 @@ impl Artifacts {
             .map_err(|e| Error::io(path, e))?
         {
             let (files, skipped) = self.scan(path, &options).await?;
+            let files: Vec<LocalFile> = stream::iter(files)
+                .map(tree::hashed)
+                .buffered(PARALLEL_JOBS)
+                .try_collect()
+                .await?;
             let logged = self.list(run_id, "").collect(None).await?;
             return match logged_at(&files, &logged) {
                 Some(path) => Ok(path),
@@ -106,7 +135,7 @@ impl Artifacts {
         }
     }
 
-    /// Lists and hashes local files, off the async threads.
+    /// Lists local files, off the async threads.
     pub(super) async fn scan(
         &self,
         local: &Path,
@@ -114,8 +143,7 @@ impl Artifacts {
     ) -> Result<(Vec<LocalFile>, Vec<Skipped>)> {
         let (local, directory) = (PathBuf::from(local), options.directory.clone());
         let scan = tokio::task::spawn_blocking(move || tree::scan(&local, &directory));
-        scan.await
-            .map_err(|e| Error::misuse(format!("reading the files was interrupted: {e}")))?
+        scan.await.map_err(interrupted)?
     }
 
     pub(super) async fn upload_files(
@@ -132,18 +160,41 @@ impl Artifacts {
             total,
             options,
         });
-        let uploads = files
+        let (small, larger): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|file| file.size_bytes <= SMALL);
+        let (middling, large): (Vec<_>, Vec<_>) = larger
             .into_iter()
-            .map(|file| self.upload_file(run_id, file, meter.clone()));
-        let artifacts = stream::iter(uploads)
-            .buffered(PARALLEL_FILES)
+            .partition(|file| file.size_bytes <= LARGE);
+        let calls = upload_many::calls(small).into_iter().map(Job::Many);
+        let jobs = calls.chain(middling.into_iter().map(Job::One));
+        let recorded: Vec<Vec<Artifact>> = stream::iter(jobs)
+            .map(|job| self.upload_job(run_id, job, &meter))
+            .buffer_unordered(PARALLEL_JOBS)
             .try_collect()
             .await?;
+        let mut artifacts: Vec<Artifact> = recorded.into_iter().flatten().collect();
+        // One after the other: each is moved in several parts at a time.
+        for file in large {
+            artifacts.push(self.upload_large(run_id, file, meter.clone()).await?);
+        }
+        artifacts.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(Uploaded {
             path,
             artifacts,
             skipped,
         })
+    }
+
+    async fn upload_job(
+        &self,
+        run_id: &str,
+        job: Job,
+        meter: &Arc<Meter>,
+    ) -> Result<Vec<Artifact>> {
+        match job {
+            Job::Many(files) => self.upload_many(run_id, files, meter.clone()).await,
+            Job::One(file) => Ok(vec![self.upload_file(run_id, file, meter.clone()).await?]),
+        }
     }
 
     async fn upload_file(
@@ -152,6 +203,7 @@ impl Artifacts {
         file: LocalFile,
         meter: Arc<Meter>,
     ) -> Result<Artifact> {
+        let file = tree::hashed(file).await?;
         let upload = self.client.streaming(
             Safety::Repeatable,
             "upload_artifact",
@@ -189,7 +241,7 @@ impl Artifacts {
             run_id: run_id.to_owned(),
             path: file.path.clone(),
             size_bytes: file.size_bytes,
-            sha256: file.sha256.clone(),
+            sha256: file.sha256.clone().unwrap_or_default(),
             media_type: meter.options.media_type.clone(),
         };
         let header = pb::UploadArtifactRequest {
@@ -216,12 +268,7 @@ impl Artifacts {
                 if buffer.is_empty() {
                     return Ok(None);
                 }
-                let length = buffer.len() as u64;
-                let done = meter.done.fetch_add(length, Ordering::Relaxed) + length;
-                meter
-                    .options
-                    .progress
-                    .report(done.min(meter.total), meter.total);
+                meter.add(buffer.len() as u64);
                 let message = pb::UploadArtifactRequest {
                     part: Some(Part::Chunk(buffer.freeze())),
                 };
@@ -230,6 +277,12 @@ impl Artifacts {
         });
         stream::once(async { Ok(header) }).chain(chunks)
     }
+}
+
+/// What is moved at once.
+enum Job {
+    Many(Vec<LocalFile>),
+    One(LocalFile),
 }
 
 /// Where the run has exactly these files already: the path of the file or directory that was given, wherever it was put.
@@ -243,7 +296,8 @@ fn logged_at(files: &[LocalFile], logged: &[Artifact]) -> Option<String> {
     let same = |path: &str, file: &LocalFile| {
         known
             .get(path)
-            .is_some_and(|sha| sha.eq_ignore_ascii_case(&file.sha256))
+            .zip(file.sha256.as_deref())
+            .is_some_and(|(logged, local)| logged.eq_ignore_ascii_case(local))
     };
     // The shortest path first, so that a file at the top is preferred to its copies.
     let mut prefixes: Vec<&str> = logged
@@ -296,7 +350,7 @@ mod tests {
             local: PathBuf::new(),
             path: path.to_owned(),
             size_bytes: 0,
-            sha256: sha256.to_owned(),
+            sha256: Some(sha256.to_owned()),
         }
     }
 

@@ -31,6 +31,7 @@ mod writer;
 
 use std::{
     collections::{HashMap, HashSet},
+    fmt,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -86,6 +87,8 @@ struct Shared {
     begun: Mutex<HashSet<Uuid>>,
     /// Those of them that the server calls ended.
     ended_elsewhere: Mutex<HashSet<String>>,
+    /// What people were told last is not delivered.
+    told: Mutex<Option<String>>,
     /// What the server said at the end of the last runs.
     ended: Mutex<HashMap<Uuid, pb::Run>>,
 }
@@ -119,6 +122,7 @@ impl Shared {
             under_way: Mutex::default(),
             begun: Mutex::default(),
             ended_elsewhere: Mutex::default(),
+            told: Mutex::default(),
             ended: Mutex::default(),
         }
     }
@@ -259,12 +263,21 @@ impl Journal {
 }
 
 /// Where one run is logged to, in every process that has it.
-#[derive(Debug)]
 pub(crate) struct RunLog {
     client: Client,
     run: Uuid,
     own: bool,
     places: fork::PerProcess<Place>,
+}
+
+impl fmt::Debug for RunLog {
+    /// Without the journal, which holds what was logged.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunLog")
+            .field("run", &self.run)
+            .field("own", &self.own)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]

@@ -173,9 +173,15 @@ impl Undelivered {
 
 /// Says on stderr what is not delivered after a wait, if anything.
 pub(crate) fn tell(journal: &Journal, delivered: &Delivered) {
-    if let Some(text) = journal.undelivered(delivered).text() {
-        notice::warn(&text);
+    let text = journal.undelivered(delivered).text();
+    // The end of the last run and the end of the process have the same to say.
+    let mut told = journal.shared.told.lock();
+    if *told != text
+        && let Some(text) = &text
+    {
+        notice::warn(text);
     }
+    *told = text;
 }
 
 /// Waits until all that this process logged, to whatever server, is delivered, as at its end: for `timeout`, or else for the

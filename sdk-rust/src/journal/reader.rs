@@ -266,7 +266,11 @@ impl Reader {
             while self.buffer.len() - self.used < 2 * READ_BYTES && self.fill()? {}
         }
         let segments = match &self.folder {
-            Some(folder) => folder.segments()?,
+            Some(folder) => match folder.segments() {
+                // Another process has delivered and removed it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+                segments => segments?,
+            },
             None => Vec::new(),
         };
         let next = segments.into_iter().find(|&number| number > self.segment);

@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     path::Path,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, SystemTime},
 };
 
@@ -23,7 +23,7 @@ use crate::{
     catalogue::{ModelVersion, NewModelVersion},
     client::Client,
     convert::{micros, timestamp},
-    error::{Error, Result},
+    error::{Detail, Error, Result},
     journal::{self, Delivered, Patience, RunLog, SpoolSource, Timestamps},
 };
 
@@ -37,6 +37,8 @@ pub struct ActiveRun {
     client: Client,
     started: Arc<Run>,
     log: Arc<RunLog>,
+    /// How this handle, or a clone of it, has ended the run.
+    ended: Arc<OnceLock<RunStatus>>,
 }
 
 impl ActiveRun {
@@ -48,6 +50,7 @@ impl ActiveRun {
             client,
             started: Arc::new(started),
             log,
+            ended: Arc::default(),
         })
     }
 
@@ -81,6 +84,7 @@ impl ActiveRun {
             client,
             started: Arc::clone(&self.started),
             log: Arc::clone(&self.log),
+            ended: Arc::clone(&self.ended),
         }
     }
 
@@ -310,7 +314,7 @@ impl ActiveRun {
     ///
     /// # Errors
     /// [`Error::Misuse`] for a status that is no end, or a run that was joined; [`Error::InvalidArgument`] for too long a
-    /// message.
+    /// message; [`Error::FailedPrecondition`] when it has been ended with another status.
     pub fn end_soon(&self, status: RunStatus, message: &str) -> Result<Run> {
         if matches!(status, RunStatus::Running | RunStatus::Crashed) {
             return Err(Error::misuse(
@@ -325,6 +329,14 @@ impl ActiveRun {
         }
         rules::text(message, rules::MAX_DESCRIPTION)
             .map_err(|why| Error::invalid("status_message", why))?;
+        let ended = *self.ended.get_or_init(|| status);
+        if ended != status {
+            return Err(Error::FailedPrecondition(Box::new(Detail {
+                message: format!("run {} has ended as {ended} already", self.id()),
+                reason: "RUN_ENDED".into(),
+                ..Default::default()
+            })));
+        }
         // The clock may have been set back.
         let ended_at = SystemTime::now().max(self.started.started_at);
         self.log.end(&pb::EndRunRequest {

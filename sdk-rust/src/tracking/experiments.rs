@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, time::SystemTime};
 use mlplat_proto::tracking::v1 as pb;
 use uuid::Uuid;
 
-use super::{Tracking, tracking};
+use super::{Tracking, View, tracking};
 use crate::{
     call::rpc,
-    convert::filled_time,
+    convert::{filled_time, system_time},
     error::{Error, Result},
     page::Paged,
 };
@@ -31,6 +31,10 @@ pub struct Experiment {
     pub updated_at: SystemTime,
     /// Who created it.
     pub created_by: String,
+    /// When it was deleted; none unless it can still be restored.
+    pub deleted_at: Option<SystemTime>,
+    /// Where the server keeps the files of its runs.
+    pub artifact_location: String,
 }
 
 impl From<pb::Experiment> for Experiment {
@@ -43,6 +47,8 @@ impl From<pb::Experiment> for Experiment {
             created_at: filled_time(e.created_at),
             updated_at: filled_time(e.updated_at),
             created_by: e.created_by,
+            deleted_at: e.deleted_at.map(system_time),
+            artifact_location: e.artifact_location,
         }
     }
 }
@@ -80,6 +86,7 @@ impl Tracking {
         let request = pb::GetExperimentRequest {
             project: self.client.project().to_owned(),
             name: name.to_owned(),
+            view: pb::View::ActiveOnly.into(),
         };
         let answer = rpc!(self.client, Repeatable, tracking.get_experiment, request)?;
         answer
@@ -90,6 +97,11 @@ impl Tracking {
 
     /// The experiments of the project, by name.
     pub fn list_experiments(&self) -> Paged<Experiment> {
+        self.find_experiments(View::Active)
+    }
+
+    /// The experiments of the project, by name, also those that are deleted if `view` says so.
+    pub fn find_experiments(&self, view: View) -> Paged<Experiment> {
         let client = self.client.clone();
         Paged::new(move |page_token| {
             let client = client.clone();
@@ -99,6 +111,7 @@ impl Tracking {
                     project,
                     page_size: 0,
                     page_token,
+                    view: pb::View::from(view).into(),
                 };
                 let answer = rpc!(client, Repeatable, tracking.list_experiments, request)?;
                 Ok((

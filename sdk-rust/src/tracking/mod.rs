@@ -6,13 +6,18 @@
 mod active;
 mod branch;
 mod check;
+mod digest;
 mod experiments;
 mod history;
 mod import;
+mod inputs;
+mod lifecycle;
 mod metrics;
 mod run;
 mod search;
 mod start;
+mod tree;
+mod view;
 
 use mlplat_proto::tracking::v1::{self as pb, tracking_service_client::TrackingServiceClient};
 use tonic::transport::Channel;
@@ -20,12 +25,17 @@ use uuid::Uuid;
 
 pub use active::ActiveRun;
 pub use branch::RunBranch;
+pub use digest::TableDigest;
 pub use experiments::Experiment;
 pub use history::HistoryRange;
 pub use import::{Imported, ImportedBatch, ImportedSeries};
+pub use inputs::DatasetInput;
+pub use lifecycle::RunSet;
 pub use metrics::{MetricPoint, MetricSummary};
 pub use run::{NewRun, Run, RunStatus, RunUpdate};
-pub use search::RunQuery;
+pub use search::{RunPage, RunQuery};
+pub use tree::RunTree;
+pub use view::View;
 
 use crate::{
     call::{MAX_MESSAGE_BYTES, rpc},
@@ -75,15 +85,7 @@ impl Tracking {
     /// # Errors
     /// [`Error::NotFound`] when there is no such run, [`Error::Misuse`] when the id is no UUID.
     pub async fn get_run(&self, run_id: &str) -> Result<Run> {
-        let request = pb::GetRunRequest {
-            project: self.client.project().to_owned(),
-            run_id: checked_run_id(run_id)?,
-        };
-        let answer = rpc!(self.client, Repeatable, tracking.get_run, request)?;
-        answer
-            .run
-            .map(Run::from)
-            .ok_or_else(|| Error::protocol("run"))
+        self.find_run(run_id, View::Active).await
     }
 
     /// Changes name, notes or labels of a run, ended or not.

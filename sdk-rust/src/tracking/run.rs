@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::SystemTime};
 
 use mlplat_proto::tracking::v1 as pb;
 
-use super::{branch::RunBranch, metrics::MetricSummary};
+use super::{DatasetInput, branch::RunBranch, metrics::MetricSummary};
 use crate::convert::{filled_time, system_time};
 
 /// Where a run is in its life.
@@ -104,6 +104,10 @@ pub struct Run {
     pub heartbeat_at: Option<SystemTime>,
     /// How it was resumed from earlier steps; empty for a run that never was.
     pub branches: Vec<RunBranch>,
+    /// When it was deleted; none unless it can still be restored.
+    pub deleted_at: Option<SystemTime>,
+    /// The data sets that it read.
+    pub inputs: Vec<DatasetInput>,
 }
 
 impl Run {
@@ -137,6 +141,8 @@ impl From<pb::Run> for Run {
             created_by: r.created_by,
             heartbeat_at: r.heartbeat_at.map(system_time),
             branches: r.branches.into_iter().map(Into::into).collect(),
+            deleted_at: r.deleted_at.map(system_time),
+            inputs: r.inputs.into_iter().map(Into::into).collect(),
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use mlplat_proto::tracking::v1 as pb;
 
-use super::{Run, Tracking, tracking};
-use crate::{call::rpc, page::Paged};
+use super::{Run, Tracking, View, tracking};
+use crate::{call::rpc, client::Client, error::Result, page::Paged};
 
 /// Which runs to find, and in what order.
 #[derive(Debug, Clone, Default)]
@@ -13,6 +13,8 @@ pub struct RunQuery {
     filter: String,
     order_by: Vec<String>,
     page_size: u32,
+    view: View,
+    fields: Vec<String>,
 }
 
 impl RunQuery {
@@ -39,14 +41,64 @@ impl RunQuery {
         self
     }
 
+    /// Also, or only, runs that are deleted.
+    pub fn view(mut self, view: View) -> Self {
+        self.view = view;
+        self
+    }
+
+    /// Of each run only this besides its own fields, and what is added later: `metrics`, `params`, `tags` or `inputs` for all
+    /// of a kind, one as `metrics.mae`, or `none`. Without it runs come whole.
+    pub fn field(mut self, field: impl Into<String>) -> Self {
+        self.fields.push(field.into());
+        self
+    }
+
     /// Runs per request, at most 1000; default 100.
     pub fn page_size(mut self, size: u32) -> Self {
         self.page_size = size;
         self
     }
+
+    fn into_request(self, client: &Client, page_token: String) -> pb::SearchRunsRequest {
+        pb::SearchRunsRequest {
+            project: client.project().to_owned(),
+            experiments: self.experiments,
+            filter: self.filter,
+            order_by: self.order_by,
+            page_size: self.page_size,
+            page_token,
+            view: pb::View::from(self.view).into(),
+            fields: self.fields,
+        }
+    }
+}
+
+/// Some of the runs that fit a query, and where the next ones are.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct RunPage {
+    /// The runs, in order.
+    pub runs: Vec<Run>,
+    /// Where to go on; none on the last page.
+    pub next_page_token: Option<String>,
 }
 
 impl Tracking {
+    /// One page of the runs that fit the query: the first, or the one that `page_token` of the page before names.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`](crate::Error::InvalidArgument) for a bad filter, or a token of another query.
+    pub async fn search_page(&self, query: RunQuery, page_token: &str) -> Result<RunPage> {
+        let request = query.into_request(&self.client, page_token.to_owned());
+        let answer = rpc!(self.client, Repeatable, tracking.search_runs, request)?;
+        let next = answer.next_page_token;
+        Ok(RunPage {
+            runs: answer.runs.into_iter().map(Run::from).collect(),
+            next_page_token: (!next.is_empty()).then_some(next),
+        })
+    }
+
     /// Runs that fit the query, page by page as they are taken. A bad filter is the first item, as
     /// [`Error::InvalidArgument`](crate::Error::InvalidArgument).
     pub fn search_runs(&self, query: RunQuery) -> Paged<Run> {
@@ -54,14 +106,7 @@ impl Tracking {
         Paged::new(move |page_token| {
             let (client, query) = (client.clone(), query.clone());
             async move {
-                let request = pb::SearchRunsRequest {
-                    project: client.project().to_owned(),
-                    experiments: query.experiments,
-                    filter: query.filter,
-                    order_by: query.order_by,
-                    page_size: query.page_size,
-                    page_token,
-                };
+                let request = query.into_request(&client, page_token);
                 let answer = rpc!(client, Repeatable, tracking.search_runs, request)?;
                 Ok((
                     answer.runs.into_iter().map(Run::from).collect(),

@@ -175,6 +175,10 @@ fn fresh(new: &NewRun, run_id: &str) -> Result<Run> {
         created_at: now,
         updated_at: now,
         created_by: String::new(),
+        heartbeat_at: None,
+        branches: Vec::new(),
+        deleted_at: None,
+        inputs: Vec::new(),
     })
 }
 

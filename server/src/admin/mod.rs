@@ -6,6 +6,6 @@
 mod convert;
 pub mod entity;
 mod service;
-mod store;
+pub(crate) mod store;
 
 pub use service::Admin;

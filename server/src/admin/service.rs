@@ -15,6 +15,7 @@ use crate::{
     idempotency,
     page::Page,
     request::{Violations, project_name},
+    retention,
 };
 
 const CREATE_PROJECT: &str = "CreateProject";
@@ -126,6 +127,31 @@ impl pb::admin_service_server::AdminService for Admin {
         txn.commit().await.map_err(crate::Error::from)?;
         Ok(Response::new(pb::UpdateProjectResponse {
             project: Some(project.into()),
+        }))
+    }
+
+    async fn collect_garbage(
+        &self,
+        request: Request<pb::CollectGarbageRequest>,
+    ) -> Result<Response<pb::CollectGarbageResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let message = request.into_inner();
+        let scope = caller
+            .authorize(
+                &self.app,
+                Action::ManageProject,
+                &project_name(&message.project),
+            )
+            .await?;
+        let kept = self.app.config.tracking.deleted_retention_days;
+        let days = message.older_than_days.unwrap_or(kept);
+        let cutoff = retention::days_before(self.app.now(), days);
+        let collected = retention::collect(&self.app, &scope, cutoff, message.dry_run).await?;
+        Ok(Response::new(pb::CollectGarbageResponse {
+            runs: collected.runs,
+            experiments: collected.experiments,
+            kept_runs: collected.kept_runs,
+            objects: collected.objects,
         }))
     }
 }

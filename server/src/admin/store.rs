@@ -102,3 +102,14 @@ pub(super) async fn update_project(
     row.updated_at = Set(now.micros());
     Ok(row.update(txn).await?)
 }
+
+/// The names of all projects, for what the server does by itself.
+pub(crate) async fn project_names(conn: &impl ConnectionTrait) -> Result<Vec<String>> {
+    Ok(project::Entity::find()
+        .select_only()
+        .column(project::Column::Name)
+        .order_by_asc(project::Column::Name)
+        .into_tuple()
+        .all(conn)
+        .await?)
+}

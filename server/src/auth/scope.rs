@@ -27,6 +27,16 @@ impl Scope {
         }
     }
 
+    /// For what the server does by itself, in no project: removing what nobody can reach any more.
+    pub(crate) fn of_server() -> Self {
+        Self::of_platform("mlplat-server".to_owned())
+    }
+
+    /// As [`Scope::of_server`], in one project.
+    pub(crate) fn of_server_in(project_id: Uuid) -> Self {
+        Self::of_project(project_id, String::new(), "mlplat-server".to_owned())
+    }
+
     /// Id of the project; nil for the platform.
     pub fn project_id(&self) -> Uuid {
         self.project_id

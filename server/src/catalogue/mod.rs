@@ -9,7 +9,7 @@ mod entity;
 mod events;
 mod service;
 mod stage;
-mod store;
+pub(crate) mod store;
 #[cfg(test)]
 mod tests;
 

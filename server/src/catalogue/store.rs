@@ -3,11 +3,14 @@
 //! Invariant: whoever changes a model holds the lock of its row ([`locked_model`]), so numbers of versions have no gaps
 //! and are given once, and stages move one step at a time.
 
+use std::collections::BTreeSet;
+
 use mlplat_proto::catalogue::v1 as pb;
 use prost::Message as _;
 use sea_orm::{
-    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, sea_query::OnConflict,
+    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, Condition, ConnectionTrait,
+    EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _,
+    sea_query::OnConflict,
 };
 use uuid::Uuid;
 
@@ -359,4 +362,73 @@ pub(super) async fn aliases(
         .order_by_asc(alias::Column::Alias)
         .all(conn)
         .await?)
+}
+
+fn versions_of_project(scope: &Scope) -> sea_orm::Select<version::Entity> {
+    let models = model::Entity::find()
+        .filter(model::Column::ProjectId.eq(scope.project_id()))
+        .select_only()
+        .column(model::Column::Id);
+    version::Entity::find().filter(version::Column::ModelId.in_subquery(models.into_query()))
+}
+
+/// Those of the runs that a version was published from.
+pub(crate) async fn runs_of_versions(
+    conn: &impl ConnectionTrait,
+    scope: &Scope,
+    run_ids: &[Uuid],
+) -> Result<BTreeSet<Uuid>> {
+    let found: Vec<Uuid> = versions_of_project(scope)
+        .filter(version::Column::RunId.is_in(run_ids.iter().copied()))
+        .select_only()
+        .column(version::Column::RunId)
+        .distinct()
+        .into_tuple()
+        .all(conn)
+        .await?;
+    Ok(found.into_iter().collect())
+}
+
+/// Those of the digests that a version has captured.
+pub(crate) async fn captured_digests(
+    conn: &impl ConnectionTrait,
+    scope: &Scope,
+    digests: &[String],
+) -> Result<BTreeSet<String>> {
+    const VERSIONS: u64 = 200;
+    let wanted: BTreeSet<&str> = digests.iter().map(String::as_str).collect();
+    let mut found = BTreeSet::new();
+    let mut after: Option<(Uuid, i32)> = None;
+    loop {
+        let mut page = versions_of_project(scope)
+            .select_only()
+            .columns([
+                version::Column::ModelId,
+                version::Column::Version,
+                version::Column::Captured,
+            ])
+            .order_by_asc(version::Column::ModelId)
+            .order_by_asc(version::Column::Version)
+            .limit(VERSIONS);
+        if let Some((model_id, number)) = after {
+            let same = Condition::all()
+                .add(version::Column::ModelId.eq(model_id))
+                .add(version::Column::Version.gt(number));
+            page = page.filter(
+                Condition::any()
+                    .add(version::Column::ModelId.gt(model_id))
+                    .add(same),
+            );
+        }
+        let rows: Vec<(Uuid, i32, Vec<u8>)> = page.into_tuple().all(conn).await?;
+        let Some(last) = rows.last() else {
+            return Ok(found);
+        };
+        after = Some((last.0, last.1));
+        for (_, _, captured) in rows {
+            let version = pb::ModelVersion::decode(captured.as_slice()).map_err(Error::internal)?;
+            let files = version.files.into_iter().map(|file| file.sha256);
+            found.extend(files.filter(|sha256| wanted.contains(sha256.as_str())));
+        }
+    }
 }

@@ -28,8 +28,10 @@ const MAX_REQUEST_ID: usize = 100;
 const UNKNOWN: &str = "unknown";
 
 /// Calls that stream in: their answer begins only when the stream has ended, so the limit of time is not for them.
-const STREAMS_IN: [&str; 2] = [
+const STREAMS_IN: [&str; 4] = [
     "/mlplat.tracking.v1.ArtifactService/UploadArtifact",
+    "/mlplat.tracking.v1.ArtifactService/UploadArtifacts",
+    "/mlplat.tracking.v1.ArtifactService/UploadPart",
     "/arrow.flight.protocol.FlightService/DoExchange",
 ];
 

@@ -230,6 +230,17 @@ fn dataset(dataset: &Dataset) -> Value {
             ),
         );
     }
+    if !dataset.fields.is_empty() {
+        let fields: Vec<Value> = dataset
+            .fields
+            .iter()
+            .map(|[name, of_type]| json!({ "name": name, "type": of_type }))
+            .collect();
+        facets.insert(
+            "schema".to_owned(),
+            facet("SchemaDatasetFacet", "1-1-1", json!({ "fields": fields })),
+        );
+    }
     json!({ "namespace": dataset.namespace, "name": dataset.name, "facets": facets })
 }
 
@@ -259,7 +270,8 @@ mod tests {
         let run = Uuid::from_u128(0x0194_1f29_7c00_7000_8000_0000_dead_beef);
         let weather = names
             .file_source("/data/weather.parquet", Some("d1"))
-            .also_known_as(&names.sql_source("weather", None));
+            .also_known_as(&names.sql_source("weather", None))
+            .with_schema(vec![["temp".to_owned(), "double".to_owned()]]);
         RunEvent::new(
             EventType::Fail,
             run,
@@ -297,6 +309,7 @@ mod tests {
             inputs[1]["facets"]["symlinks"]["identifiers"][0]["name"],
             "sources/weather"
         );
+        assert_eq!(inputs[1]["facets"]["schema"]["fields"][0]["name"], "temp");
         assert!(event["outputs"][1]["facets"].get("version").is_none());
     }
 
@@ -313,7 +326,7 @@ mod tests {
             .iter()
             .flat_map(|facets| facets.as_object().unwrap().values())
             .collect();
-        assert_eq!(facets.len(), 4 + 1 + 3 + 2);
+        assert_eq!(facets.len(), 4 + 1 + 4 + 2);
         for facet in facets {
             assert_eq!(facet["_producer"], PRODUCER);
             let schema = facet["_schemaURL"].as_str().unwrap();

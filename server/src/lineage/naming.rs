@@ -32,6 +32,8 @@ pub struct Dataset {
     pub(super) version: String,
     /// Another name of it: namespace and name.
     pub(super) symlink: Option<(String, String)>,
+    /// Its columns where they are known: name and type.
+    pub(super) fields: Vec<[String; 2]>,
 }
 
 impl Dataset {
@@ -46,6 +48,7 @@ impl Dataset {
             dataset_type,
             version: String::new(),
             symlink: None,
+            fields: Vec::new(),
         }
     }
 
@@ -58,6 +61,13 @@ impl Dataset {
     #[must_use]
     pub fn at_version(mut self, version: impl Into<String>) -> Self {
         self.version = version.into();
+        self
+    }
+
+    /// The same dataset with these columns (the `schema` facet): name and type of each.
+    #[must_use]
+    pub fn with_schema(mut self, fields: Vec<[String; 2]>) -> Self {
+        self.fields = fields;
         self
     }
 
@@ -150,6 +160,11 @@ impl Names {
     /// name apart.
     pub fn training_set(&self, name: &str) -> Dataset {
         self.dataset(format!("training_sets/{name}"), "TRAINING_SET")
+    }
+
+    /// Data that a run read, which has no other name than the one that the run gave it.
+    pub fn dataset_input(&self, name: &str) -> Dataset {
+        self.dataset(format!("datasets/{name}"), "DATASET")
     }
 
     /// A file or directory of a run; the version is the digest of its content.

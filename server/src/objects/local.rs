@@ -1,24 +1,37 @@
 //! Objects in a folder: written beside, synced, renamed into place.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ops::Range,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
+use futures::{
+    StreamExt as _,
+    stream::{self, BoxStream},
+};
 use tokio::{fs, io::AsyncWriteExt as _};
-use tokio_util::io::ReaderStream;
 use uuid::Uuid;
 
+use super::durable;
 use crate::error::{Error, Result};
 
-const READ_CHUNK: usize = 256 * 1024;
+/// Bytes read at once.
+const READ_CHUNK: u64 = 1 << 20;
 /// Folder of uploads that are under way; emptied at start.
 const UNFINISHED: &str = ".unfinished";
+
+/// Folder of uploads that come in parts; they outlive a restart.
+const STAGED: &str = ".staged";
 
 /// A folder of objects.
 #[derive(Debug, Clone)]
 pub struct LocalObjects {
     root: PathBuf,
+    pub(super) staged: PathBuf,
 }
 
 impl LocalObjects {
@@ -30,7 +43,10 @@ impl LocalObjects {
         }
         std::fs::create_dir_all(&unfinished)
             .with_context(|| format!("{} cannot be made", unfinished.display()))?;
-        Ok(Self { root })
+        let staged = root.join(STAGED);
+        std::fs::create_dir_all(&staged)
+            .with_context(|| format!("{} cannot be made", staged.display()))?;
+        Ok(Self { root, staged })
     }
 
     pub(super) async fn begin(&self, key: &str) -> Result<LocalUpload> {
@@ -39,16 +55,20 @@ impl LocalObjects {
         Ok(LocalUpload {
             file,
             temporary: Temporary(temporary),
-            root: self.root.clone(),
             target: self.path(key)?,
         })
     }
 
-    pub(super) async fn get(&self, key: &str) -> Result<BoxStream<'static, Result<Bytes>>> {
-        let file = fs::File::open(self.path(key)?).await?;
-        Ok(ReaderStream::with_capacity(file, READ_CHUNK)
-            .map_err(Error::from)
-            .boxed())
+    pub(super) async fn get(
+        &self,
+        key: &str,
+        range: Range<u64>,
+    ) -> Result<BoxStream<'static, Result<Bytes>>> {
+        let path = self.path(key)?;
+        let file = tokio::task::spawn_blocking(move || std::fs::File::open(path))
+            .await
+            .map_err(Error::internal)??;
+        Ok(read_range(Arc::new(file), range))
     }
 
     pub(super) async fn exists(&self, key: &str) -> Result<bool> {
@@ -77,7 +97,7 @@ impl LocalObjects {
     }
 
     /// Keys are ours; the check is there so that a mistake of ours cannot leave the folder.
-    fn path(&self, key: &str) -> Result<PathBuf> {
+    pub(super) fn path(&self, key: &str) -> Result<PathBuf> {
         let plain = key
             .split('/')
             .all(|part| !part.is_empty() && part != "." && part != "..")
@@ -90,6 +110,27 @@ impl LocalObjects {
             )))
         }
     }
+}
+
+/// The bytes of a range of a file; one chunk is read ahead while the last one is used.
+pub(super) fn read_range(
+    file: Arc<std::fs::File>,
+    range: Range<u64>,
+) -> BoxStream<'static, Result<Bytes>> {
+    let end = range.end;
+    let starts = stream::iter((range.start..end).step_by(READ_CHUNK as usize));
+    starts
+        .map(move |start| {
+            let (file, length) = (Arc::clone(&file), READ_CHUNK.min(end - start));
+            let read = tokio::task::spawn_blocking(move || {
+                let mut chunk = vec![0; length as usize];
+                file.read_exact_at(&mut chunk, start)?;
+                std::io::Result::Ok(Bytes::from(chunk))
+            });
+            async move { Ok(read.await.map_err(Error::internal)??) }
+        })
+        .buffered(2)
+        .boxed()
 }
 
 /// A file that is removed when its upload is dropped.
@@ -108,7 +149,6 @@ impl Drop for Temporary {
 pub struct LocalUpload {
     file: fs::File,
     temporary: Temporary,
-    root: PathBuf,
     target: PathBuf,
 }
 
@@ -125,17 +165,10 @@ impl LocalUpload {
             .parent()
             .map(Path::to_path_buf)
             .unwrap_or_default();
-        let is_new = !fs::try_exists(&folder).await?;
-        fs::create_dir_all(&folder).await?;
+        durable::create_dir_all(&folder).await?;
         fs::rename(&self.temporary.0, &self.target).await?;
-        // The new name itself must be on the disk as well, and so must the names of folders that were made for it.
-        for folder in folder.ancestors() {
-            fs::File::open(folder).await?.sync_all().await?;
-            if !is_new || folder == self.root {
-                break;
-            }
-        }
-        Ok(())
+        // The new name itself must be on the disk as well.
+        durable::sync_dir(&folder).await
     }
 
     pub(super) async fn abort(self) {
@@ -145,6 +178,8 @@ impl LocalUpload {
 
 #[cfg(test)]
 mod tests {
+    use futures::TryStreamExt as _;
+
     use super::*;
 
     #[tokio::test]
@@ -158,14 +193,16 @@ mod tests {
             .expect("written");
         assert!(!objects.exists("a/b").await.expect("asked"));
         upload.finish().await.expect("finished");
-        let read: Vec<Bytes> = objects
-            .get("a/b")
-            .await
-            .expect("there")
-            .try_collect()
-            .await
-            .expect("read");
-        assert_eq!(read.concat(), b"hello");
+        for (range, content) in [(0..5, b"hello".as_slice()), (1..4, b"ell")] {
+            let read: Vec<Bytes> = objects
+                .get("a/b", range)
+                .await
+                .expect("there")
+                .try_collect()
+                .await
+                .expect("read");
+            assert_eq!(read.concat(), content);
+        }
 
         let mut dropped = objects.begin("a/c").await.expect("begun");
         dropped

@@ -1,14 +1,23 @@
 //! The bytes of artifacts, on local disk or in S3.
 //!
 //! Invariant: an object is there whole or not at all, and once [`Upload::finish`] returned it survives a crash of the machine.
-//! Keys are made by us (`blobs/…`), never by users. It must not know what the bytes mean.
+//! Keys are made by us, never by users. It must not know what the bytes mean.
 
+mod durable;
 mod local;
+mod local_stage;
 mod s3;
+mod s3_stage;
 pub mod sources;
+pub mod stage;
+
+use std::ops::Range;
 
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::{
+    StreamExt as _,
+    stream::{self, BoxStream},
+};
 
 use crate::{config::Config, error::Result};
 
@@ -35,7 +44,10 @@ impl Objects {
     pub async fn open(config: &Config) -> anyhow::Result<Self> {
         match config.artifact_root.as_deref() {
             Some(root) if root.starts_with("s3://") => {
-                Ok(Self::S3(s3::S3Objects::open(root, &config.s3).await?))
+                let direct = config.artifacts.direct_transfers;
+                Ok(Self::S3(
+                    s3::S3Objects::open(root, &config.s3, direct).await?,
+                ))
             }
             Some(root) if root.contains("://") => {
                 anyhow::bail!("artifact_root must be a path or s3://bucket/prefix, not {root}")
@@ -55,12 +67,19 @@ impl Objects {
         }
     }
 
-    /// Reads an object as a stream of chunks.
+    /// Reads a range of an object as a stream of chunks; the range must lie within the object.
     #[tracing::instrument(level = "debug", name = "objects.get", skip_all)]
-    pub async fn get(&self, key: &str) -> Result<BoxStream<'static, Result<Bytes>>> {
+    pub async fn get(
+        &self,
+        key: &str,
+        range: Range<u64>,
+    ) -> Result<BoxStream<'static, Result<Bytes>>> {
+        if range.is_empty() {
+            return Ok(stream::empty().boxed());
+        }
         match self {
-            Self::Local(objects) => objects.get(key).await,
-            Self::S3(objects) => objects.get(key).await,
+            Self::Local(objects) => objects.get(key, range).await,
+            Self::S3(objects) => objects.get(key, range).await,
         }
     }
 

@@ -2,16 +2,19 @@
 //!
 //! Small objects go up in one request, larger ones in parts; both appear whole or not at all.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use anyhow::Context as _;
 use aws_config::{BehaviorVersion, Region, retry::RetryConfig};
 use aws_sdk_s3::{
     Client,
-    config::Credentials,
+    config::{Credentials, RequestChecksumCalculation},
     error::{ProvideErrorMetadata, SdkError},
     primitives::ByteStream,
     types::{CompletedMultipartUpload, CompletedPart},
@@ -22,6 +25,7 @@ use aws_smithy_http_client::{
 };
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
+use tokio::sync::Semaphore;
 use tokio_util::io::ReaderStream;
 
 use crate::{
@@ -32,19 +36,27 @@ use crate::{
 /// Size of a part, and of the largest object that goes up in one request. 10,000 parts of it make 156 GiB.
 const PART: usize = 16 << 20;
 const READ_CHUNK: usize = 256 * 1024;
+/// Parts that are in memory at a time, over all uploads in parts.
+const SLOTS: usize = 16;
 
 /// A bucket with a prefix.
 #[derive(Debug, Clone)]
 pub struct S3Objects {
-    client: Client,
-    bucket: String,
+    pub(super) client: Client,
+    /// For parts that also come from elsewhere: no checksums that all parts of an object would have to have.
+    pub(super) staging: Client,
+    pub(super) bucket: String,
     prefix: String,
     /// Set when the bucket was found to be there.
     found: Arc<AtomicBool>,
+    /// Parts that are in memory at a time.
+    pub(super) slots: Arc<Semaphore>,
+    /// Whether clients may be given URLs.
+    pub(super) direct: bool,
 }
 
 impl S3Objects {
-    pub(super) async fn open(root: &str, config: &S3Config) -> anyhow::Result<Self> {
+    pub(super) async fn open(root: &str, config: &S3Config, direct: bool) -> anyhow::Result<Self> {
         let rest = root
             .strip_prefix("s3://")
             .context("artifact_root must begin with s3://")?;
@@ -54,22 +66,25 @@ impl S3Objects {
             "" => String::new(),
             prefix => format!("{prefix}/"),
         };
+        let client = client(config).await;
+        let staging = client
+            .config()
+            .to_builder()
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .build();
         Ok(Self {
-            client: client(config).await,
+            client,
+            staging: Client::from_conf(staging),
             bucket: bucket.to_owned(),
             prefix,
             found: Arc::default(),
+            slots: Arc::new(Semaphore::new(SLOTS)),
+            direct,
         })
     }
 
     pub(super) async fn begin(&self, key: &str) -> Result<S3Upload> {
-        // Asked once: some S3 servers take objects for a bucket that nobody has made, and they would be lost there.
-        // Who may write without seeing the bucket goes on.
-        if !self.found.load(Ordering::Relaxed)
-            && let Err(missing @ Error::FailedPrecondition { .. }) = self.check().await
-        {
-            return Err(missing);
-        }
+        self.find_bucket().await?;
         Ok(S3Upload {
             client: self.client.clone(),
             bucket: self.bucket.clone(),
@@ -80,12 +95,17 @@ impl S3Objects {
         })
     }
 
-    pub(super) async fn get(&self, key: &str) -> Result<BoxStream<'static, Result<Bytes>>> {
+    pub(super) async fn get(
+        &self,
+        key: &str,
+        range: Range<u64>,
+    ) -> Result<BoxStream<'static, Result<Bytes>>> {
         let object = self
             .client
             .get_object()
             .bucket(&self.bucket)
             .key(self.key(key))
+            .range(format!("bytes={}-{}", range.start, range.end - 1))
             .send()
             .await
             .map_err(|e| self.failure(e))?;
@@ -144,11 +164,22 @@ impl S3Objects {
         Ok(())
     }
 
-    fn key(&self, key: &str) -> String {
+    /// Asked once: some S3 servers take objects for a bucket that nobody has made, and they would be lost there. Who may write
+    /// without seeing the bucket goes on.
+    pub(super) async fn find_bucket(&self) -> Result<()> {
+        if !self.found.load(Ordering::Relaxed)
+            && let Err(missing @ Error::FailedPrecondition { .. }) = self.check().await
+        {
+            return Err(missing);
+        }
+        Ok(())
+    }
+
+    pub(super) fn key(&self, key: &str) -> String {
         format!("{}{key}", self.prefix)
     }
 
-    fn failure<E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static>(
+    pub(super) fn failure<E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static>(
         &self,
         error: SdkError<E>,
     ) -> Error {

@@ -8,11 +8,16 @@ mod artifacts;
 mod background;
 pub mod entity;
 mod experiments;
+mod inputs;
 mod metrics;
+pub(crate) mod retention;
 mod runs;
 mod service;
 pub mod store;
+mod view;
 
 pub use artifacts::Artifacts;
+pub(crate) use artifacts::{Claimed, collect_orphans, count_orphans};
 pub use background::Background;
 pub use service::Tracking;
+pub(crate) use view::View;

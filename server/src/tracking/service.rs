@@ -6,7 +6,7 @@ use mlplat_proto::tracking::v1 as pb;
 use tonic::{Request, Response, Status};
 
 use super::{
-    experiments,
+    experiments, inputs,
     metrics::{self, CompactorHandle, LogQueue},
     runs,
 };
@@ -71,6 +71,24 @@ impl pb::tracking_service_server::TrackingService for Tracking {
         ))
     }
 
+    async fn delete_experiment(
+        &self,
+        request: Request<pb::DeleteExperimentRequest>,
+    ) -> Result<Response<pb::DeleteExperimentResponse>, Status> {
+        Ok(Response::new(
+            experiments::delete_experiment(&self.app, request).await?,
+        ))
+    }
+
+    async fn restore_experiment(
+        &self,
+        request: Request<pb::RestoreExperimentRequest>,
+    ) -> Result<Response<pb::RestoreExperimentResponse>, Status> {
+        Ok(Response::new(
+            experiments::restore_experiment(&self.app, request).await?,
+        ))
+    }
+
     async fn create_run(
         &self,
         request: Request<pb::CreateRunRequest>,
@@ -98,6 +116,43 @@ impl pb::tracking_service_server::TrackingService for Tracking {
     ) -> Result<Response<pb::EndRunResponse>, Status> {
         let ended = runs::end_run(&self.app, &self.compactor, request).await?;
         Ok(Response::new(ended))
+    }
+
+    async fn delete_runs(
+        &self,
+        request: Request<pb::DeleteRunsRequest>,
+    ) -> Result<Response<pb::DeleteRunsResponse>, Status> {
+        Ok(Response::new(runs::delete_runs(&self.app, request).await?))
+    }
+
+    async fn restore_runs(
+        &self,
+        request: Request<pb::RestoreRunsRequest>,
+    ) -> Result<Response<pb::RestoreRunsResponse>, Status> {
+        Ok(Response::new(runs::restore_runs(&self.app, request).await?))
+    }
+
+    async fn move_runs(
+        &self,
+        request: Request<pb::MoveRunsRequest>,
+    ) -> Result<Response<pb::MoveRunsResponse>, Status> {
+        Ok(Response::new(runs::move_runs(&self.app, request).await?))
+    }
+
+    async fn delete_params_and_tags(
+        &self,
+        request: Request<pb::DeleteParamsAndTagsRequest>,
+    ) -> Result<Response<pb::DeleteParamsAndTagsResponse>, Status> {
+        Ok(Response::new(
+            runs::delete_params_and_tags(&self.app, request).await?,
+        ))
+    }
+
+    async fn log_inputs(
+        &self,
+        request: Request<pb::LogInputsRequest>,
+    ) -> Result<Response<pb::LogInputsResponse>, Status> {
+        Ok(Response::new(inputs::log_inputs(&self.app, request).await?))
     }
 
     async fn resume_run(

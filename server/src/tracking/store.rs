@@ -8,19 +8,20 @@ use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
 use super::{
-    artifacts,
+    View, artifacts,
     entity::{artifact, metric_series, run},
-    metrics, runs,
+    metrics,
+    runs::{self, Keys},
 };
 use crate::{auth::Scope, error::Result};
 
-/// The run of this id in the project of the scope.
+/// The run of this id in the project of the scope; one that is deleted is not there.
 pub async fn load_run(
     conn: &impl ConnectionTrait,
     scope: &Scope,
     run_id: Uuid,
 ) -> Result<run::Model> {
-    runs::store::load_run(conn, scope, run_id).await
+    runs::store::load_active_run(conn, scope, run_id).await
 }
 
 /// Like [`load_run`], and holds the run until the transaction ends: what is read of it after that belongs together.
@@ -29,7 +30,8 @@ pub async fn lock_run(
     scope: &Scope,
     run_id: Uuid,
 ) -> Result<run::Model> {
-    runs::store::lock_run(txn, scope, run_id).await
+    let row = runs::store::lock_run(txn, scope, run_id).await?;
+    runs::store::seen(row, View::Active)
 }
 
 /// The params of a run that was loaded with the same scope.
@@ -47,7 +49,7 @@ pub async fn load_metrics(
     scope: &Scope,
     run: &run::Model,
 ) -> Result<Vec<metric_series::Model>> {
-    metrics::store::load_summaries(conn, scope, &[run.id]).await
+    metrics::store::load_summaries(conn, scope, &[run.id], &Keys::All).await
 }
 
 /// The last value of each metric of a run that was loaded with the same scope; NaN included.

@@ -210,6 +210,9 @@ def _footer(client: _native.Client, record: _native.RunRecord) -> str:
     if commit:
         dirty = " + changes" if record.tags.get("mlplat.git.dirty") == "true" else ""
         facts.append(f"git {html.escape(commit[:8])}{dirty}")
+    read = sorted({data.name for data in record.inputs})
+    if read:
+        facts.append("read " + html.escape(_cut(", ".join(read), 100)))
     return f"<div style='opacity:.7;margin-top:6px'>{' · '.join(facts)}</div>"
 
 

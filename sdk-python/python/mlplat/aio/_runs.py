@@ -13,6 +13,7 @@ from .._runs import (
     create_project_call,
     download_call,
     history_call,
+    read_call,
     search_call,
     update_call,
 )
@@ -21,6 +22,7 @@ from ._rich import RichLogging, RichReading
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import io
     from collections.abc import Generator, Mapping, Sequence
     from datetime import timedelta
     from types import TracebackType
@@ -56,9 +58,19 @@ class Run(RichReading):
         """Downloads a file or directory; see :meth:`mlplat.Run.download_artifact`."""
         return await download_call(self._client, self.id, path, into)
 
+    async def read_artifact(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
+        """A range of a file of the run; see :meth:`mlplat.Run.read_artifact`."""
+        return await read_call(self._client, self.id, path, offset, length)
+
+    async def open_artifact(self, path: str) -> io.BufferedReader:
+        """A file of the run, opened for reading; see :meth:`mlplat.Run.open_artifact`. Its reads block: use it in a thread."""
+        from .._artifact_file import open_call, opened
+
+        return opened(self._client, self.id, await open_call(self._client, self.id, path))
+
     async def refresh(self) -> Run:
         """The run as it is now."""
-        return await get_run(self.id)
+        return await get_run(self.id, view="all")
 
 
 class ActiveRun(RichLogging):
@@ -129,6 +141,18 @@ class ActiveRun(RichLogging):
     ) -> _native.ModelVersion:
         """Publishes a file or directory as the next version of a model; see :meth:`mlplat.ActiveRun.publish_model`."""
         return await self._publish_call(name, path, description, tags)
+
+    async def log_input(
+        self,
+        dataset: object,
+        context: str | None = None,
+        *,
+        name: str | None = None,
+        source: PathLike | None = None,
+        digest: str | None = None,
+    ) -> _native.DatasetInput:
+        """Notes that the run read a data set; see :meth:`mlplat.ActiveRun.log_input`."""
+        return await self._input_call(dataset, context, name, source, digest)
 
     async def flush(self, timeout: float | timedelta | None = None) -> bool:
         """Waits until everything that was logged is stored; see :meth:`mlplat.ActiveRun.flush`."""
@@ -297,6 +321,18 @@ async def log_artifact(
     return await run.log_artifact(path, artifact_path, media_type=media_type)
 
 
+async def log_input(
+    dataset: object,
+    context: str | None = None,
+    *,
+    name: str | None = None,
+    source: PathLike | None = None,
+    digest: str | None = None,
+) -> _native.DatasetInput:
+    """Notes that the active run read a data set; see :meth:`mlplat.ActiveRun.log_input`."""
+    return await (await _required()).log_input(dataset, context, name=name, source=source, digest=digest)
+
+
 async def publish_model(
     name: str, path: PathLike, *, description: str = "", tags: Mapping[str, object] | None = None
 ) -> _native.ModelVersion:
@@ -305,10 +341,10 @@ async def publish_model(
     return await run.publish_model(name, path, description=description, tags=tags)
 
 
-async def get_run(run_id: str) -> Run:
-    """One run by its id, as it is now."""
+async def get_run(run_id: str, *, view: str = "active") -> Run:
+    """One run by its id, as it is now; see :func:`mlplat.get_run`."""
     client = current_client()
-    return Run(client, await _native.get_run(client, _arguments.text(run_id, "run_id")))
+    return Run(client, await _native.get_run(client, _arguments.text(run_id, "run_id"), view))
 
 
 async def update_run(
@@ -328,10 +364,12 @@ async def search_runs(
     *,
     experiment: str | Sequence[str] | None = None,
     order_by: str | Sequence[str] | None = None,
+    view: str = "active",
+    columns: Sequence[str] | None = None,
     limit: int | None = None,
 ) -> Table:
     """The runs that fit a filter, as a table; see :func:`mlplat.search_runs`."""
-    return await search_call(filter, experiment, order_by, limit).then(Table)
+    return await search_call(filter, experiment, order_by, view, columns, limit).then(Table)
 
 
 async def create_project(
@@ -351,9 +389,9 @@ async def list_projects() -> list[_native.Project]:
     return await _native.list_projects(current_client())
 
 
-async def list_experiments() -> list[_native.Experiment]:
-    """The experiments of the project, by name."""
-    return await _native.list_experiments(current_client())
+async def list_experiments(*, view: str = "active") -> list[_native.Experiment]:
+    """The experiments of the project, by name; see :func:`mlplat.list_experiments`."""
+    return await _native.list_experiments(current_client(), view)
 
 
 async def get_experiment(name: str) -> _native.Experiment:

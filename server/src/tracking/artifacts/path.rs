@@ -1,51 +1,18 @@
-//! Paths inside a run. Pure.
-//!
-//! Invariant: a parsed path leads nowhere else, on no system: relative, `/` between parts, none of them empty, `.` or `..`.
+//! Paths inside a run, by the rule of the contract. Pure.
 
-/// Longest path, in bytes.
-const MAX_BYTES: usize = 1000;
+use mlplat_proto::artifact_path;
 
 /// The path of a file.
 pub(super) fn file_path(text: &str) -> Result<String, String> {
-    if text.is_empty() {
-        return Err("must not be empty".to_owned());
-    }
-    check(text).map(|()| text.to_owned())
+    artifact_path::parse(text)
 }
 
 /// The path of a file or directory; empty is the run itself. One `/` at the end is fine.
 pub(super) fn listed_path(text: &str) -> Result<String, String> {
-    let path = text.strip_suffix('/').unwrap_or(text);
     if text.is_empty() {
         return Ok(String::new());
     }
-    check(path).map(|()| path.to_owned())
-}
-
-fn check(path: &str) -> Result<(), String> {
-    if path.len() > MAX_BYTES {
-        return Err(format!(
-            "must have at most {MAX_BYTES} bytes, has {}",
-            path.len()
-        ));
-    }
-    if path.chars().any(char::is_control) {
-        return Err("must not hold control characters".to_owned());
-    }
-    if path.contains('\\') {
-        return Err("must not hold `\\`; parts are separated by `/`".to_owned());
-    }
-    if path.starts_with('/') {
-        return Err("must be relative, without `/` at the beginning".to_owned());
-    }
-    match path
-        .split('/')
-        .find(|part| matches!(*part, "" | "." | ".."))
-    {
-        Some("") => Err("must not hold empty parts".to_owned()),
-        Some(part) => Err(format!("must not hold the part `{part}`")),
-        None => Ok(()),
-    }
+    artifact_path::parse(text.strip_suffix('/').unwrap_or(text))
 }
 
 /// The directories that a file lies in, outermost first.
@@ -62,25 +29,6 @@ pub(super) fn below(directory: &str) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn paths_lead_nowhere_else() {
-        for good in [
-            "model.pkl",
-            "a/b c/ö.txt",
-            "...",
-            "a/.hidden",
-            &"x".repeat(1000),
-        ] {
-            assert_eq!(file_path(good).as_deref(), Ok(good));
-        }
-        let long = "x".repeat(1001);
-        for bad in [
-            "", "/a", "a/", "a//b", ".", "..", "a/../b", "./a", "a\\b", "a\nb", "a\0", &long,
-        ] {
-            assert!(file_path(bad).is_err(), "{bad:?}");
-        }
-    }
 
     #[test]
     fn listed_paths() {

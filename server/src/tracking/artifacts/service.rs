@@ -7,9 +7,15 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     convert::file_of,
-    download::{DownloadStream, download_artifact},
-    path, store,
+    digests::Digests,
+    download::{DownloadStream, download_artifact, sign_download},
+    download_many::{ManyStream, download_artifacts},
+    finish::{FinishStream, finish_upload},
+    path,
+    session::{begin_upload, sign_upload_parts, upload_part},
+    store,
     upload::upload_artifact,
+    upload_many::upload_artifacts,
 };
 use crate::{
     app::App,
@@ -24,24 +30,81 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Artifacts {
     app: Arc<App>,
+    digests: Digests,
 }
 
 impl Artifacts {
     /// The service over `app`.
     pub fn new(app: Arc<App>) -> Self {
-        Self { app }
+        Self {
+            app,
+            digests: Digests::default(),
+        }
     }
 }
 
 #[tonic::async_trait]
 impl pb::artifact_service_server::ArtifactService for Artifacts {
     type DownloadArtifactStream = DownloadStream;
+    type DownloadArtifactsStream = ManyStream;
+    type FinishUploadStream = FinishStream;
 
     async fn upload_artifact(
         &self,
         request: Request<Streaming<pb::UploadArtifactRequest>>,
     ) -> Result<Response<pb::UploadArtifactResponse>, Status> {
         Ok(Response::new(upload_artifact(&self.app, request).await?))
+    }
+
+    async fn upload_artifacts(
+        &self,
+        request: Request<Streaming<pb::UploadArtifactsRequest>>,
+    ) -> Result<Response<pb::UploadArtifactsResponse>, Status> {
+        Ok(Response::new(upload_artifacts(&self.app, request).await?))
+    }
+
+    async fn begin_upload(
+        &self,
+        request: Request<pb::BeginUploadRequest>,
+    ) -> Result<Response<pb::BeginUploadResponse>, Status> {
+        Ok(Response::new(begin_upload(&self.app, request).await?))
+    }
+
+    async fn upload_part(
+        &self,
+        request: Request<Streaming<pb::UploadPartRequest>>,
+    ) -> Result<Response<pb::UploadPartResponse>, Status> {
+        let stored = upload_part(&self.app, &self.digests, request).await?;
+        Ok(Response::new(stored))
+    }
+
+    async fn sign_upload_parts(
+        &self,
+        request: Request<pb::SignUploadPartsRequest>,
+    ) -> Result<Response<pb::SignUploadPartsResponse>, Status> {
+        Ok(Response::new(sign_upload_parts(&self.app, request).await?))
+    }
+
+    async fn finish_upload(
+        &self,
+        request: Request<pb::FinishUploadRequest>,
+    ) -> Result<Response<FinishStream>, Status> {
+        let stream = finish_upload(&self.app, &self.digests, request).await?;
+        Ok(Response::new(stream))
+    }
+
+    async fn download_artifacts(
+        &self,
+        request: Request<pb::DownloadArtifactsRequest>,
+    ) -> Result<Response<ManyStream>, Status> {
+        Ok(Response::new(download_artifacts(&self.app, request).await?))
+    }
+
+    async fn sign_download(
+        &self,
+        request: Request<pb::SignDownloadRequest>,
+    ) -> Result<Response<pb::SignDownloadResponse>, Status> {
+        Ok(Response::new(sign_download(&self.app, request).await?))
     }
 
     async fn download_artifact(

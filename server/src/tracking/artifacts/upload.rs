@@ -1,23 +1,27 @@
-//! UploadArtifact: bytes into the object store, then the record.
+//! UploadArtifact: one file in one stream; bytes into the object store, then the record.
 //!
 //! Invariant: memory is bounded by one message; what does not fit its header leaves neither object nor record.
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
 use mlplat_proto::tracking::v1::{self as pb, upload_artifact_request::Part};
 use sha2::{Digest as _, Sha256};
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Request, Streaming};
 
-use super::{convert::NewArtifact, store};
+use super::{
+    blobs::{self, Stored},
+    convert::{self, NewArtifact},
+    incoming, store, uploads,
+};
 use crate::{
     app::App,
-    auth::{Action, Caller},
+    auth::{Action, Caller, Scope},
     error::{Error, Result},
     objects::Upload,
     request::project_name,
-    tracking::runs,
+    tracking::{entity::artifact_upload as upload, runs},
 };
-
-/// Largest chunk; the limit on messages leaves room for more.
-const MAX_CHUNK: usize = 4 << 20;
 
 /// Takes one file.
 pub(super) async fn upload_artifact(
@@ -35,86 +39,121 @@ pub(super) async fn upload_artifact(
             ));
         }
     };
-    let new = NewArtifact::try_from(&header)?;
+    let (run_id, new) = convert::header(&header)?;
     let scope = caller
         .authorize(app, Action::WriteRuns, &project_name(&header.project))
         .await?;
-    runs::store::load_run(app.db.read(), &scope, new.run_id).await?;
+    runs::store::load_run(app.db.read(), &scope, run_id).await?;
+    convert::check_size(app, header.size_bytes)?;
 
-    let key = store::object_key(&scope, &new.sha256);
     // What is there already is checked against the digest all the same, and not written again.
-    let upload = if app.objects.exists(&key).await? {
-        None
+    let known = blobs::keep(app, &scope, vec![new.sha256.clone()]).await?;
+    let recorded = if known.is_empty() {
+        let row = uploads::begin_stream(app, &scope, run_id, &new.path).await?;
+        match store_bytes(app, &scope, &mut messages, &new, row.clone()).await {
+            Ok(stored) => match store::record(app, &scope, run_id, vec![new], stored).await {
+                Ok(recorded) => recorded,
+                Err(error) => {
+                    uploads::give_up(app, &scope, &row).await;
+                    return Err(error);
+                }
+            },
+            Err(error) => {
+                uploads::give_up(app, &scope, &row).await;
+                return Err(error);
+            }
+        }
     } else {
-        Some(app.objects.begin(&key).await?)
+        receive(&mut messages, &new, None).await?;
+        store::record(app, &scope, run_id, vec![new], Stored::default()).await?
     };
-    receive(&mut messages, &new, upload).await?;
-
-    let txn = app.db.begin().await?;
-    runs::store::lock_run(&txn, &scope, new.run_id).await?;
-    let record = store::record_artifact(&txn, &scope, new, app.now()).await?;
-    txn.commit().await?;
     Ok(pb::UploadArtifactResponse {
-        artifact: Some(record.into()),
+        artifact: recorded.into_iter().next().map(Into::into),
     })
 }
 
-/// Receives all chunks; what was written becomes an object only when size and digest fit.
-async fn receive(
-    messages: &mut Streaming<pb::UploadArtifactRequest>,
-    new: &NewArtifact,
-    mut upload: Option<Upload>,
-) -> Result<()> {
-    let checked = receive_checked(messages, new, upload.as_mut()).await;
-    match (checked, upload) {
-        (Ok(()), Some(upload)) => upload.finish().await,
-        (Err(error), Some(upload)) => {
-            upload.abort().await;
-            Err(error)
-        }
-        (checked, None) => checked,
+/// The object that takes what comes.
+struct Target<'a> {
+    app: &'a App,
+    scope: &'a Scope,
+    upload: Upload,
+    row: upload::Model,
+}
+
+impl Target<'_> {
+    async fn write(&mut self, chunk: Bytes) -> Result<()> {
+        self.upload.write(chunk).await?;
+        uploads::touch(self.app, self.scope, &mut self.row).await
     }
 }
 
-async fn receive_checked(
+/// Writes what comes into an object, which is there only when size and digest fit.
+async fn store_bytes(
+    app: &App,
+    scope: &Scope,
     messages: &mut Streaming<pb::UploadArtifactRequest>,
     new: &NewArtifact,
-    mut upload: Option<&mut Upload>,
-) -> Result<()> {
+    row: upload::Model,
+) -> Result<Stored> {
+    let object_id = row.id;
+    let key = blobs::object_key(scope.project_id(), object_id);
+    let upload = app.objects.begin(&key).await?;
+    let mut target = Target {
+        app,
+        scope,
+        upload,
+        row,
+    };
+    match receive(messages, new, Some(&mut target)).await {
+        Ok(size) => {
+            target.upload.finish().await?;
+            Ok(Stored {
+                object_id: Some(object_id),
+                ranges: BTreeMap::from([(new.sha256.clone(), (0, size))]),
+            })
+        }
+        Err(error) => {
+            target.upload.abort().await;
+            Err(error)
+        }
+    }
+}
+
+/// Receives all chunks, and compares size and digest at the end.
+async fn receive(
+    messages: &mut Streaming<pb::UploadArtifactRequest>,
+    new: &NewArtifact,
+    mut target: Option<&mut Target<'_>>,
+) -> Result<u64> {
     let expected = u64::try_from(new.size_bytes).unwrap_or_default();
     let (mut received, mut digest) = (0u64, Sha256::new());
     while let Some(part) = next_part(messages).await? {
-        let chunk = match part {
-            Part::Chunk(chunk) if chunk.len() <= MAX_CHUNK => chunk,
-            Part::Chunk(_) => {
-                return Err(Error::invalid(
-                    "chunk",
-                    format!("must have at most {MAX_CHUNK} bytes"),
-                ));
-            }
-            Part::Header(_) => return Err(Error::invalid("header", "must come only once")),
+        let Part::Chunk(chunk) = part else {
+            return Err(Error::invalid("header", "must come only once"));
         };
+        incoming::checked_chunk(chunk.len())?;
         received += chunk.len() as u64;
         if received > expected {
             return Err(size_mismatch(expected, format!("more than {expected}")));
         }
         digest.update(&chunk);
-        if let Some(upload) = upload.as_deref_mut() {
-            upload.write(chunk).await?;
+        if let Some(target) = target.as_deref_mut() {
+            target.write(chunk).await?;
         }
     }
     if received < expected {
         return Err(size_mismatch(expected, received.to_string()));
     }
     let digest = hex::encode(digest.finalize());
-    if digest != new.sha256 {
-        let message = format!(
-            "the header says {}, and what arrived has {digest}",
-            new.sha256
-        );
-        return Err(Error::rejected("DIGEST_MISMATCH", "header.sha256", message));
+    if digest == new.sha256 {
+        Ok(received)
+    } else {
+        Err(incoming::digest_mismatch(
+            "header.sha256",
+            &new.sha256,
+            &digest,
+        ))
     }
-    Ok(())
 }
 
 fn size_mismatch(expected: u64, received: String) -> Error {
@@ -124,33 +163,11 @@ fn size_mismatch(expected: u64, received: String) -> Error {
 
 /// The next message with content; `None` at the end.
 async fn next_part(messages: &mut Streaming<pb::UploadArtifactRequest>) -> Result<Option<Part>> {
-    match messages
-        .message()
-        .await
-        .map_err(|status| broken_off(&status))?
-    {
+    match incoming::next(messages).await? {
         Some(message) => message
             .part
             .map(Some)
             .ok_or_else(|| Error::invalid("part", "must be a header or a chunk")),
         None => Ok(None),
-    }
-}
-
-/// Why the next message did not come.
-fn broken_off(status: &Status) -> Error {
-    match status.code() {
-        Code::OutOfRange | Code::ResourceExhausted => Error::exhausted(
-            "MESSAGE_TOO_LARGE",
-            format!("{}; send smaller chunks", status.message()),
-        ),
-        Code::Internal | Code::InvalidArgument => Error::invalid(
-            "part",
-            format!("does not fit the contract: {}", status.message()),
-        ),
-        _ => Error::Aborted {
-            reason: "UPLOAD_BROKEN_OFF",
-            message: "the upload ended before its end; nothing was stored".to_owned(),
-        },
     }
 }

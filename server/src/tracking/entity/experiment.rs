@@ -19,6 +19,7 @@ pub struct Model {
     pub created_at: i64,
     pub updated_at: i64,
     pub created_by: String,
+    pub deleted_at: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

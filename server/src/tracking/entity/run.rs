@@ -41,6 +41,7 @@ pub struct Model {
     pub created_at: i64,
     pub updated_at: i64,
     pub created_by: String,
+    pub deleted_at: Option<i64>,
     /// When its process was last heard of; null for a run whose process sends no heartbeats.
     pub heartbeat_at: Option<i64>,
     /// Number of the branch that is logged to.

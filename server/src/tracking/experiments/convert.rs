@@ -2,8 +2,10 @@
 
 use mlplat_proto::tracking::v1 as pb;
 use prost_types::FieldMask;
+use uuid::Uuid;
 
 use crate::{
+    app::App,
     clock::Timestamp,
     error::{Error, Result},
     idempotency,
@@ -49,10 +51,18 @@ impl TryFrom<&pb::CreateExperimentRequest> for NewExperiment {
     }
 }
 
+/// How an experiment is found.
+#[derive(Debug, PartialEq)]
+pub(super) enum Which {
+    Id(Uuid),
+    Name(String),
+}
+
 /// A parsed UpdateExperiment: what is `None` stays.
 #[derive(Debug)]
 pub(super) struct ExperimentChange {
-    pub(super) name: String,
+    pub(super) which: Which,
+    pub(super) name: Option<String>,
     pub(super) description: Option<String>,
     /// JSON text, as stored.
     pub(super) tags: Option<String>,
@@ -65,9 +75,24 @@ impl ExperimentChange {
     ) -> Result<Self> {
         let experiment = experiment.unwrap_or_default();
         let mut violations = Violations::new();
-        let name = violations.parse("experiment.name", request::name(&experiment.name, MAX_NAME));
-        let mask = violations.parse("update_mask", Mask::parse(mask, &["description", "tags"]));
+        let mask = violations.parse(
+            "update_mask",
+            Mask::parse(mask, &["name", "description", "tags"]),
+        );
         let changes = |field| mask.as_ref().is_some_and(|mask| mask.has(field));
+        let renamed = changes("name");
+        let id = match experiment.id.as_str() {
+            "" if renamed => {
+                violations.add("experiment.id", "is needed to change the name");
+                None
+            }
+            "" => None,
+            given => violations.parse("experiment.id", request::uuid(given)),
+        };
+        // A name that is not looked at may be missing.
+        let name = (renamed || id.is_none())
+            .then(|| violations.parse("experiment.name", request::name(&experiment.name, MAX_NAME)))
+            .flatten();
         let description = changes("description")
             .then(|| {
                 violations.parse(
@@ -82,25 +107,38 @@ impl ExperimentChange {
         });
         violations.finish()?;
         Ok(Self {
-            name: name.unwrap_or_default(),
+            which: match id {
+                Some(id) => Which::Id(id),
+                None => Which::Name(name.clone().unwrap_or_default()),
+            },
+            name: name.filter(|_| renamed),
             description,
             tags,
         })
     }
 }
 
-impl From<experiment::Model> for pb::Experiment {
-    fn from(row: experiment::Model) -> Self {
-        Self {
-            id: row.id.to_string(),
-            name: row.name,
-            description: row.description,
-            tags: tags::from_json(&row.tags),
-            created_at: Some(Timestamp(row.created_at).to_proto()),
-            updated_at: Some(Timestamp(row.updated_at).to_proto()),
-            created_by: row.created_by,
-            ..Default::default()
-        }
+/// Where the server keeps the files of the experiment's project.
+fn artifact_location(app: &App, row: &experiment::Model) -> String {
+    format!(
+        "{}/objects/{}",
+        app.config.artifact_location(),
+        row.project_id.simple()
+    )
+}
+
+/// The row of an experiment, to the wire.
+pub(super) fn experiment_to_proto(app: &App, row: experiment::Model) -> pb::Experiment {
+    pb::Experiment {
+        artifact_location: artifact_location(app, &row),
+        id: row.id.to_string(),
+        name: row.name,
+        description: row.description,
+        tags: tags::from_json(&row.tags),
+        created_at: Some(Timestamp(row.created_at).to_proto()),
+        updated_at: Some(Timestamp(row.updated_at).to_proto()),
+        created_by: row.created_by,
+        deleted_at: row.deleted_at.map(|at| Timestamp(at).to_proto()),
     }
 }
 
@@ -127,7 +165,19 @@ mod tests {
             (change.description, change.tags.as_deref()),
             (None, Some(r#"{"a":"1"}"#))
         );
-        assert!(ExperimentChange::parse(Some(experiment), mask("name")).is_err());
+        assert_eq!(change.which, Which::Name("delays".to_owned()));
+        // A new name cannot say which experiment is meant.
+        assert!(ExperimentChange::parse(Some(experiment.clone()), mask("name")).is_err());
+        let id = Uuid::from_u128(7);
+        let named = pb::Experiment {
+            id: id.to_string(),
+            ..experiment
+        };
+        let change = ExperimentChange::parse(Some(named), mask("name")).expect("valid");
+        assert_eq!(
+            (change.which, change.name.as_deref()),
+            (Which::Id(id), Some("delays"))
+        );
     }
 
     #[test]

@@ -4,16 +4,17 @@ use mlplat_proto::tracking::v1 as pb;
 use tonic::Request;
 
 use super::{
-    convert::{ExperimentChange, NewExperiment},
+    convert::{DEFAULT_EXPERIMENT, ExperimentChange, NewExperiment, experiment_to_proto},
     store,
 };
 use crate::{
     app::App,
     auth::{Action, Caller},
-    error::Result,
+    error::{Error, Result},
     idempotency,
     page::Page,
     request::{Violations, project_name},
+    tracking::{View, runs},
 };
 
 const CREATE_EXPERIMENT: &str = "CreateExperiment";
@@ -39,7 +40,7 @@ pub(crate) async fn create_experiment(
     }
     let experiment = store::create_experiment(&txn, &scope, &new, now).await?;
     let response = pb::CreateExperimentResponse {
-        experiment: Some(experiment.into()),
+        experiment: Some(experiment_to_proto(app, experiment)),
     };
     idempotency::remember(
         &txn,
@@ -62,12 +63,16 @@ pub(crate) async fn get_experiment(
 ) -> Result<pb::GetExperimentResponse> {
     let caller = Caller::of(&request)?;
     let message = request.into_inner();
+    let mut violations = Violations::new();
+    let view = violations.parse("view", View::parse(message.view));
+    violations.finish()?;
     let scope = caller
         .authorize(app, Action::Read, &project_name(&message.project))
         .await?;
-    let experiment = store::get_experiment(app.db.read(), &scope, &message.name).await?;
+    let view = view.unwrap_or_default();
+    let experiment = store::get_experiment(app.db.read(), &scope, &message.name, view).await?;
     Ok(pb::GetExperimentResponse {
-        experiment: Some(experiment.into()),
+        experiment: Some(experiment_to_proto(app, experiment)),
     })
 }
 
@@ -84,15 +89,21 @@ pub(crate) async fn list_experiments(
         &mut violations,
         message.page_size,
         &message.page_token,
-        &["experiments", &project],
+        &["experiments", &project, &message.view.to_string()],
     );
+    let view = violations
+        .parse("view", View::parse(message.view))
+        .unwrap_or_default();
     violations.finish()?;
     let scope = caller.authorize(app, Action::Read, &project).await?;
 
-    let mut rows = store::list_experiments(app.db.read(), &scope, &page).await?;
+    let mut rows = store::list_experiments(app.db.read(), &scope, view, &page).await?;
     let next_page_token = page.cut(&mut rows, |last| vec![last.name.clone()]);
     Ok(pb::ListExperimentsResponse {
-        experiments: rows.into_iter().map(Into::into).collect(),
+        experiments: rows
+            .into_iter()
+            .map(|row| experiment_to_proto(app, row))
+            .collect(),
         next_page_token,
     })
 }
@@ -113,6 +124,61 @@ pub(crate) async fn update_experiment(
     let experiment = store::update_experiment(&txn, &scope, change, app.now()).await?;
     txn.commit().await?;
     Ok(pb::UpdateExperimentResponse {
-        experiment: Some(experiment.into()),
+        experiment: Some(experiment_to_proto(app, experiment)),
+    })
+}
+
+/// Deletes an experiment with its runs.
+pub(crate) async fn delete_experiment(
+    app: &App,
+    request: Request<pb::DeleteExperimentRequest>,
+) -> Result<pb::DeleteExperimentResponse> {
+    let caller = Caller::of(&request)?;
+    let message = request.into_inner();
+    let scope = caller
+        .authorize(app, Action::WriteRuns, &project_name(&message.project))
+        .await?;
+    if message.name == DEFAULT_EXPERIMENT {
+        let message = "runs that name no experiment go into `default`, so it stays";
+        return Err(Error::precondition("DEFAULT_EXPERIMENT", message));
+    }
+
+    let now = app.now();
+    let txn = app.db.begin().await?;
+    let mut row = store::lock_experiment(&txn, &scope, &message.name).await?;
+    let mut changed_runs = 0;
+    if row.deleted_at.is_none() {
+        changed_runs = runs::delete_runs_of_experiment(&txn, &scope, row.id, now).await?;
+        row = store::set_deleted(&txn, &scope, row, Some(now), now).await?;
+    }
+    txn.commit().await?;
+    Ok(pb::DeleteExperimentResponse {
+        experiment: Some(experiment_to_proto(app, row)),
+        changed_runs,
+    })
+}
+
+/// Restores an experiment with the runs that were deleted with it.
+pub(crate) async fn restore_experiment(
+    app: &App,
+    request: Request<pb::RestoreExperimentRequest>,
+) -> Result<pb::RestoreExperimentResponse> {
+    let caller = Caller::of(&request)?;
+    let message = request.into_inner();
+    let scope = caller
+        .authorize(app, Action::WriteRuns, &project_name(&message.project))
+        .await?;
+
+    let txn = app.db.begin().await?;
+    let mut row = store::lock_experiment(&txn, &scope, &message.name).await?;
+    let mut changed_runs = 0;
+    if let Some(deleted_at) = row.deleted_at {
+        changed_runs = runs::restore_runs_of_experiment(&txn, &scope, row.id, deleted_at).await?;
+        row = store::set_deleted(&txn, &scope, row, None, app.now()).await?;
+    }
+    txn.commit().await?;
+    Ok(pb::RestoreExperimentResponse {
+        experiment: Some(experiment_to_proto(app, row)),
+        changed_runs,
     })
 }

@@ -21,7 +21,10 @@ use super::{
 use crate::{
     auth::Scope,
     error::Result,
-    tracking::entity::{metric_chunk, metric_series, metric_writer, run},
+    tracking::{
+        entity::{metric_chunk, metric_series, metric_writer, run},
+        runs::Keys,
+    },
 };
 
 mod write;
@@ -107,16 +110,18 @@ async fn series_of(
         .await?)
 }
 
-/// The summaries of several runs, by run and key.
+/// The summaries of several runs with these keys, by run and key.
 pub(crate) async fn load_summaries(
     conn: &impl ConnectionTrait,
     _scope: &Scope,
     run_ids: &[Uuid],
+    keys: &Keys,
 ) -> Result<Vec<metric_series::Model>> {
     let mut found = Vec::new();
     for part in run_ids.chunks(VALUES) {
         let rows = metric_series::Entity::find()
             .filter(metric_series::Column::RunId.is_in(part.iter().copied()))
+            .filter(keys.condition(metric_series::Column::Key))
             // A series that was logged in an older branch only has no points in this one.
             .filter(metric_series::Column::Count.gt(0))
             .order_by_asc(metric_series::Column::RunId)

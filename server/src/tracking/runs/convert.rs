@@ -223,7 +223,7 @@ pub(super) fn heartbeat_ids(message: &pb::HeartbeatRunsRequest) -> Result<Vec<Uu
 }
 
 /// The id of a run: any UUID but nil, which is what a forgotten one looks like.
-pub(super) fn run_id(text: &str) -> std::result::Result<Uuid, String> {
+pub(in crate::tracking) fn run_id(text: &str) -> std::result::Result<Uuid, String> {
     request::uuid(text).and_then(|id| {
         if id.is_nil() {
             Err("must not be the nil UUID".to_owned())
@@ -266,6 +266,7 @@ pub(super) fn run_to_proto(row: run::Model, experiment: String) -> pb::Run {
         created_at: Some(Timestamp(row.created_at).to_proto()),
         updated_at: Some(Timestamp(row.updated_at).to_proto()),
         created_by: row.created_by,
+        deleted_at: row.deleted_at.map(|at| Timestamp(at).to_proto()),
         heartbeat_at: row.heartbeat_at.map(|at| Timestamp(at).to_proto()),
         ..Default::default()
     }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// An event of the run, with the run that it is nested in.
-pub(super) async fn run_event(
+pub(in crate::tracking) async fn run_event(
     app: &App,
     txn: &impl ConnectionTrait,
     scope: &Scope,
@@ -37,7 +37,7 @@ pub(super) async fn run_event(
 
 /// When an event of the run is dated that happened at `at`: after the last crash or resumption, so that the order of the events
 /// is that of what happened, even where the clock of the process is behind.
-pub(super) fn event_time(row: &run::Model, at: Timestamp) -> Timestamp {
+pub(in crate::tracking) fn event_time(row: &run::Model, at: Timestamp) -> Timestamp {
     match row.lineage_at {
         Some(last) => at.max(Timestamp(last.saturating_add(1))),
         None => at,

@@ -57,9 +57,10 @@ pub(crate) async fn heartbeat_runs(
     }
     Ok(pb::HeartbeatRunsResponse {
         interval_s: app.config.tracking.heartbeat_interval_s,
-        ended_run_ids: with(&[Heard::Ended])
+        ended_run_ids: rows
             .iter()
-            .map(ToString::to_string)
+            .filter(|row| row.deleted_at.is_some() || Heard::of(app, row, now) == Heard::Ended)
+            .map(|row| row.id.to_string())
             .collect(),
     })
 }

@@ -18,7 +18,7 @@ use crate::{
     idempotency,
     lineage::{self, EventType},
     request::{Violations, project_name},
-    tracking::{entity::run, experiments},
+    tracking::{View, entity::run, experiments},
 };
 
 const CREATE_RUN: &str = "CreateRun";
@@ -71,6 +71,7 @@ async fn start(
     now: Timestamp,
 ) -> Result<Option<run::Model>> {
     if let Some(parent) = new.parent_run_id {
+        // A parent that was deleted meanwhile may come back; a journal must not lose the run for it.
         store::load_run(txn, scope, parent).await?;
     }
     let experiment =
@@ -122,12 +123,16 @@ pub(crate) async fn get_run(
     let run_id = violations
         .parse("run_id", convert::run_id(&message.run_id))
         .unwrap_or_default();
+    let view = violations
+        .parse("view", View::parse(message.view))
+        .unwrap_or_default();
     violations.finish()?;
     let scope = caller
         .authorize(app, Action::Read, &project_name(&message.project))
         .await?;
 
     let row = store::load_run(app.db.read(), &scope, run_id).await?;
+    let row = store::seen(row, view)?;
     Ok(pb::GetRunResponse {
         run: Some(assemble_one(app.db.read(), &scope, row).await?),
     })
@@ -146,6 +151,7 @@ pub(crate) async fn update_run(
 
     let txn = app.db.begin().await?;
     let row = store::lock_run(&txn, &scope, change.id).await?;
+    let row = store::seen(row, View::Active)?;
     let row = store::update_run(&txn, &scope, row, change, app.now()).await?;
     let run = assemble_one(&txn, &scope, row).await?;
     txn.commit().await?;

@@ -14,15 +14,21 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::convert::{self, NewRun, RunChange};
+use super::{
+    convert::{self, NewRun, RunChange},
+    keys::Keys,
+};
 use crate::{
     auth::Scope,
     clock::Timestamp,
     error::{Error, Result},
-    tracking::entity::{
-        experiment,
-        run::{self, Status},
-        run_branch, run_param, run_tag,
+    tracking::{
+        View,
+        entity::{
+            experiment,
+            run::{self, Status},
+            run_branch, run_param, run_tag,
+        },
     },
 };
 
@@ -32,7 +38,7 @@ const ROWS: usize = 1000;
 const MAX_TEXTS: i64 = 10_000;
 const MAX_TEXT_BYTES: i64 = 8 << 20;
 
-/// The run of this id in the project of the scope.
+/// The run of this id in the project of the scope, deleted or not: what its process still logs is kept.
 pub(crate) async fn load_run(
     conn: &impl ConnectionTrait,
     scope: &Scope,
@@ -43,6 +49,25 @@ pub(crate) async fn load_run(
         .one(conn)
         .await?
         .ok_or_else(|| Error::not_found("run", run_id))
+}
+
+/// Like [`load_run`], where what is deleted is not there.
+pub(crate) async fn load_active_run(
+    conn: &impl ConnectionTrait,
+    scope: &Scope,
+    run_id: Uuid,
+) -> Result<run::Model> {
+    let row = load_run(conn, scope, run_id).await?;
+    seen(row, View::Active)
+}
+
+/// The run, if it may be seen.
+pub(crate) fn seen(row: run::Model, view: View) -> Result<run::Model> {
+    if view.shows(row.deleted_at) {
+        Ok(row)
+    } else {
+        Err(Error::not_found("run", row.id))
+    }
 }
 
 /// Like [`load_run`], and holds the run until the transaction ends: others that write to it wait. (On SQLite there is one
@@ -97,6 +122,7 @@ pub(super) async fn create_run(
         created_at: now.micros(),
         updated_at: now.micros(),
         created_by: scope.subject().to_owned(),
+        deleted_at: None,
         heartbeat_at: None,
         branch: 0,
         lineage_at: None,
@@ -270,13 +296,29 @@ pub(super) async fn begin_branch(
     Ok(row.update(txn).await?)
 }
 
+/// Notes that something of a locked run has changed.
+pub(crate) async fn touch(
+    txn: &impl ConnectionTrait,
+    scope: &Scope,
+    run_id: Uuid,
+    now: Timestamp,
+) -> Result<()> {
+    run::Entity::update_many()
+        .col_expr(run::Column::UpdatedAt, now.micros().into())
+        .filter(run::Column::Id.eq(run_id))
+        .filter(run::Column::ProjectId.eq(scope.project_id()))
+        .exec(txn)
+        .await?;
+    Ok(())
+}
+
 /// The params of a run.
 pub(crate) async fn load_params(
     conn: &impl ConnectionTrait,
     scope: &Scope,
     run_id: Uuid,
 ) -> Result<BTreeMap<String, String>> {
-    let rows = load_params_of(conn, scope, &[run_id]).await?;
+    let rows = load_params_of(conn, scope, &[run_id], &Keys::All).await?;
     Ok(rows.into_iter().map(|row| (row.key, row.value)).collect())
 }
 
@@ -285,10 +327,12 @@ pub(super) async fn load_params_of(
     conn: &impl ConnectionTrait,
     _scope: &Scope,
     run_ids: &[Uuid],
+    keys: &Keys,
 ) -> Result<Vec<run_param::Model>> {
     let of_runs = run_param::Column::RunId.is_in(run_ids.iter().copied());
     Ok(run_param::Entity::find()
         .filter(of_runs)
+        .filter(keys.condition(run_param::Column::Key))
         .order_by_asc(run_param::Column::Key)
         .all(conn)
         .await?)
@@ -299,10 +343,12 @@ pub(super) async fn load_tags_of(
     conn: &impl ConnectionTrait,
     _scope: &Scope,
     run_ids: &[Uuid],
+    keys: &Keys,
 ) -> Result<Vec<run_tag::Model>> {
     let of_runs = run_tag::Column::RunId.is_in(run_ids.iter().copied());
     Ok(run_tag::Entity::find()
         .filter(of_runs)
+        .filter(keys.condition(run_tag::Column::Key))
         .order_by_asc(run_tag::Column::Key)
         .all(conn)
         .await?)

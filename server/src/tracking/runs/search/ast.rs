@@ -11,17 +11,81 @@ pub(super) enum Filter {
     All(Vec<Filter>),
     /// One of them fits.
     Any(Vec<Filter>),
+    /// It does not fit.
+    Not(Box<Filter>),
     /// One comparison.
     Compare(Field, Test),
+}
+
+impl Filter {
+    /// What must fit so that the whole does, at least.
+    pub(super) fn conjuncts(&self) -> Vec<&Filter> {
+        match self {
+            Self::All(parts) => parts.iter().flat_map(Self::conjuncts).collect(),
+            other => vec![other],
+        }
+    }
+
+    /// Whether any comparison looks at this attribute.
+    pub(super) fn mentions(&self, wanted: Attribute) -> bool {
+        match self {
+            Self::All(parts) | Self::Any(parts) => parts.iter().any(|part| part.mentions(wanted)),
+            Self::Not(part) => part.mentions(wanted),
+            Self::Compare(field, _) => *field == Field::Attribute(wanted),
+        }
+    }
 }
 
 /// What a comparison looks at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Field {
-    Metric(String),
+    Metric(Stat, String),
     Param(String),
     Tag(String),
+    Dataset(DatasetPart),
     Attribute(Attribute),
+}
+
+/// Which number of a series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stat {
+    Last,
+    Min,
+    Max,
+    Count,
+}
+
+impl Stat {
+    pub(super) fn by_name(name: &str) -> Option<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "last" | "latest" => Some(Self::Last),
+            "min" => Some(Self::Min),
+            "max" => Some(Self::Max),
+            "count" => Some(Self::Count),
+            _ => None,
+        }
+    }
+}
+
+/// What is asked of the data sets that a run read; it fits where one of them does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DatasetPart {
+    Name,
+    Digest,
+    Context,
+    Source,
+}
+
+impl DatasetPart {
+    pub(super) fn by_name(name: &str) -> Option<Self> {
+        match name {
+            "name" => Some(Self::Name),
+            "digest" => Some(Self::Digest),
+            "context" => Some(Self::Context),
+            "source" => Some(Self::Source),
+            _ => None,
+        }
+    }
 }
 
 /// A column of runs.
@@ -30,22 +94,32 @@ pub(super) enum Attribute {
     RunId,
     Name,
     Status,
+    StatusMessage,
+    Description,
     Experiment,
+    ExperimentId,
     ParentRunId,
     StartedAt,
     EndedAt,
+    CreatedAt,
+    UpdatedAt,
     CreatedBy,
 }
 
 impl Attribute {
-    pub(super) const ALL: [(Self, &'static str); 8] = [
+    pub(super) const ALL: [(Self, &'static str); 13] = [
         (Self::RunId, "run_id"),
         (Self::Name, "name"),
         (Self::Status, "status"),
+        (Self::StatusMessage, "status_message"),
+        (Self::Description, "description"),
         (Self::Experiment, "experiment"),
+        (Self::ExperimentId, "experiment_id"),
         (Self::ParentRunId, "parent_run_id"),
         (Self::StartedAt, "started_at"),
         (Self::EndedAt, "ended_at"),
+        (Self::CreatedAt, "created_at"),
+        (Self::UpdatedAt, "updated_at"),
         (Self::CreatedBy, "created_by"),
     ];
 
@@ -56,11 +130,21 @@ impl Attribute {
             .map_or("", |(_, name)| name)
     }
 
-    /// By our name, or by that of MLflow.
+    /// Whether it is a UUID.
+    pub(super) fn is_id(self) -> bool {
+        matches!(self, Self::RunId | Self::ExperimentId | Self::ParentRunId)
+    }
+
+    /// Whether a run may be without it.
+    pub(super) fn is_nullable(self) -> bool {
+        matches!(self, Self::ParentRunId | Self::EndedAt)
+    }
+
+    /// By our name, or by one of those that MLflow has for it.
     pub(super) fn by_name(name: &str) -> Option<Self> {
         let name = match name {
-            "run_name" => "name",
-            "start_time" => "started_at",
+            "run_name" | "run name" | "Run name" | "Run Name" => "name",
+            "start_time" | "created" | "Created" => "started_at",
             "end_time" => "ended_at",
             "user_id" => "created_by",
             "experiment_name" => "experiment",
@@ -82,14 +166,32 @@ pub(super) enum Test {
     Text(Op, String),
     /// As a time, in microseconds.
     Time(Op, i64),
-    /// As an id; only `=` and `!=`.
+    /// As an id, which has no order.
     Id(Op, Uuid),
-    /// LIKE, or ILIKE which ignores case.
-    Like { pattern: Pattern, ignore_case: bool },
+    /// [NOT] LIKE, or [NOT] ILIKE which ignores case.
+    Like {
+        pattern: Pattern,
+        ignore_case: bool,
+        negated: bool,
+    },
     /// IN or NOT IN.
     In { values: Values, negated: bool },
     /// IS NULL or IS NOT NULL.
     Null { negated: bool },
+}
+
+impl Test {
+    /// Whether it looks at a param or a tag as a number.
+    pub(super) fn is_numeric(&self) -> bool {
+        matches!(
+            self,
+            Self::Number(..)
+                | Self::In {
+                    values: Values::Numbers(_),
+                    ..
+                }
+        )
+    }
 }
 
 /// A list of values of one type.
@@ -117,4 +219,14 @@ pub(super) enum Op {
 pub(super) struct OrderBy {
     pub(super) field: Field,
     pub(super) descending: bool,
+}
+
+/// One of the things that a search returns of a run; without a key all of the kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Selected {
+    Metrics(Option<String>),
+    Params(Option<String>),
+    Tags(Option<String>),
+    Inputs,
+    Nothing,
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{clock::Timestamp, request::quoted};
 
-const STATUSES: [&str; 4] = ["RUNNING", "FINISHED", "FAILED", "KILLED"];
+const STATUSES: [&str; 5] = ["RUNNING", "FINISHED", "FAILED", "KILLED", "CRASHED"];
 
 /// A value.
 #[derive(Debug)]
@@ -21,12 +21,14 @@ pub(super) enum Literal {
 
 /// A value as the type of its field wants it.
 pub(super) fn literal(field: &Field, token: &Token) -> Result<Literal, FilterError> {
-    use Attribute::{CreatedBy, EndedAt, Experiment, Name, ParentRunId, RunId, StartedAt, Status};
+    use Attribute::{
+        CreatedAt, EndedAt, ExperimentId, ParentRunId, RunId, StartedAt, Status, UpdatedAt,
+    };
     match (field, &token.kind) {
-        (Field::Metric(_) | Field::Param(_) | Field::Tag(_), Kind::Number(number, _)) => {
+        (Field::Metric(..) | Field::Param(_) | Field::Tag(_), Kind::Number(number, _)) => {
             Ok(Literal::Number(*number))
         }
-        (Field::Metric(key), Kind::Text(_)) => Err(at(
+        (Field::Metric(_, key), Kind::Text(_)) => Err(at(
             token,
             format!(
                 "the metric {} compares with a number, without quotes",
@@ -36,41 +38,43 @@ pub(super) fn literal(field: &Field, token: &Token) -> Result<Literal, FilterErr
         (Field::Attribute(Status), Kind::Text(text)) => {
             status(text).map_err(|message| at(token, message))
         }
-        (Field::Attribute(RunId | ParentRunId), Kind::Text(text)) => Uuid::try_parse(text)
-            .map(Literal::Id)
-            .map_err(|_| at(token, format!("{} is not a UUID", quoted(text)))),
-        (Field::Attribute(StartedAt | EndedAt), Kind::Text(text)) => Timestamp::parse(text)
-            .map(|time| Literal::Time(time.micros()))
-            .ok_or_else(|| {
-                at(
-                    token,
-                    format!(
-                        "{} is not a time such as '2026-01-02T03:04:05Z'",
-                        quoted(text)
-                    ),
-                )
-            }),
-        (Field::Attribute(StartedAt | EndedAt), Kind::Number(_, Some(millis))) => {
-            millis.checked_mul(1000).map(Literal::Time).ok_or_else(|| {
-                at(
-                    token,
-                    "is beyond the times that there are; give milliseconds since 1970",
-                )
-            })
+        (Field::Attribute(RunId | ParentRunId | ExperimentId), Kind::Text(text)) => {
+            Uuid::try_parse(text)
+                .map(Literal::Id)
+                .map_err(|_| at(token, format!("{} is not a UUID", quoted(text))))
         }
-        (Field::Attribute(StartedAt | EndedAt), _) => Err(at(
+        (Field::Attribute(StartedAt | EndedAt | CreatedAt | UpdatedAt), Kind::Text(text)) => {
+            Timestamp::parse(text)
+                .map(|time| Literal::Time(time.micros()))
+                .ok_or_else(|| {
+                    at(
+                        token,
+                        format!(
+                            "{} is not a time such as '2026-01-02T03:04:05Z'",
+                            quoted(text)
+                        ),
+                    )
+                })
+        }
+        (
+            Field::Attribute(StartedAt | EndedAt | CreatedAt | UpdatedAt),
+            Kind::Number(_, Some(millis)),
+        ) => millis.checked_mul(1000).map(Literal::Time).ok_or_else(|| {
+            at(
+                token,
+                "is beyond the times that there are; give milliseconds since 1970",
+            )
+        }),
+        (Field::Attribute(StartedAt | EndedAt | CreatedAt | UpdatedAt), _) => Err(at(
             token,
             format!(
                 "{} is not a time; give milliseconds since 1970, or a text such as '2026-01-02T03:04:05Z'",
                 token.kind
             ),
         )),
-        (
-            Field::Param(_) | Field::Tag(_) | Field::Attribute(Name | Experiment | CreatedBy),
-            Kind::Text(text),
-        ) => Ok(Literal::Text(text.clone())),
+        (_, Kind::Text(text)) => Ok(Literal::Text(text.clone())),
         (_, Kind::End) => Err(at(token, "a value is missing at the end")),
-        (Field::Metric(_), other) => Err(at(token, format!("{other} is not a number"))),
+        (Field::Metric(..), other) => Err(at(token, format!("{other} is not a number"))),
         (_, Kind::Word(word)) => Err(at(
             token,
             format!("`{word}` is not a value; texts stand in quotes: '{word}'"),

@@ -6,18 +6,19 @@
 use sea_orm::{
     Condition, QueryResult,
     sea_query::{
-        Alias, Expr, ExprTrait as _, Func, JoinType, NullOrdering, Order, SelectStatement,
+        Alias, Expr, ExprTrait as _, Func, JoinType, NullOrdering, Order, Query,
+        QueryStatementBuilder as _, SelectStatement,
     },
 };
 use uuid::Uuid;
 
 use super::{
-    ast::{Attribute, Field, OrderBy},
-    sql::attribute_column,
+    ast::{Attribute, DatasetPart, Field, OrderBy, Stat},
+    sql::{attribute_column, dataset_column, stat_column},
 };
 use crate::{
     error::Result,
-    tracking::entity::{metric_series, run, run_param, run_tag},
+    tracking::entity::{run, run_input},
 };
 
 /// Params and tags are ordered by so many of their characters; the rest would blow up page tokens.
@@ -49,11 +50,19 @@ pub(super) enum SortValue {
     Id(Uuid),
 }
 
-/// What runs are ordered by: what was asked for, else newest first; then by id, newest first.
-pub(super) fn sort_keys(select: &mut SelectStatement, order: &[OrderBy]) -> Vec<SortKey> {
+/// Alias of the series that a search goes along.
+pub(super) const FIRST: &str = "order_0";
+
+/// What runs are ordered by: what was asked for, else newest first; then by id, newest first. `ranked`: only runs that have
+/// a value for the first order, which is a metric, so that its index gives the order.
+pub(super) fn sort_keys(
+    select: &mut SelectStatement,
+    order: &[OrderBy],
+    ranked: bool,
+) -> Vec<SortKey> {
     let mut keys = Vec::new();
     for (index, order) in order.iter().enumerate() {
-        keys.extend(keys_of(select, index, order));
+        keys.extend(keys_of(select, index, order, ranked && index == 0));
     }
     if order.is_empty() {
         keys.push(attribute_key(Attribute::StartedAt, true));
@@ -62,84 +71,97 @@ pub(super) fn sort_keys(select: &mut SelectStatement, order: &[OrderBy]) -> Vec<
     keys
 }
 
-fn keys_of(select: &mut SelectStatement, index: usize, order: &OrderBy) -> Vec<SortKey> {
-    let alias = Alias::new(format!("order_{index}"));
+fn keys_of(
+    select: &mut SelectStatement,
+    index: usize,
+    order: &OrderBy,
+    ranked: bool,
+) -> Vec<SortKey> {
+    let alias = format!("order_{index}");
     let descending = order.descending;
-    let number = |column: Expr| SortKey {
-        expr: column,
-        value_type: Type::Number,
+    let key = |expr: Expr, value_type| SortKey {
+        expr,
+        value_type,
         descending,
-        nullable: true,
+        nullable: !ranked,
     };
-    // Numbers among them come first and as numbers.
-    let texts = |number_column: Expr, value: Expr| {
-        let start =
-            Func::cust("substr").args([value, Expr::cust("1"), Expr::cust(SORTED_CHARACTERS)]);
-        let text = SortKey {
-            expr: start.into(),
-            value_type: Type::Text,
-            descending,
-            nullable: true,
+    let mut joined = |table: &'static str, of: &str| {
+        let join = if ranked {
+            JoinType::InnerJoin
+        } else {
+            JoinType::LeftJoin
         };
-        vec![number(number_column), text]
+        let column = |name: &'static str| Expr::col((Alias::new(&alias), Alias::new(name)));
+        let of_run = Condition::all()
+            .add(column("run_id").equals((run::Entity, run::Column::Id)))
+            .add(column("key").eq(of));
+        select.join_as(join, Alias::new(table), Alias::new(&alias), of_run);
+        column
+    };
+    // Numbers among texts come first and as numbers.
+    let texts = |number: Expr, value: Expr| {
+        vec![key(number, Type::Number), key(beginning(value), Type::Text)]
     };
     match &order.field {
         Field::Attribute(attribute) => vec![attribute_key(*attribute, descending)],
-        Field::Metric(key) => {
-            use metric_series::{Column, Entity};
-            let of_run = Condition::all()
-                .add(
-                    Expr::col((alias.clone(), Column::RunId))
-                        .equals((run::Entity, run::Column::Id)),
-                )
-                .add(Expr::col((alias.clone(), Column::Key)).eq(key.as_str()));
-            select.join_as(JoinType::LeftJoin, Entity, alias.clone(), of_run);
-            vec![number(Expr::col((alias, Column::LastValue)))]
+        Field::Dataset(part) => vec![key(least_of_inputs(*part), Type::Text)],
+        Field::Metric(stat, of) => {
+            let mut value = joined("metric_series", of)(stat_column(*stat));
+            if *stat == Stat::Count {
+                // A series of an older branch of the run: there is nothing of it in this one.
+                value = Func::cust("nullif").args([value, Expr::cust("0")]).into();
+            }
+            let value_type = match stat {
+                Stat::Count => Type::Integer,
+                Stat::Last | Stat::Min | Stat::Max => Type::Number,
+            };
+            if ranked {
+                select.and_where(value.clone().is_not_null());
+            }
+            vec![key(value, value_type)]
         }
-        Field::Param(key) => {
-            use run_param::{Column, Entity};
-            let of_run = Condition::all()
-                .add(
-                    Expr::col((alias.clone(), Column::RunId))
-                        .equals((run::Entity, run::Column::Id)),
-                )
-                .add(Expr::col((alias.clone(), Column::Key)).eq(key.as_str()));
-            select.join_as(JoinType::LeftJoin, Entity, alias.clone(), of_run);
-            texts(
-                Expr::col((alias.clone(), Column::Number)),
-                Expr::col((alias, Column::Value)),
-            )
+        Field::Param(of) => {
+            let column = joined("run_params", of);
+            texts(column("number"), column("value"))
         }
-        Field::Tag(key) => {
-            use run_tag::{Column, Entity};
-            let of_run = Condition::all()
-                .add(
-                    Expr::col((alias.clone(), Column::RunId))
-                        .equals((run::Entity, run::Column::Id)),
-                )
-                .add(Expr::col((alias.clone(), Column::Key)).eq(key.as_str()));
-            select.join_as(JoinType::LeftJoin, Entity, alias.clone(), of_run);
-            texts(
-                Expr::col((alias.clone(), Column::Number)),
-                Expr::col((alias, Column::Value)),
-            )
+        Field::Tag(of) => {
+            let column = joined("run_tags", of);
+            texts(column("number"), column("value"))
         }
     }
 }
 
+fn beginning(text: Expr) -> Expr {
+    let arguments = [text, Expr::cust("1"), Expr::cust(SORTED_CHARACTERS)];
+    Func::cust("substr").args(arguments).into()
+}
+
+/// A run may have read several data sets; the least decides.
+fn least_of_inputs(part: DatasetPart) -> Expr {
+    let column = |name: &'static str| Expr::col((run_input::Entity, Alias::new(name)));
+    let mut least = Query::select();
+    least
+        .expr(Func::min(column(dataset_column(part))))
+        .from(run_input::Entity)
+        .and_where(column("run_id").equals((run::Entity, run::Column::Id)));
+    beginning(Expr::SubQuery(
+        None,
+        Box::new(least.into_sub_query_statement()),
+    ))
+}
+
 fn attribute_key(attribute: Attribute, descending: bool) -> SortKey {
-    use Attribute::{CreatedBy, EndedAt, Experiment, Name, ParentRunId, RunId, StartedAt, Status};
+    use Attribute::{CreatedAt, EndedAt, StartedAt, UpdatedAt};
     let value_type = match attribute {
-        RunId | ParentRunId => Type::Id,
-        StartedAt | EndedAt => Type::Integer,
-        Name | Status | Experiment | CreatedBy => Type::Text,
+        id if id.is_id() => Type::Id,
+        StartedAt | EndedAt | CreatedAt | UpdatedAt => Type::Integer,
+        _ => Type::Text,
     };
-    let nullable = matches!(attribute, ParentRunId | EndedAt);
     SortKey {
         expr: attribute_column(attribute),
         value_type,
         descending,
-        nullable,
+        nullable: attribute.is_nullable(),
     }
 }
 
@@ -165,6 +187,17 @@ pub(super) fn apply(
     }
     if let Some(after) = after {
         select.cond_where(behind(keys, after));
+        if let (Some(key), Some(Some(value))) = (keys.first(), after.first())
+            && !key.nullable
+        {
+            // Follows from the rest, but only this is a range of an index.
+            let value: Expr = value.clone().into();
+            select.and_where(if key.descending {
+                key.expr.clone().lte(value)
+            } else {
+                key.expr.clone().gte(value)
+            });
+        }
     }
 }
 
@@ -267,14 +300,14 @@ impl From<SortValue> for Expr {
 
 #[cfg(test)]
 mod tests {
-    use sea_orm::sea_query::{Query, SqliteQueryBuilder};
+    use sea_orm::sea_query::SqliteQueryBuilder;
 
     use super::*;
 
     fn keys(order: &[OrderBy]) -> (SelectStatement, Vec<SortKey>) {
         let mut select = Query::select();
         select.from(run::Entity);
-        let keys = sort_keys(&mut select, order);
+        let keys = sort_keys(&mut select, order, false);
         (select, keys)
     }
 
@@ -282,7 +315,7 @@ mod tests {
     fn tokens_lead_back() {
         let order = [
             OrderBy {
-                field: Field::Metric("m".to_owned()),
+                field: Field::Metric(Stat::Last, "m".to_owned()),
                 descending: true,
             },
             OrderBy {

@@ -1,9 +1,9 @@
-//! From the words of a filter to its meaning: a recursive descent, `OR` below `AND` below comparisons. Pure.
+//! From the words of a filter to its meaning: a recursive descent, `OR` below `AND` below `NOT` below comparisons. Pure.
 //!
 //! Invariant: what it returns is bounded in depth and size, and every comparison fits the type of its field.
 
 use super::{
-    ast::{Attribute, Field, Filter, Op, OrderBy, Test},
+    ast::{Attribute, DatasetPart, Field, Filter, Op, OrderBy, Selected, Stat, Test},
     lexer::{self, FilterError, Kind, Token, at},
     literal::{Literal, literal, values},
     pattern::Pattern,
@@ -16,7 +16,7 @@ const MAX_LENGTH: usize = 20_000;
 const MAX_COMPARISONS: usize = 100;
 /// Most values in all lists.
 const MAX_VALUES: usize = 1000;
-/// Deepest nesting of parentheses.
+/// Deepest nesting of parentheses and NOT.
 const MAX_DEPTH: usize = 30;
 
 const KEYWORDS: [&str; 9] = [
@@ -41,10 +41,47 @@ pub(super) fn parse(filter: &str) -> Parsed<Filter> {
     }
 }
 
+/// Reads one of the fields to return: a kind such as `metrics`, or one of it such as `metrics.mae`.
+pub(super) fn parse_selected(text: &str) -> Parsed<Selected> {
+    let mut parser = Parser::new(text)?;
+    let token = parser.next();
+    let wrong = || {
+        let message = "must be metrics, params, tags, inputs or none, or one of them as metrics.<key>, params.<key> or tags.<key>";
+        at(&token, message)
+    };
+    let selected = match &token.kind {
+        Kind::Word(word) => match word.as_str() {
+            "metrics" => Selected::Metrics(None),
+            "params" => Selected::Params(None),
+            "tags" => Selected::Tags(None),
+            "inputs" | "datasets" => Selected::Inputs,
+            "none" => Selected::Nothing,
+            _ => return Err(wrong()),
+        },
+        Kind::Dotted(group, key) => match group.as_str() {
+            "metrics" => Selected::Metrics(Some(key.clone())),
+            "params" => Selected::Params(Some(key.clone())),
+            "tags" => Selected::Tags(Some(key.clone())),
+            _ => return Err(wrong()),
+        },
+        _ => return Err(wrong()),
+    };
+    match parser.next().kind {
+        Kind::End => Ok(selected),
+        _ => Err(wrong()),
+    }
+}
+
 /// Reads one order, such as `metrics.mae ASC`.
 pub(super) fn parse_order(order: &str) -> Parsed<OrderBy> {
     let mut parser = Parser::new(order)?;
     let field = parser.field()?;
+    if let Field::Attribute(notes @ (Attribute::StatusMessage | Attribute::Description)) = field {
+        return Err(FilterError {
+            position: 1,
+            message: format!("runs are not ordered by their `{}`", notes.name()),
+        });
+    }
     let descending = match parser.next() {
         Token {
             kind: Kind::End, ..
@@ -152,18 +189,23 @@ impl Parser {
         })
     }
 
-    /// A comparison, or a filter in parentheses.
+    /// A comparison, a filter in parentheses, or NOT and one of these.
     fn one(&mut self) -> Parsed<Filter> {
-        if self.peek().kind != Kind::Open {
+        let is_not =
+            matches!(&self.peek().kind, Kind::Word(word) if word.eq_ignore_ascii_case("NOT"));
+        if self.peek().kind != Kind::Open && !is_not {
             return self.comparison();
         }
         if self.depth == MAX_DEPTH {
-            return Err(self.complain(format!("parentheses are nested deeper than {MAX_DEPTH}")));
+            return Err(self.complain(format!("filters are nested deeper than {MAX_DEPTH}")));
         }
         let open = self.next();
         self.depth += 1;
-        let inner = self.any()?;
+        let inner = if is_not { self.one()? } else { self.any()? };
         self.depth -= 1;
+        if is_not {
+            return Ok(Filter::Not(Box::new(inner)));
+        }
         match &self.peek().kind {
             Kind::Close => {
                 self.next += 1;
@@ -186,18 +228,25 @@ impl Parser {
         let test = match &token.kind {
             Kind::Op(op) => self.compared(&field, *op, &token)?,
             Kind::Word(word) => match word.to_ascii_uppercase().as_str() {
-                "LIKE" => self.like(&field, &token, false)?,
-                "ILIKE" => self.like(&field, &token, true)?,
+                "LIKE" => self.like(&field, &token, false, false)?,
+                "ILIKE" => self.like(&field, &token, true, false)?,
                 "IN" => self.list(&field, false)?,
                 "IS" => self.null()?,
                 "NOT" if self.take_keyword("IN") => self.list(&field, true)?,
+                "NOT" if self.take_keyword("LIKE") => self.like(&field, &token, false, true)?,
+                "NOT" if self.take_keyword("ILIKE") => self.like(&field, &token, true, true)?,
                 "BETWEEN" => {
                     return Err(at(
                         &token,
                         "BETWEEN has no meaning here; use `>=` and `<=` joined with AND",
                     ));
                 }
-                "NOT" => return Err(at(&token, "NOT stands before IN only")),
+                "NOT" => {
+                    return Err(at(
+                        &token,
+                        "NOT stands before IN, LIKE and ILIKE, or before the whole comparison",
+                    ));
+                }
                 _ => {
                     return Err(at(
                         &token,
@@ -219,23 +268,28 @@ impl Parser {
         let token = self.next();
         match &token.kind {
             Kind::Dotted(group, key) => match group.to_ascii_lowercase().as_str() {
-                "metrics" | "metric" => Ok(Field::Metric(key.clone())),
+                "metrics" | "metric" => Ok(Field::Metric(Stat::Last, key.clone())),
                 "params" | "param" | "parameters" | "parameter" => Ok(Field::Param(key.clone())),
                 "tags" | "tag" => Ok(Field::Tag(key.clone())),
+                "datasets" | "dataset" => DatasetPart::by_name(key)
+                    .map(Field::Dataset)
+                    .ok_or_else(|| {
+                        let message = format!(
+                            "{} is unknown of data sets; possible are name, digest, context and source",
+                            quoted(key)
+                        );
+                        at(&token, message)
+                    }),
                 "attributes" | "attribute" | "attr" | "run" => Attribute::by_name(key)
                     .map(Field::Attribute)
                     .ok_or_else(|| unknown(&token, key)),
                 _ => Err(at(
                     &token,
                     format!(
-                        "`{group}` is unknown; fields begin with metrics, params, tags or attributes"
+                        "`{group}` is unknown; fields begin with metrics, params, tags, datasets or attributes"
                     ),
                 )),
             },
-            Kind::Word(word) if word.eq_ignore_ascii_case("NOT") => Err(at(
-                &token,
-                "NOT stands before IN only; turn the comparison round instead",
-            )),
             Kind::Word(word)
                 if KEYWORDS
                     .iter()
@@ -246,6 +300,7 @@ impl Parser {
                     format!("a field is missing before {}", token.kind),
                 ))
             }
+            Kind::Word(word) if self.peek().kind == Kind::Open => self.stat(&token, word),
             Kind::Word(word) => Attribute::by_name(word)
                 .map(Field::Attribute)
                 .ok_or_else(|| unknown(&token, word)),
@@ -259,17 +314,54 @@ impl Parser {
         }
     }
 
+    /// `min(metrics.<key>)` and its like, from the parenthesis on.
+    fn stat(&mut self, token: &Token, word: &str) -> Parsed<Field> {
+        let stat = Stat::by_name(word).ok_or_else(|| {
+            let message = format!(
+                "`{word}(…)` is unknown; possible are min, max, last and count of a metric"
+            );
+            at(token, message)
+        })?;
+        let open = self.next();
+        let inner = self.next();
+        let key = match &inner.kind {
+            Kind::Dotted(group, key)
+                if ["metrics", "metric"].contains(&group.to_ascii_lowercase().as_str()) =>
+            {
+                key.clone()
+            }
+            _ => {
+                return Err(at(
+                    &inner,
+                    format!("`{word}` is of a metric, as in {word}(metrics.loss)"),
+                ));
+            }
+        };
+        match self.next().kind {
+            Kind::Close => Ok(Field::Metric(stat, key)),
+            _ => Err(at(&open, "this `(` is not closed")),
+        }
+    }
+
     fn compared(&mut self, field: &Field, op: Op, token: &Token) -> Parsed<Test> {
         let value = self.next();
         let equality = matches!(op, Op::Eq | Op::Ne);
         if let Field::Attribute(
-            attribute @ (Attribute::RunId | Attribute::ParentRunId | Attribute::Status),
+            attribute @ (Attribute::RunId
+            | Attribute::ParentRunId
+            | Attribute::ExperimentId
+            | Attribute::Status
+            | Attribute::StatusMessage
+            | Attribute::Description),
         ) = field
             && !equality
         {
             return Err(at(
                 token,
-                format!("`{}` compares with `=`, `!=` and IN only", attribute.name()),
+                format!(
+                    "`{}` compares with `=`, `!=`, LIKE and IN only",
+                    attribute.name()
+                ),
             ));
         }
         Ok(match literal(field, &value)? {
@@ -280,15 +372,21 @@ impl Parser {
         })
     }
 
-    fn like(&mut self, field: &Field, token: &Token, ignore_case: bool) -> Parsed<Test> {
-        use Attribute::{CreatedBy, Experiment, Name};
-        if !matches!(
+    fn like(
+        &mut self,
+        field: &Field,
+        token: &Token,
+        ignore_case: bool,
+        negated: bool,
+    ) -> Parsed<Test> {
+        use Attribute::{CreatedAt, EndedAt, StartedAt, UpdatedAt};
+        if matches!(
             field,
-            Field::Param(_) | Field::Tag(_) | Field::Attribute(Name | Experiment | CreatedBy)
+            Field::Metric(..) | Field::Attribute(StartedAt | EndedAt | CreatedAt | UpdatedAt)
         ) {
             return Err(at(
                 token,
-                "patterns are for params, tags, name, experiment and created_by only",
+                "patterns are for texts, not for numbers and times",
             ));
         }
         let value = self.next();
@@ -298,6 +396,7 @@ impl Parser {
                 Ok(Test::Like {
                     pattern,
                     ignore_case,
+                    negated,
                 })
             }
             other => Err(at(
@@ -369,7 +468,8 @@ impl Parser {
     }
 }
 
-const COMPARISONS: &str = "possible are = != < <= > >= LIKE ILIKE IN, NOT IN, IS NULL, IS NOT NULL";
+const COMPARISONS: &str =
+    "possible are = != < <= > >= LIKE ILIKE IN, these three with NOT, IS NULL, IS NOT NULL";
 
 fn unknown(token: &Token, name: &str) -> FilterError {
     let known: Vec<&str> = Attribute::ALL.iter().map(|(_, name)| *name).collect();

@@ -9,7 +9,10 @@ fn compare(field: Field, test: Test) -> Filter {
 }
 
 fn metric(key: &str, op: Op, value: f64) -> Filter {
-    compare(Field::Metric(key.to_owned()), Test::Number(op, value))
+    compare(
+        Field::Metric(Stat::Last, key.to_owned()),
+        Test::Number(op, value),
+    )
 }
 
 fn error(filter: &str) -> String {
@@ -105,7 +108,7 @@ fn lists_patterns_and_nulls() {
     };
     assert_eq!(
         parse("metrics.m in (1, 2.5)"),
-        Ok(compare(Field::Metric("m".to_owned()), numbers))
+        Ok(compare(Field::Metric(Stat::Last, "m".to_owned()), numbers))
     );
     let pattern = Pattern::parse("res%").expect("a pattern");
     assert_eq!(
@@ -114,7 +117,8 @@ fn lists_patterns_and_nulls() {
             name(),
             Test::Like {
                 pattern,
-                ignore_case: true
+                ignore_case: true,
+                negated: false,
             }
         ))
     );
@@ -130,6 +134,44 @@ fn lists_patterns_and_nulls() {
 }
 
 #[test]
+fn not_binds_closest() {
+    let [a, b] = ["a", "b"].map(|key| metric(key, Op::Gt, 1.0));
+    let not = |filter: Filter| Filter::Not(Box::new(filter));
+    assert_eq!(
+        parse("NOT metrics.a > 1 AND metrics.b > 1"),
+        Ok(Filter::All(vec![not(a.clone()), b.clone()]))
+    );
+    assert_eq!(
+        parse("not (metrics.a > 1 OR NOT NOT metrics.b > 1)"),
+        Ok(not(Filter::Any(vec![a, not(not(b))])))
+    );
+    assert!(error(&"NOT ".repeat(3000)).contains("nested deeper"));
+}
+
+#[test]
+fn numbers_of_a_series_and_parts_of_data_sets() {
+    let least = Field::Metric(Stat::Min, "val loss".to_owned());
+    assert_eq!(
+        parse("MIN(metrics.`val loss`) < 1"),
+        Ok(compare(least.clone(), Test::Number(Op::Lt, 1.0)))
+    );
+    assert_eq!(
+        parse_order("min(metrics.`val loss`) DESC"),
+        Ok(OrderBy {
+            field: least,
+            descending: true
+        })
+    );
+    assert_eq!(
+        parse("dataset.digest = 'd1'"),
+        Ok(compare(
+            Field::Dataset(DatasetPart::Digest),
+            Test::Text(Op::Eq, "d1".to_owned())
+        ))
+    );
+}
+
+#[test]
 fn errors_say_where_and_what_to_do() {
     let cases = [
         ("metrics.mae < '15'", 15, "without quotes"),
@@ -137,7 +179,7 @@ fn errors_say_where_and_what_to_do() {
         (
             "metric_s.mae < 15",
             1,
-            "metrics, params, tags or attributes",
+            "metrics, params, tags, datasets or attributes",
         ),
         ("metrics.mae < 15 metrics.b > 1", 18, "AND or OR"),
         ("metrics.mae <", 14, "a value is missing"),
@@ -149,11 +191,17 @@ fn errors_say_where_and_what_to_do() {
         ("status > 'FAILED'", 8, "IN only"),
         ("run_id = 'x'", 10, "not a UUID"),
         ("started_at > 1.5", 14, "milliseconds"),
-        ("metrics.m LIKE 'a'", 11, "patterns are for"),
+        ("metrics.m LIKE 'a'", 11, "patterns are for texts"),
         ("name IN 'a'", 9, "parentheses"),
         ("name IN ('a' 'b')", 14, "commas"),
         ("params.x IN ('a', 1)", 19, "not both"),
-        ("NOT name = 'a'", 1, "NOT stands"),
+        ("name NOT 'a'", 6, "NOT stands"),
+        ("NOT", 4, "a field is missing"),
+        ("min(params.x) > 1", 5, "min(metrics.loss)"),
+        ("mean(metrics.x) > 1", 1, "min, max, last and count"),
+        ("min(metrics.x > 1", 4, "not closed"),
+        ("datasets.size = 'a'", 1, "name, digest, context"),
+        ("datasets.name > 3", 17, "not a text"),
         ("metrics.m BETWEEN 1 AND 2", 11, ">="),
         ("name IS 'a'", 9, "NULL"),
         ("name LIKE 'a\\'", 11, "`\\`"),
@@ -181,7 +229,7 @@ fn filters_are_bounded() {
 
 #[test]
 fn orders() {
-    let mae = || Field::Metric("mae".to_owned());
+    let mae = || Field::Metric(Stat::Last, "mae".to_owned());
     assert_eq!(
         parse_order("metrics.mae"),
         Ok(OrderBy {

@@ -1,20 +1,30 @@
 //! SQL of the search.
+//!
+//! A search is one statement where it can be: ordered by a metric, it goes along the index of that metric first (runs that
+//! have a value of it), then over the rest, which has none and comes last. Where something in the filter fits few rows only,
+//! it begins with those.
 
 use sea_orm::{
-    ConnectionTrait, EntityTrait as _, FromQueryResult as _, QueryTrait as _,
+    ConnectionTrait, DbBackend, EntityTrait as _, FromQueryResult as _, QueryTrait as _,
     sea_query::{Expr, ExprTrait as _, SelectStatement},
 };
+use uuid::Uuid;
 
 use super::{
-    ast::{Filter, OrderBy},
+    ast::{Attribute, Field, Filter, OrderBy, Stat, Test},
+    narrow::{is_small, narrow},
     order::{self, SortKey, SortValue},
-    sql,
+    sql::Terms,
 };
 use crate::{
     auth::Scope,
     error::{Error, Result},
     page::Page,
-    tracking::entity::{experiment, run},
+    tracking::{
+        View,
+        entity::{experiment, metric_series, run},
+        experiments,
+    },
 };
 
 /// A found run, and the values it was ordered by.
@@ -31,6 +41,26 @@ pub(super) struct Search {
     pub(super) experiments: Vec<String>,
     pub(super) filter: Filter,
     pub(super) order: Vec<OrderBy>,
+    pub(super) view: View,
+}
+
+/// Which of the runs a statement is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// All that fit.
+    Whole,
+    /// Those with a value of the metric that decides first.
+    Ranked,
+    /// The others.
+    Unranked,
+}
+
+/// What was found out before the search begins.
+struct Known {
+    /// Experiments to search; empty means all.
+    experiment_ids: Vec<Uuid>,
+    /// The only runs that can fit, where they are few.
+    candidates: Option<Vec<Uuid>>,
 }
 
 /// A page of the runs of the project that fit; one more than the page holds, if there are more.
@@ -40,28 +70,75 @@ pub(super) async fn search(
     search: &Search,
     page: &Page,
 ) -> Result<Vec<Found>> {
+    // Tokens are checked whatever is found.
+    let after = after(&search.order, page)?;
+    let Some(experiment_ids) = experiment_ids(conn, scope, search).await? else {
+        return Ok(Vec::new());
+    };
+    let ranked = ranked_metric(search);
+    let candidates = narrow(conn, scope, &search.filter, ranked).await?;
+    let at_once =
+        ranked.is_none() || candidates.is_some() || is_small(conn, scope, &experiment_ids).await?;
+    let parts: &[Part] = if at_once {
+        &[Part::Whole]
+    } else if requires(&search.filter, ranked) {
+        &[Part::Ranked]
+    } else {
+        &[Part::Ranked, Part::Unranked]
+    };
+    let known = Known {
+        experiment_ids,
+        candidates,
+    };
+
+    let mut found = Vec::new();
+    for part in parts {
+        let begun = after.as_deref().map(|after| after[0].is_some());
+        if *part == Part::Ranked && begun == Some(false) {
+            continue;
+        }
+        // Behind a run with a value come all those without.
+        let after = after
+            .as_deref()
+            .filter(|_| *part != Part::Unranked || begun == Some(false));
+        let missing = page.limit() + 1 - found.len() as u64;
+        found.extend(find(conn, scope, search, &known, *part, after, missing).await?);
+        if found.len() as u64 > page.limit() {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+async fn find(
+    conn: &impl ConnectionTrait,
+    scope: &Scope,
+    search: &Search,
+    known: &Known,
+    part: Part,
+    after: Option<&[Option<SortValue>]>,
+    limit: u64,
+) -> Result<Vec<Found>> {
+    let mut query = run::Entity::find();
+    let select: &mut SelectStatement = query.query();
     let backend = conn.get_database_backend();
-    let mut find = run::Entity::find();
-    let select: &mut SelectStatement = find.query();
-    select.inner_join(
-        experiment::Entity,
-        Expr::col((experiment::Entity, experiment::Column::Id))
-            .equals((run::Entity, run::Column::ExperimentId)),
-    );
-    select.and_where(Expr::col((run::Entity, run::Column::ProjectId)).eq(scope.project_id()));
-    if !search.experiments.is_empty() {
-        let name = Expr::col((experiment::Entity, experiment::Column::Name));
-        select.and_where(name.is_in(search.experiments.iter().map(String::as_str)));
+    restrict(select, scope, search, known, backend);
+    let keys = order::sort_keys(select, &search.order, part == Part::Ranked);
+    if part == Part::Unranked {
+        let value = Expr::col((order::FIRST, metric_series::Column::LastValue));
+        select.and_where(value.is_null());
     }
     if search.filter != Filter::All(Vec::new()) {
-        select.cond_where(sql::condition(&search.filter, backend));
+        let joined = match part {
+            Part::Ranked => ranked_metric(search).map(|key| (key, order::FIRST)),
+            Part::Whole | Part::Unranked => None,
+        };
+        select.cond_where(Terms { backend, joined }.condition(&search.filter));
     }
-    let keys = order::sort_keys(select, &search.order);
-    let after = after(&keys, page)?;
-    order::apply(select, &keys, after.as_deref());
-    select.limit(page.limit() + 1);
+    order::apply(select, &keys, after);
+    select.limit(limit);
 
-    let rows = conn.query_all(find.as_query()).await?;
+    let rows = conn.query_all(query.as_query()).await?;
     rows.iter()
         .map(|row| {
             let run = run::Model::from_query_result(row, "")?;
@@ -73,12 +150,82 @@ pub(super) async fn search(
         .collect()
 }
 
+/// The experiments to search, where empty means all; none when there are none of these names.
+async fn experiment_ids(
+    conn: &impl ConnectionTrait,
+    scope: &Scope,
+    search: &Search,
+) -> Result<Option<Vec<Uuid>>> {
+    if search.experiments.is_empty() {
+        return Ok(Some(Vec::new()));
+    }
+    let found = experiments::store::experiments_by_name(conn, scope, &search.experiments).await?;
+    let ids: Vec<Uuid> = found.into_iter().map(|found| found.id).collect();
+    Ok(Some(ids).filter(|ids| !ids.is_empty()))
+}
+
+/// To the project, the experiments and the candidates, and to what may be seen.
+fn restrict(
+    select: &mut SelectStatement,
+    scope: &Scope,
+    search: &Search,
+    known: &Known,
+    backend: DbBackend,
+) {
+    let mut project = Expr::col((run::Entity, run::Column::ProjectId));
+    if let Some(ids) = &known.candidates {
+        select.and_where(Expr::col((run::Entity, run::Column::Id)).is_in(ids.iter().copied()));
+    }
+    let is_narrow = known.candidates.is_some() || !known.experiment_ids.is_empty();
+    if is_narrow && backend == DbBackend::Sqlite {
+        // SQLite, which knows nothing of the sizes, would rather go through the whole project; a `+` hides its index.
+        project = Expr::cust(r#"+"runs"."project_id""#);
+    }
+    select.and_where(project.eq(scope.project_id()));
+    if let Some(seen) = search.view.condition(run::Column::DeletedAt) {
+        select.and_where(seen);
+    }
+    if !known.experiment_ids.is_empty() {
+        let of_run = Expr::col((run::Entity, run::Column::ExperimentId));
+        select.and_where(of_run.is_in(known.experiment_ids.iter().copied()));
+    }
+    let by_name = Field::Attribute(Attribute::Experiment);
+    if search.filter.mentions(Attribute::Experiment)
+        || search.order.iter().any(|order| order.field == by_name)
+    {
+        select.inner_join(
+            experiment::Entity,
+            Expr::col((experiment::Entity, experiment::Column::Id))
+                .equals((run::Entity, run::Column::ExperimentId)),
+        );
+    }
+}
+
+/// The metric whose last value decides first.
+fn ranked_metric(search: &Search) -> Option<&str> {
+    match search.order.first()?.field {
+        Field::Metric(Stat::Last, ref key) => Some(key),
+        _ => None,
+    }
+}
+
+/// Whether only runs with a last value of this metric can fit.
+fn requires(filter: &Filter, metric: Option<&str>) -> bool {
+    filter.conjuncts().iter().any(|part| match part {
+        Filter::Compare(Field::Metric(Stat::Last, key), test) => {
+            metric == Some(key) && *test != Test::Null { negated: false }
+        }
+        _ => false,
+    })
+}
+
 /// Tokens are ours, but what comes back need not be.
-fn after(keys: &[SortKey], page: &Page) -> Result<Option<Vec<Option<SortValue>>>> {
+fn after(order: &[OrderBy], page: &Page) -> Result<Option<Vec<Option<SortValue>>>> {
     let Some(token) = page.after() else {
         return Ok(None);
     };
-    match order::decode(keys, token) {
+    let keys: Vec<SortKey> = order::sort_keys(&mut SelectStatement::new(), order, false);
+    match order::decode(&keys, token) {
         Some(values) => Ok(Some(values)),
         None => Err(Error::invalid(
             "page_token",

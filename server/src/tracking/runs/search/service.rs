@@ -6,6 +6,7 @@ use sea_orm::ConnectionTrait;
 use tonic::Request;
 
 use super::{
+    ast::{Filter, Selected},
     order, parser,
     query::{self, Found, Search},
 };
@@ -15,11 +16,15 @@ use crate::{
     error::Result,
     page::Page,
     request::{self, Violations, project_name},
-    tracking::{experiments, runs::assemble::assemble},
+    tracking::{
+        View, experiments,
+        runs::assemble::{Selection, assemble},
+    },
 };
 
 const MAX_EXPERIMENTS: usize = 1000;
 const MAX_ORDERS: usize = 10;
+const MAX_FIELDS: usize = 1000;
 /// Runs read at a time.
 const PART: usize = 200;
 /// Size of a page beyond which it gets no more runs.
@@ -33,14 +38,14 @@ pub(crate) async fn search_runs(
     let caller = Caller::of(&request)?;
     let message = request.into_inner();
     let project = project_name(&message.project);
-    let (search, page) = parse(&message, &project)?;
+    let (search, selection, page) = parse(&message, &project)?;
     let scope = caller.authorize(app, Action::Read, &project).await?;
 
     let conn = app.db.read();
     let mut found = query::search(conn, &scope, &search, &page).await?;
     let sort_values = |last: &Found| last.sort_values.iter().map(order::encode).collect();
     let mut next_page_token = page.cut(&mut found, sort_values);
-    let runs = assemble_what_fits(conn, &scope, &found).await?;
+    let runs = assemble_what_fits(conn, &scope, &found, &selection).await?;
     if runs.len() < found.len()
         && let Some(last) = runs.len().checked_sub(1).and_then(|last| found.get(last))
     {
@@ -57,11 +62,12 @@ async fn assemble_what_fits(
     conn: &impl ConnectionTrait,
     scope: &Scope,
     found: &[Found],
+    selection: &Selection,
 ) -> Result<Vec<pb::Run>> {
     let (mut runs, mut bytes) = (Vec::with_capacity(found.len()), 0);
     for part in found.chunks(PART) {
         let rows = part.iter().map(|found| found.run.clone()).collect();
-        for run in assemble(conn, scope, rows).await? {
+        for run in assemble(conn, scope, rows, selection).await? {
             bytes += run.encoded_len();
             if bytes > PAGE_BYTES && !runs.is_empty() {
                 return Ok(runs);
@@ -72,7 +78,7 @@ async fn assemble_what_fits(
     Ok(runs)
 }
 
-fn parse(message: &pb::SearchRunsRequest, project: &str) -> Result<(Search, Page)> {
+fn parse(message: &pb::SearchRunsRequest, project: &str) -> Result<(Search, Selection, Page)> {
     let mut violations = Violations::new();
     if message.experiments.len() > MAX_EXPERIMENTS {
         violations.add(
@@ -96,9 +102,12 @@ fn parse(message: &pb::SearchRunsRequest, project: &str) -> Result<(Search, Page
             order.extend(violations.parse(format!("order_by[{index}]"), parser::parse_order(text)));
         }
     }
+    let view = violations.parse("view", View::parse(message.view));
+    let selection = selection(&mut violations, &message.fields);
     // Experiments and orders are parted by their numbers, so that no two requests look alike.
     let count = message.experiments.len().to_string();
-    let mut fingerprint = vec!["runs", project, &message.filter, &count];
+    let seen = message.view.to_string();
+    let mut fingerprint = vec!["runs", project, &message.filter, &seen, &count];
     fingerprint.extend(message.experiments.iter().map(String::as_str));
     fingerprint.extend(message.order_by.iter().map(String::as_str));
     let page = Page::parse(
@@ -108,13 +117,33 @@ fn parse(message: &pb::SearchRunsRequest, project: &str) -> Result<(Search, Page
         &fingerprint,
     );
     violations.finish()?;
-    let filter = filter.unwrap_or(super::ast::Filter::All(Vec::new()));
-    Ok((
-        Search {
-            experiments: message.experiments.clone(),
-            filter,
-            order,
-        },
-        page,
-    ))
+    let search = Search {
+        experiments: message.experiments.clone(),
+        filter: filter.unwrap_or(Filter::All(Vec::new())),
+        order,
+        view: view.unwrap_or_default(),
+    };
+    Ok((search, selection, page))
+}
+
+/// What of each run to return; nothing named is everything.
+fn selection(violations: &mut Violations, fields: &[String]) -> Selection {
+    if fields.is_empty() {
+        return Selection::everything();
+    }
+    let mut selection = Selection::default();
+    if fields.len() > MAX_FIELDS {
+        violations.add("fields", format!("must hold at most {MAX_FIELDS} entries"));
+        return selection;
+    }
+    for (index, text) in fields.iter().enumerate() {
+        match violations.parse(format!("fields[{index}]"), parser::parse_selected(text)) {
+            Some(Selected::Metrics(key)) => selection.metrics.add(key),
+            Some(Selected::Params(key)) => selection.params.add(key),
+            Some(Selected::Tags(key)) => selection.tags.add(key),
+            Some(Selected::Inputs) => selection.inputs = true,
+            Some(Selected::Nothing) | None => {}
+        }
+    }
+    selection
 }

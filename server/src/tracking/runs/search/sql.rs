@@ -1,152 +1,247 @@
 //! The condition on `runs` that a filter means.
 //!
-//! Invariant: it expects `runs` and `experiments` in the query, under their own names; whatever the filter holds becomes a
-//! bound value.
+//! Invariant: it expects `runs` in the query under its own name, and `experiments` where the filter mentions the name of the
+//! experiment; whatever the filter holds becomes a bound value. Every condition is true or false, never unknown, so that NOT
+//! means what it says.
 
 use sea_orm::{
     Condition, DbBackend,
     sea_query::{
-        Expr, ExprTrait as _, LikeExpr, Query, SelectStatement,
+        Alias, Expr, ExprTrait as _, LikeExpr, Query, SelectStatement,
         extension::{postgres, sqlite},
     },
 };
 
-use super::ast::{Attribute, Field, Filter, Op, Test, Values};
-use crate::tracking::entity::{experiment, metric_series, run, run_param, run_tag};
+use super::ast::{Attribute, DatasetPart, Field, Filter, Op, Stat, Test, Values};
+use crate::tracking::entity::{experiment, metric_series, run};
 
-/// The condition for a filter.
-pub(super) fn condition(filter: &Filter, backend: DbBackend) -> Condition {
-    match filter {
-        Filter::All(parts) => parts.iter().fold(Condition::all(), |all, part| {
-            all.add(condition(part, backend))
-        }),
-        Filter::Any(parts) => parts.iter().fold(Condition::any(), |any, part| {
-            any.add(condition(part, backend))
-        }),
-        Filter::Compare(field, test) => Condition::all().add(compare(field, test, backend)),
+/// What the condition may rely on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms<'a> {
+    pub(super) backend: DbBackend,
+    /// A metric whose series is joined under this alias, for runs that have a last value of it.
+    pub(super) joined: Option<(&'a str, &'a str)>,
+}
+
+impl Terms<'_> {
+    /// The condition for a filter.
+    pub(super) fn condition(&self, filter: &Filter) -> Condition {
+        self.signed(filter, false)
+    }
+
+    /// The condition for a filter, or for its contrary.
+    fn signed(&self, filter: &Filter, negated: bool) -> Condition {
+        let (parts, all) = match filter {
+            Filter::Not(inner) => return self.signed(inner, !negated),
+            Filter::Compare(field, test) => return self.compare(field, test, negated),
+            Filter::All(parts) => (parts, !negated),
+            Filter::Any(parts) => (parts, negated),
+        };
+        let joined = if all {
+            Condition::all()
+        } else {
+            Condition::any()
+        };
+        parts.iter().fold(joined, |joined, part| {
+            joined.add(self.signed(part, negated))
+        })
+    }
+
+    fn compare(&self, field: &Field, test: &Test, negated: bool) -> Condition {
+        if let Field::Attribute(attribute) = field {
+            return self.attribute(*attribute, test, negated);
+        }
+        if let (Field::Metric(Stat::Last, key), Some((joined, alias))) = (field, self.joined)
+            && key == joined
+        {
+            // It has a value, so the comparison is true or false.
+            let column = Expr::col((Alias::new(alias), metric_series::Column::LastValue));
+            return signed(self.fits(column, test), negated);
+        }
+        // IS NULL is the contrary of IS NOT NULL, which a row can fit.
+        let (test, negated) = match test {
+            Test::Null { negated: false } => (&Test::Null { negated: true }, !negated),
+            test => (test, negated),
+        };
+        let mut rows = rows_of(field, test, |column| self.fits(column, test));
+        rows.and_where(Expr::col((table_of(field), Alias::new("run_id"))).eq(self.run_id()));
+        Condition::all().add(if negated {
+            Expr::not_exists(rows)
+        } else {
+            Expr::exists(rows)
+        })
+    }
+
+    /// The run that a row belongs to: by the joined series where there is one, for then the row is looked up before the run.
+    fn run_id(&self) -> Expr {
+        match self.joined {
+            Some((_, alias)) => Expr::col((Alias::new(alias), metric_series::Column::RunId)),
+            None => Expr::col((run::Entity, run::Column::Id)),
+        }
+    }
+
+    fn attribute(&self, attribute: Attribute, test: &Test, negated: bool) -> Condition {
+        let column = match test {
+            Test::Like { .. } if attribute.is_id() => id_as_text(attribute, self.backend),
+            _ => attribute_column(attribute),
+        };
+        let fits = self.fits(column.clone(), test);
+        match (negated, attribute.is_nullable(), test) {
+            (true, true, Test::Null { .. }) | (true, false, _) => Condition::all().add(fits.not()),
+            (true, true, _) => Condition::any().add(fits.not()).add(column.is_null()),
+            (false, ..) => Condition::all().add(fits),
+        }
+    }
+
+    /// What a column must be. A null column fits nothing but IS NULL: so SQL has it, and so the language wants it.
+    pub(super) fn fits(&self, column: Expr, test: &Test) -> Expr {
+        match test {
+            Test::Number(op, number) => by_op(column, *op, (*number).into()),
+            Test::Text(op, text) => by_op(column, *op, text.as_str().into()),
+            Test::Time(op, micros) => by_op(column, *op, (*micros).into()),
+            Test::Id(op, id) => by_op(column, *op, (*id).into()),
+            Test::Like {
+                pattern,
+                ignore_case,
+                negated,
+            } => {
+                // The escape character of PostgreSQL is `\` anyway; SQLite has none until it is named.
+                let like = match (self.backend, ignore_case) {
+                    (DbBackend::Sqlite, false) => sqlite::SqliteExpr::glob(column, pattern.glob()),
+                    (DbBackend::Sqlite, true) => {
+                        column.like(LikeExpr::new(pattern.like()).escape('\\'))
+                    }
+                    (_, false) => column.like(pattern.like()),
+                    (_, true) => postgres::PgExpr::ilike(column, pattern.like()),
+                };
+                if *negated { like.not() } else { like }
+            }
+            Test::In { values, negated } => {
+                let values: Vec<Expr> = match values {
+                    Values::Numbers(numbers) => {
+                        numbers.iter().map(|number| (*number).into()).collect()
+                    }
+                    Values::Texts(texts) => texts.iter().map(|text| text.as_str().into()).collect(),
+                    Values::Times(times) => times.iter().map(|micros| (*micros).into()).collect(),
+                    Values::Ids(ids) => ids.iter().map(|id| (*id).into()).collect(),
+                };
+                if *negated {
+                    column.is_not_in(values)
+                } else {
+                    column.is_in(values)
+                }
+            }
+            Test::Null { negated: true } => column.is_not_null(),
+            Test::Null { negated: false } => column.is_null(),
+        }
     }
 }
 
-fn compare(field: &Field, test: &Test, backend: DbBackend) -> Expr {
-    let rows = match field {
-        Field::Attribute(attribute) => return fits(attribute_column(*attribute), test, backend),
-        Field::Metric(key) => metric_rows(key),
-        Field::Param(key) => param_rows(key),
-        Field::Tag(key) => tag_rows(key),
+fn signed(fits: Expr, negated: bool) -> Condition {
+    Condition::all().add(if negated { fits.not() } else { fits })
+}
+
+/// Ids of runs by the rows of params, tags, series, data sets or runs that fit, of whichever project.
+pub(super) fn rows_of(field: &Field, test: &Test, fits: impl Fn(Expr) -> Expr) -> SelectStatement {
+    let table = table_of(field);
+    let column = |name: &'static str| Expr::col((table.clone(), Alias::new(name)));
+    let mut rows = Query::select();
+    let id = match field {
+        Field::Attribute(_) => "id",
+        _ => "run_id",
     };
-    let exists = |condition: Expr| Expr::exists(rows.clone().and_where(condition).take());
-    match (field, test) {
-        (Field::Metric(_), Test::Null { negated }) => {
-            let mut known = rows.clone();
-            known.and_where(Expr::col(metric_series::Column::LastValue).is_not_null());
-            if *negated {
-                Expr::exists(known)
+    rows.expr(column(id)).from(table.clone());
+    let value = match field {
+        Field::Metric(stat, key) => {
+            rows.and_where(column("key").eq(key.as_str()));
+            if *stat == Stat::Count {
+                // A series of an older branch of the run: there is nothing of it in this one.
+                rows.and_where(column("count").gt(0));
+            }
+            column(stat_column(*stat))
+        }
+        Field::Param(key) | Field::Tag(key) => {
+            rows.and_where(column("key").eq(key.as_str()));
+            // Whatever text there is, there is a value; the number is null where the text is none.
+            if test.is_numeric() {
+                column("number")
             } else {
-                Expr::not_exists(known)
+                column("value")
             }
         }
-        (_, Test::Null { negated: true }) => Expr::exists(rows.clone()),
-        (_, Test::Null { negated: false }) => Expr::not_exists(rows.clone()),
-        (Field::Metric(_), test) => exists(fits(
-            Expr::col(metric_series::Column::LastValue),
-            test,
-            backend,
-        )),
-        (
-            _,
-            Test::Number(..)
-            | Test::In {
-                values: Values::Numbers(_),
-                ..
-            },
-        ) => exists(fits(Expr::col(run_param::Column::Number), test, backend)),
-        (_, test) => exists(fits(Expr::col(run_param::Column::Value), test, backend)),
+        Field::Dataset(part) => column(dataset_column(*part)),
+        Field::Attribute(attribute) => attribute_column(*attribute),
+    };
+    rows.and_where(fits(value));
+    rows
+}
+
+fn table_of(field: &Field) -> Alias {
+    Alias::new(match field {
+        Field::Metric(..) => "metric_series",
+        Field::Param(_) => "run_params",
+        Field::Tag(_) => "run_tags",
+        Field::Dataset(_) => "run_inputs",
+        Field::Attribute(_) => "runs",
+    })
+}
+
+/// What a number of a series is called in SQL.
+pub(super) fn stat_column(stat: Stat) -> &'static str {
+    match stat {
+        Stat::Last => "last_value",
+        Stat::Min => "min_value",
+        Stat::Max => "max_value",
+        Stat::Count => "count",
+    }
+}
+
+/// What a part of a data set is called in SQL.
+pub(super) fn dataset_column(part: DatasetPart) -> &'static str {
+    match part {
+        DatasetPart::Name => "name",
+        DatasetPart::Digest => "digest",
+        DatasetPart::Context => "context",
+        DatasetPart::Source => "source",
     }
 }
 
 /// What a column of runs is called in SQL.
 pub(super) fn attribute_column(attribute: Attribute) -> Expr {
     use run::Column as C;
-    match attribute {
-        Attribute::RunId => Expr::col((run::Entity, C::Id)),
-        Attribute::Name => Expr::col((run::Entity, C::Name)),
-        Attribute::Status => Expr::col((run::Entity, C::Status)),
-        Attribute::Experiment => Expr::col((experiment::Entity, experiment::Column::Name)),
-        Attribute::ParentRunId => Expr::col((run::Entity, C::ParentRunId)),
-        Attribute::StartedAt => Expr::col((run::Entity, C::StartedAt)),
-        Attribute::EndedAt => Expr::col((run::Entity, C::EndedAt)),
-        Attribute::CreatedBy => Expr::col((run::Entity, C::CreatedBy)),
-    }
-}
-
-fn metric_rows(key: &str) -> SelectStatement {
-    use metric_series::{Column, Entity};
-    let mut rows = Query::select();
-    rows.expr(Expr::cust("1"))
-        .from(Entity)
-        .and_where(Expr::col((Entity, Column::RunId)).equals((run::Entity, run::Column::Id)))
-        .and_where(Expr::col((Entity, Column::Key)).eq(key));
-    rows
-}
-
-fn param_rows(key: &str) -> SelectStatement {
-    use run_param::{Column, Entity};
-    let mut rows = Query::select();
-    rows.expr(Expr::cust("1"))
-        .from(Entity)
-        .and_where(Expr::col((Entity, Column::RunId)).equals((run::Entity, run::Column::Id)))
-        .and_where(Expr::col((Entity, Column::Key)).eq(key));
-    rows
-}
-
-/// The columns of tags are called like those of params.
-fn tag_rows(key: &str) -> SelectStatement {
-    use run_tag::{Column, Entity};
-    let mut rows = Query::select();
-    rows.expr(Expr::cust("1"))
-        .from(Entity)
-        .and_where(Expr::col((Entity, Column::RunId)).equals((run::Entity, run::Column::Id)))
-        .and_where(Expr::col((Entity, Column::Key)).eq(key));
-    rows
-}
-
-/// A null column fits nothing but IS NULL: so SQL has it, and so the language wants it.
-fn fits(column: Expr, test: &Test, backend: DbBackend) -> Expr {
-    match test {
-        Test::Number(op, number) => by_op(column, *op, (*number).into()),
-        Test::Text(op, text) => by_op(column, *op, text.as_str().into()),
-        Test::Time(op, micros) => by_op(column, *op, (*micros).into()),
-        Test::Id(op, id) => by_op(column, *op, (*id).into()),
-        Test::Like {
-            pattern,
-            ignore_case,
-        } => {
-            // The escape character of PostgreSQL is `\` anyway; SQLite has none until it is named.
-            match (backend, ignore_case) {
-                (DbBackend::Sqlite, false) => sqlite::SqliteExpr::glob(column, pattern.glob()),
-                (DbBackend::Sqlite, true) => {
-                    column.like(LikeExpr::new(pattern.like()).escape('\\'))
-                }
-                (_, false) => column.like(pattern.like()),
-                (_, true) => postgres::PgExpr::ilike(column, pattern.like()),
-            }
+    let column = match attribute {
+        Attribute::Experiment => {
+            return Expr::col((experiment::Entity, experiment::Column::Name));
         }
-        Test::In { values, negated } => {
-            let values: Vec<Expr> = match values {
-                Values::Numbers(numbers) => numbers.iter().map(|number| (*number).into()).collect(),
-                Values::Texts(texts) => texts.iter().map(|text| text.as_str().into()).collect(),
-                Values::Times(times) => times.iter().map(|micros| (*micros).into()).collect(),
-                Values::Ids(ids) => ids.iter().map(|id| (*id).into()).collect(),
-            };
-            if *negated {
-                column.is_not_in(values)
-            } else {
-                column.is_in(values)
-            }
-        }
-        Test::Null { negated: true } => column.is_not_null(),
-        Test::Null { negated: false } => column.is_null(),
+        Attribute::RunId => C::Id,
+        Attribute::Name => C::Name,
+        Attribute::Status => C::Status,
+        Attribute::StatusMessage => C::StatusMessage,
+        Attribute::Description => C::Description,
+        Attribute::ExperimentId => C::ExperimentId,
+        Attribute::ParentRunId => C::ParentRunId,
+        Attribute::StartedAt => C::StartedAt,
+        Attribute::EndedAt => C::EndedAt,
+        Attribute::CreatedAt => C::CreatedAt,
+        Attribute::UpdatedAt => C::UpdatedAt,
+        Attribute::CreatedBy => C::CreatedBy,
+    };
+    Expr::col((run::Entity, column))
+}
+
+/// An id as people write it; SQLite keeps the bytes.
+fn id_as_text(attribute: Attribute, backend: DbBackend) -> Expr {
+    let column = match attribute {
+        Attribute::ParentRunId => r#""runs"."parent_run_id""#,
+        Attribute::ExperimentId => r#""runs"."experiment_id""#,
+        _ => r#""runs"."id""#,
+    };
+    if backend == DbBackend::Postgres {
+        return Expr::cust(format!("CAST({column} AS text)"));
     }
+    let parts = [(1, 8), (9, 4), (13, 4), (17, 4), (21, 12)]
+        .map(|(from, length)| format!("substr(hex({column}), {from}, {length})"));
+    Expr::cust(format!("lower({})", parts.join(" || '-' || ")))
 }
 
 fn by_op(column: Expr, op: Op, value: Expr) -> Expr {
@@ -169,11 +264,15 @@ mod tests {
 
     fn sql(filter: &str, backend: DbBackend) -> String {
         let parsed = parser::parse(filter).expect("a filter");
+        let terms = Terms {
+            backend,
+            joined: Some(("loss", "order_0")),
+        };
         let mut select = Query::select();
         select
             .expr(Expr::cust("1"))
             .from(run::Entity)
-            .cond_where(condition(&parsed, backend));
+            .cond_where(terms.condition(&parsed));
         match backend {
             DbBackend::Sqlite => select.to_string(SqliteQueryBuilder),
             _ => select.to_string(PostgresQueryBuilder),
@@ -217,5 +316,20 @@ mod tests {
         );
         assert!(text.contains(r#""number" > 3"#), "{text}");
         assert!(text.contains("NOT EXISTS"), "{text}");
+    }
+
+    #[test]
+    fn not_is_never_unknown() {
+        let text = sql("NOT (name = 'a' AND ended_at > 5)", DbBackend::Sqlite);
+        assert!(text.contains(" OR "), "{text}");
+        assert!(text.contains(r#""runs"."ended_at" IS NULL"#), "{text}");
+        assert!(!sql("NOT NOT name = 'a'", DbBackend::Sqlite).contains("NOT"));
+    }
+
+    #[test]
+    fn a_joined_series_is_not_asked_again() {
+        let text = sql("metrics.loss < 1 AND metrics.mae < 1", DbBackend::Postgres);
+        assert!(text.contains(r#""order_0"."last_value" < 1"#), "{text}");
+        assert_eq!(text.matches("EXISTS").count(), 1, "{text}");
     }
 }

@@ -1,0 +1,210 @@
+//! Deleting, restoring, moving and clearing runs and experiments, their inputs, and the collection of garbage.
+
+use std::collections::BTreeMap;
+
+use mlplat::tracking::{self, RunSet};
+use pyo3::{prelude::*, types::PyModule};
+
+use super::{DatasetInput, Experiment, RunRecord, search::view};
+use crate::{call::Call, client::Client};
+
+/// A data set that a run read, as Python gives it.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub(crate) struct NewInput {
+    name: String,
+    digest: String,
+    source: String,
+    source_type: String,
+    context: String,
+    fields: Vec<(String, String)>,
+    rows: Option<u64>,
+}
+
+fn runs(ids: Vec<String>, nested: bool) -> RunSet {
+    let runs = RunSet::new(ids);
+    if nested { runs.with_nested() } else { runs }
+}
+
+/// Deletes runs; the answer is how many were not deleted before.
+#[pyfunction]
+fn delete_runs(
+    py: Python<'_>,
+    client: &Client,
+    run_ids: Vec<String>,
+    nested: bool,
+) -> PyResult<Call> {
+    let client = client.get(py)?;
+    Ok(Call::new(async move {
+        client.tracking().delete_runs(runs(run_ids, nested)).await
+    }))
+}
+
+/// Restores runs; the answer is how many were deleted before.
+#[pyfunction]
+fn restore_runs(
+    py: Python<'_>,
+    client: &Client,
+    run_ids: Vec<String>,
+    nested: bool,
+) -> PyResult<Call> {
+    let client = client.get(py)?;
+    Ok(Call::new(async move {
+        client.tracking().restore_runs(runs(run_ids, nested)).await
+    }))
+}
+
+/// Moves runs into an experiment; the answer is how many were in another one.
+#[pyfunction]
+fn move_runs(
+    py: Python<'_>,
+    client: &Client,
+    run_ids: Vec<String>,
+    experiment: String,
+    nested: bool,
+) -> PyResult<Call> {
+    let client = client.get(py)?;
+    Ok(Call::new(async move {
+        let tracking = client.tracking();
+        tracking.move_runs(runs(run_ids, nested), &experiment).await
+    }))
+}
+
+/// Deletes params and tags of a run; the answer is how many it had.
+#[pyfunction]
+fn delete_params_and_tags(
+    py: Python<'_>,
+    client: &Client,
+    run_id: String,
+    params: Vec<String>,
+    tags: Vec<String>,
+) -> PyResult<Call> {
+    let client = client.get(py)?;
+    Ok(Call::new(async move {
+        let tracking = client.tracking();
+        tracking.delete_params_and_tags(&run_id, params, tags).await
+    }))
+}
+
+/// Notes that a run read a data set; the answer is the input as it is kept.
+#[pyfunction]
+fn log_input(py: Python<'_>, client: &Client, run_id: String, input: NewInput) -> PyResult<Call> {
+    let client = client.get(py)?;
+    let mut made = tracking::DatasetInput::new(input.name, input.digest)
+        .source(input.source, input.source_type)
+        .context(input.context);
+    made.fields = input.fields;
+    made.rows = input.rows;
+    Ok(Call::new(async move {
+        let kept = DatasetInput::from(made.clone());
+        client.tracking().log_inputs(&run_id, [made]).await?;
+        Ok(kept)
+    }))
+}
+
+/// One run, also where it is deleted.
+#[pyfunction]
+fn get_run(py: Python<'_>, client: &Client, run_id: String, seen: String) -> PyResult<Call> {
+    let view = view(py, &seen)?;
+    let client = client.get(py)?;
+    Ok(Call::new(async move {
+        let run = client.tracking().find_run(&run_id, view).await?;
+        Ok(RunRecord::from(run))
+    }))
+}
+
+/// The experiments of the project, also those that are deleted.
+#[pyfunction]
+fn list_experiments(py: Python<'_>, client: &Client, seen: String) -> PyResult<Call> {
+    let view = view(py, &seen)?;
+    let client = client.get(py)?;
+    Ok(Call::new(async move {
+        let found = client
+            .tracking()
+            .find_experiments(view)
+            .collect(None)
+            .await?;
+        Ok(found.into_iter().map(Experiment::from).collect::<Vec<_>>())
+    }))
+}
+
+/// Deletes an experiment with its runs.
+#[pyfunction]
+fn delete_experiment(py: Python<'_>, client: &Client, name: String) -> PyResult<Call> {
+    let client = client.get(py)?;
+    Ok(Call::new(async move {
+        let deleted = client.tracking().delete_experiment(&name).await?;
+        Ok(Experiment::from(deleted))
+    }))
+}
+
+/// Restores an experiment with the runs that were deleted with it.
+#[pyfunction]
+fn restore_experiment(py: Python<'_>, client: &Client, name: String) -> PyResult<Call> {
+    let client = client.get(py)?;
+    Ok(Call::new(async move {
+        let restored = client.tracking().restore_experiment(&name).await?;
+        Ok(Experiment::from(restored))
+    }))
+}
+
+/// Changes name, notes or labels of an experiment.
+#[pyfunction]
+fn update_experiment(
+    py: Python<'_>,
+    client: &Client,
+    name: String,
+    new_name: Option<String>,
+    description: Option<String>,
+    tags: Option<BTreeMap<String, String>>,
+) -> PyResult<Call> {
+    let client = client.get(py)?;
+    Ok(Call::new(async move {
+        let tracking = client.tracking();
+        let mut current = name;
+        if let Some(new_name) = new_name {
+            let renamed = tracking.rename_experiment(&current, &new_name).await?;
+            current = renamed.name.clone();
+            if description.is_none() && tags.is_none() {
+                return Ok(Experiment::from(renamed));
+            }
+        }
+        let changed = tracking.update_experiment(&current, description, tags);
+        Ok(Experiment::from(changed.await?))
+    }))
+}
+
+/// Removes for good what was deleted long ago: runs, experiments, kept runs, objects.
+#[pyfunction]
+fn collect_garbage(
+    py: Python<'_>,
+    client: &Client,
+    older_than_days: Option<u32>,
+    dry_run: bool,
+) -> PyResult<Call> {
+    let client = client.get(py)?;
+    Ok(Call::new(async move {
+        let admin = client.admin();
+        let collected = admin.collect_garbage(older_than_days, dry_run).await?;
+        Ok((
+            collected.runs,
+            collected.experiments,
+            collected.kept_runs,
+            collected.objects,
+        ))
+    }))
+}
+
+pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_function(wrap_pyfunction!(delete_runs, module)?)?;
+    module.add_function(wrap_pyfunction!(restore_runs, module)?)?;
+    module.add_function(wrap_pyfunction!(move_runs, module)?)?;
+    module.add_function(wrap_pyfunction!(delete_params_and_tags, module)?)?;
+    module.add_function(wrap_pyfunction!(log_input, module)?)?;
+    module.add_function(wrap_pyfunction!(get_run, module)?)?;
+    module.add_function(wrap_pyfunction!(list_experiments, module)?)?;
+    module.add_function(wrap_pyfunction!(delete_experiment, module)?)?;
+    module.add_function(wrap_pyfunction!(restore_experiment, module)?)?;
+    module.add_function(wrap_pyfunction!(update_experiment, module)?)?;
+    module.add_function(wrap_pyfunction!(collect_garbage, module)?)
+}

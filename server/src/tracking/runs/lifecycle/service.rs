@@ -1,0 +1,141 @@
+//! What TrackingService does to delete, restore and move runs.
+
+use mlplat_proto::tracking::v1 as pb;
+use tonic::Request;
+use uuid::Uuid;
+
+use super::store;
+use crate::{
+    app::App,
+    auth::{Action, Caller},
+    error::Result,
+    request::{self, Violations, project_name},
+    tracking::{
+        experiments,
+        runs::{convert::run_id, store as runs},
+    },
+};
+
+const MAX_RUNS: usize = 1000;
+const MAX_KEYS: usize = 10_000;
+
+/// Deletes runs.
+pub(in crate::tracking) async fn delete_runs(
+    app: &App,
+    request: Request<pb::DeleteRunsRequest>,
+) -> Result<pb::DeleteRunsResponse> {
+    let caller = Caller::of(&request)?;
+    let message = request.into_inner();
+    let ids = run_ids(&message.run_ids)?;
+    let scope = caller
+        .authorize(app, Action::WriteRuns, &project_name(&message.project))
+        .await?;
+
+    let txn = app.db.begin().await?;
+    let ids = store::lock_runs(&txn, &scope, ids, message.nested).await?;
+    let changed_runs = store::delete_runs(&txn, &scope, &ids, app.now()).await?;
+    txn.commit().await?;
+    Ok(pb::DeleteRunsResponse { changed_runs })
+}
+
+/// Restores runs.
+pub(in crate::tracking) async fn restore_runs(
+    app: &App,
+    request: Request<pb::RestoreRunsRequest>,
+) -> Result<pb::RestoreRunsResponse> {
+    let caller = Caller::of(&request)?;
+    let message = request.into_inner();
+    let ids = run_ids(&message.run_ids)?;
+    let scope = caller
+        .authorize(app, Action::WriteRuns, &project_name(&message.project))
+        .await?;
+
+    let txn = app.db.begin().await?;
+    let ids = store::lock_runs(&txn, &scope, ids, message.nested).await?;
+    store::refuse_deleted_experiments(&txn, &scope, &ids).await?;
+    let changed_runs = store::restore_runs(&txn, &scope, &ids, app.now()).await?;
+    txn.commit().await?;
+    Ok(pb::RestoreRunsResponse { changed_runs })
+}
+
+/// Moves runs into another experiment.
+pub(in crate::tracking) async fn move_runs(
+    app: &App,
+    request: Request<pb::MoveRunsRequest>,
+) -> Result<pb::MoveRunsResponse> {
+    let caller = Caller::of(&request)?;
+    let message = request.into_inner();
+    let mut violations = Violations::new();
+    let experiment = violations.parse(
+        "experiment",
+        request::name(&message.experiment, experiments::MAX_NAME),
+    );
+    let ids = parse_ids(&mut violations, &message.run_ids);
+    violations.finish()?;
+    let scope = caller
+        .authorize(app, Action::WriteRuns, &project_name(&message.project))
+        .await?;
+
+    let now = app.now();
+    let txn = app.db.begin().await?;
+    let name = experiment.unwrap_or_default();
+    let target = experiments::store::ensure_experiment(&txn, &scope, &name, now).await?;
+    let ids = store::lock_runs(&txn, &scope, ids, message.nested).await?;
+    let changed_runs = store::move_runs(&txn, &scope, &ids, &target, now).await?;
+    txn.commit().await?;
+    Ok(pb::MoveRunsResponse { changed_runs })
+}
+
+/// Deletes params and tags of a run.
+pub(in crate::tracking) async fn delete_params_and_tags(
+    app: &App,
+    request: Request<pb::DeleteParamsAndTagsRequest>,
+) -> Result<pb::DeleteParamsAndTagsResponse> {
+    let caller = Caller::of(&request)?;
+    let message = request.into_inner();
+    let mut violations = Violations::new();
+    let id = violations.parse("run_id", run_id(&message.run_id));
+    for (field, keys) in [("params", &message.params), ("tags", &message.tags)] {
+        if keys.len() > MAX_KEYS {
+            violations.add(field, format!("must hold at most {MAX_KEYS} keys"));
+        }
+    }
+    if message.params.is_empty() && message.tags.is_empty() {
+        violations.add("params", "params or tags must name what to delete");
+    }
+    violations.finish()?;
+    let scope = caller
+        .authorize(app, Action::WriteRuns, &project_name(&message.project))
+        .await?;
+
+    let txn = app.db.begin().await?;
+    let run = runs::lock_run(&txn, &scope, id.unwrap_or_default()).await?;
+    let deleted =
+        store::delete_params_and_tags(&txn, &scope, run.id, &message.params, &message.tags).await?;
+    runs::touch(&txn, &scope, run.id, app.now()).await?;
+    txn.commit().await?;
+    Ok(pb::DeleteParamsAndTagsResponse { deleted })
+}
+
+fn run_ids(ids: &[String]) -> Result<Vec<Uuid>> {
+    let mut violations = Violations::new();
+    let ids = parse_ids(&mut violations, ids);
+    violations.finish()?;
+    Ok(ids)
+}
+
+/// In order and without repetition, so that two calls lock in the same order.
+fn parse_ids(violations: &mut Violations, ids: &[String]) -> Vec<Uuid> {
+    if ids.is_empty() || ids.len() > MAX_RUNS {
+        violations.add("run_ids", format!("must hold 1 to {MAX_RUNS} ids"));
+        return Vec::new();
+    }
+    let mut parsed: Vec<Uuid> = ids
+        .iter()
+        .enumerate()
+        .filter_map(|(index, id)| violations.parse(format!("run_ids[{index}]"), run_id(id)))
+        .collect();
+    parsed.sort_unstable();
+    parsed.dedup();
+    parsed
+}

@@ -1,0 +1,143 @@
+"""Finding, comparing and keeping runs."""
+
+from __future__ import annotations
+
+import json
+import uuid
+
+import mlplat
+import pytest
+
+
+def started(**options) -> mlplat.ActiveRun:
+    run = mlplat.start_run(**options)
+    run.end()
+    return run
+
+
+def test_columns_pages_and_objects(project):
+    for number in range(7):
+        with mlplat.start_run(experiment="e", name=f"r{number}") as run:
+            run.log_params({"lr": 0.1 * number, "depth": 3})
+            run.log_metrics({"loss": number, "acc": 1})
+            run.log_metric("loss", 10 - number)
+    table = mlplat.search_runs(
+        "min(metrics.loss) < 3", columns=["metrics.loss", "params.none"], order_by="name"
+    )
+    assert table.column_names[-2:] == ["metrics.loss", "params.none"]
+    assert [row["name"] for row in table] == ["r0", "r1", "r2"]
+    assert [row["metrics.loss"] for row in table] == [10, 9, 8]
+    assert "params.lr" not in mlplat.search_runs(columns=[]).column_names
+
+    pages = list(mlplat.iter_runs(order_by="metrics.loss DESC", page_size=3))
+    assert [len(page) for page in pages] == [3, 3, 1]
+    assert [row["metrics.loss"] for page in pages for row in page] == [10, 9, 8, 7, 6, 5, 4]
+    found = mlplat.find_runs("NOT (params.depth != 3) AND name LIKE 'r%'", limit=2, order_by="name DESC")
+    assert [(run.name, run.metric_summaries["loss"].min) for run in found] == [("r6", 4), ("r5", 5)]
+    with pytest.raises(mlplat.MisuseError, match="page_size"):
+        mlplat.iter_runs(page_size=0)
+    with pytest.raises(mlplat.MisuseError, match="view"):
+        mlplat.search_runs(view="some")
+
+
+def test_delete_restore_move_and_trees(project):
+    with mlplat.start_run(experiment="e", name="outer") as outer, mlplat.start_run(name="inner") as inner:
+        inner.log_metric("loss", 0.5)
+    assert [run.name for run in mlplat.child_runs(outer)] == ["inner"]
+    lines = mlplat.run_tree(outer).splitlines()
+    assert lines[0].startswith("outer FINISHED")
+    assert lines[1].startswith("└─ inner FINISHED")
+    assert mlplat.delete_runs(outer, nested=True) == 2
+    assert len(mlplat.search_runs()) == 0
+    assert len(mlplat.search_runs(view="deleted")) == 2
+    with pytest.raises(mlplat.NotFoundError):
+        mlplat.get_run(outer.id)
+    assert mlplat.get_run(outer.id, view="all").deleted_at is not None
+    assert mlplat.restore_runs([outer, inner.id]) == 2
+    assert mlplat.move_runs(inner, "other") == 1
+    assert mlplat.get_run(inner.id).experiment == "other"
+
+    assert mlplat.delete_experiment("other").deleted_at is not None
+    assert [e.name for e in mlplat.list_experiments(view="deleted")] == ["other"]
+    mlplat.restore_experiment("other")
+    renamed = mlplat.update_experiment("other", new_name="better", description="**bold**", tags={"a": 1})
+    assert (renamed.name, renamed.description, renamed.tags) == ("better", "**bold**", {"a": "1"})
+    with pytest.raises(mlplat.FailedPreconditionError):
+        mlplat.delete_experiment("default")
+
+
+def test_params_and_tags_can_be_deleted(project):
+    with mlplat.start_run() as run:
+        run.log_params({"a": 1, "b": 2})
+        run.set_tags({"c": 3})
+    assert (mlplat.delete_params(run, ["a", "x"]), mlplat.delete_tags(run, "c")) == (1, 1)
+    assert (run.refresh().params, run.refresh().tags) == ({"b": "2"}, {})
+
+
+def test_garbage(project):
+    run = started()
+    mlplat.delete_runs(run)
+    assert mlplat.collect_garbage().runs == 0
+    assert mlplat.collect_garbage(0, dry_run=True).runs == 1
+    assert mlplat.collect_garbage(0).runs == 1
+    with pytest.raises(mlplat.NotFoundError):
+        mlplat.get_run(run.id, view="all")
+
+
+def test_comparison(project):
+    with mlplat.start_run(name="a") as first:
+        first.log_params({"lr": 0.1, "depth": 3})
+        first.log_metric("loss", 0.5)
+    with mlplat.start_run(name="<b>") as second:
+        second.log_params({"lr": 0.2, "depth": 3})
+    comparison = mlplat.compare_runs([first, second])
+    assert comparison.column_names == ["kind", "key", "differs", "a", "<b>"]
+    differences = {(row["kind"], row["key"]): (row["a"], row["<b>"]) for row in comparison.differences}
+    assert differences["param", "lr"] == ("0.1", "0.2")
+    assert differences["metric", "loss"] == ("0.5", None)
+    assert ("param", "depth") not in differences
+    flags = [row["differs"] for row in comparison]
+    assert flags == sorted(flags, reverse=True)
+    page = comparison._repr_html_()
+    assert "&lt;b&gt;" in page
+    assert "<b>" not in page
+    assert "≠ param" in repr(comparison)
+    twins = mlplat.compare_runs([started(name="same"), started(name="same")])
+    assert len(set(twins.column_names)) == 5
+
+
+def test_notes_are_escaped(project):
+    with mlplat.start_run(description="# Notes\n<script>alert(1)</script>") as run:
+        pass
+    page = run.refresh()._repr_html_()
+    assert "Notes" in page
+    assert "<script>" not in page
+
+
+def test_command_line(project, capsys):
+    from mlplat._cli import main
+
+    with mlplat.start_run(experiment="e", name="a") as first:
+        first.log_param("lr", 0.1)
+    with mlplat.start_run(experiment="e", name="b") as second:
+        second.log_param("lr", 0.2)
+    common = ["--url", mlplat.connect().url, "--project", project]
+
+    def call(*arguments: str) -> str:
+        assert main([*arguments, *common]) == 0
+        return capsys.readouterr().out
+
+    assert "param" in call("runs", "compare", first.id, second.id)
+    assert json.loads(call("runs", "compare", first.id, second.id, "--json"))[0]["kind"] == "param"
+    assert call("runs", "tree", first.id).startswith("a FINISHED")
+    assert call("runs", "delete", first.id) == "1 run deleted\n"
+    assert first.id in call("runs", "list", "--deleted")
+    assert first.id not in call("runs", "list")
+    assert call("runs", "restore", first.id) == "1 run restored\n"
+    assert call("runs", "move", first.id, "--to", "f") == "1 run moved to f\n"
+    call("experiments", "rename", "f", "g")
+    call("experiments", "delete", "g")
+    assert "g" in call("experiments", "list", "--deleted")
+    call("experiments", "restore", "g")
+    assert "0 runs" in call("gc", "--dry-run")
+    assert main(["runs", "delete", str(uuid.uuid4()), *common]) == 1
