@@ -114,6 +114,7 @@ async fn what_does_not_fit_its_digest_leaves_no_record() {
             .start_run(NewRun::new("e"))
             .await
             .expect("started");
+        assert!(run.flush().await);
         let mut artifacts = ArtifactServiceClient::new(server.channel().await);
         let good = header(run.id(), "x", b"content");
         let bad = [

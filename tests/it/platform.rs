@@ -320,11 +320,8 @@ async fn replicas_that_start_at_once_migrate_once() {
 #[tokio::test]
 async fn openlineage_events_are_only_for_those_who_may_read() {
     let server = TestServer::start().await;
-    server
-        .client()
-        .start_run(NewRun::new("e"))
-        .await
-        .expect("started");
+    let run = server.client().start_run(NewRun::new("e")).await;
+    assert!(run.expect("started").flush().await);
     let (status, events) = http_get(&server, "/api/v1/events/lineage?limit=10&offset=0").await;
     assert!(
         status == 200 && events.contains("\"totalCount\":1"),

@@ -24,7 +24,6 @@ from import_stores import (
     summary,
     write_artifacts,
 )
-from mlplat import _native
 from mlplat._connection import client
 from mlplat._import import _batches
 from mlplat._import._flat_yaml import parse_flat_yaml
@@ -153,7 +152,6 @@ def test_a_dry_run_writes_nothing_and_a_filter_chooses(database: Path):
     assert summary("mlflow", str(database), "--experiment", "delays: 1", "--no-artifacts")["files"] == 0
 
 
-@pytest.mark.skipif(not hasattr(_native, "log_input"), reason="the native part keeps no inputs")
 def test_data_sets_become_inputs(database: Path):
     with sqlite3.connect(database) as db:
         db.executescript(
@@ -171,14 +169,12 @@ def test_data_sets_become_inputs(database: Path):
         db.execute("INSERT INTO inputs VALUES ('i1', 'DATASET', 'd1', 'RUN', ?)", (FIRST,))
         db.execute("INSERT INTO input_tags VALUES ('i1', 'mlflow.data.context', 'training')")
     summary("mlflow", str(database))
-    run: Any = mlplat.get_run(run_id(FIRST))
-    [found] = run.inputs
+    [found] = mlplat.get_run(run_id(FIRST)).inputs
     assert (found.name, found.digest, found.source, found.source_type, found.context) == (
         "train", "abc", "s3://b/train", "s3", "training",
     )  # fmt: skip
 
 
-@pytest.mark.skipif(not hasattr(_native, "delete_runs"), reason="the native part deletes no runs")
 def test_deleted_runs_stay_deleted(database: Path):
     assert summary("mlflow", str(database), "--deleted")["runs"] == 3
     names = {row["name"] for row in mlplat.search_runs().to_dicts()}

@@ -102,6 +102,7 @@ class RunInfo:
         """How it was resumed from earlier steps; empty for a run that never was. The last one is the current one."""
         return self._record.branches
 
+    @property
     def deleted_at(self) -> datetime | None:
         """When it was deleted; None unless it can still be restored."""
         return self._record.deleted_at

@@ -76,7 +76,9 @@ pub(super) fn reason(status: &Status) -> String {
 
 pub(super) async fn start(server: &TestServer) -> ActiveRun {
     let run = server.client().start_run(NewRun::new("e")).await;
-    run.expect("started")
+    let run = run.expect("started");
+    assert!(run.flush().await);
+    run
 }
 
 pub(super) fn begin(run: &ActiveRun, path: &str, content: &[u8]) -> pb::BeginUploadRequest {

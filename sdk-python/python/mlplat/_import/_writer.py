@@ -16,7 +16,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from .. import _native, _runs
 from .._errors import AlreadyExistsError, FailedPreconditionError, MlplatError, NotFoundError
@@ -137,7 +136,8 @@ class _Import:
             self._write(run, before)
             set_tag(self.client, run.id, DONE_TAG, fingerprint)
             if run.deleted:
-                self._delete(run)
+                # And can be restored.
+                _native.delete_runs(self.client, [run.id], False).wait()
             self.summary.runs += 1
         except (MlplatError, OSError, ValueError) as error:
             self.summary.errors.append(f"run {run.name!r} ({run.key}) of {run.experiment.name!r}: {error}")
@@ -146,7 +146,7 @@ class _Import:
         """The run in this project, by its own id or by the one it got because another project has it too."""
         for run_id in (run.id, self._other_id(run)):
             try:
-                found = _get_run(run_id)
+                found = _runs.get_run(run_id, view="all")
             except NotFoundError:
                 continue
             run.id = self.ids[run.key] = found.id
@@ -180,11 +180,6 @@ class _Import:
             _native.import_end(self.client, run.id, run.status, message, ended * 1000).wait()
 
     def _log_datasets(self, run: SourceRun) -> None:
-        # Not in every build of the native part.
-        log_input: Any = getattr(_native, "log_input", None)
-        if run.datasets and log_input is None:
-            self.summary.note("the data sets that runs read were left out")
-            return
         for data in run.datasets:
             entry = {
                 "name": name_of(data.name),
@@ -195,13 +190,7 @@ class _Import:
                 "fields": [],
                 "rows": None,
             }
-            log_input(self.client, run.id, entry).wait()
-
-    def _delete(self, run: SourceRun) -> None:
-        """What is deleted there is deleted here, and can be restored."""
-        delete_runs: Any = getattr(_native, "delete_runs", None)
-        if delete_runs is not None:
-            delete_runs(self.client, [run.id], False).wait()
+            _native.log_input(self.client, run.id, entry).wait()
 
     def _create(self, run: SourceRun) -> None:
         start = {
@@ -220,14 +209,6 @@ class _Import:
             start["run_id"] = run.id = self._other_id(run)
             _native.import_run(self.client, start).wait()
         self.ids[run.key] = run.id
-
-
-def _get_run(run_id: str) -> _runs.Run:
-    """The run, also where it is deleted."""
-    get_run: Any = _runs.get_run
-    if "view" in (get_run.__kwdefaults__ or ()):
-        return get_run(run_id, view="all")
-    return get_run(run_id)
 
 
 def _parents_first(runs: list[SourceRun]) -> Iterator[SourceRun]:
@@ -252,7 +233,7 @@ class _FilesOf:
         self.client = client
         self.run = run
         self.summary = summary
-        present = _get_run(run.id).artifacts()
+        present = _runs.get_run(run.id, view="all").artifacts()
         self.sizes = {file.path: file.size_bytes for file in present}
         self.digests = {file.path: file.sha256 for file in present}
 
