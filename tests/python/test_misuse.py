@@ -26,6 +26,7 @@ NOT_CALLED = {
     "OnlineFeatures",
     "Run",
     "ActiveRun",
+    "ModelInfo",
     "aio",
     "start_run",
     "end_run",

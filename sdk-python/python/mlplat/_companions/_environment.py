@@ -76,7 +76,7 @@ def _look() -> tuple[dict[str, str], list[Item]]:
     }
     text = json.dumps(facts, indent=2, ensure_ascii=False)
     files: list[Item] = [
-        (text.encode("utf-8", "surrogateescape"), "environment/environment.json"),
+        (text.encode("utf-8", "replace"), "environment/environment.json"),
         (
             "".join(f"{name}=={version}\n" for name, version in packages).encode(),
             "environment/requirements.txt",

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 _METRICS = 8
 _PARAMS = 16
 _WIDTH, _HEIGHT = 132, 26
-_MAX_POINTS = 100_000
-"""Longer histories are not read only to draw a small line."""
 
 _CHIP = "display:inline-block;border:1px solid rgba(128,128,128,.35);border-radius:6px;padding:0 6px;margin:2px 4px 2px 0"
 _COLOURS = {
@@ -39,7 +37,7 @@ _COLOURS = {
 
 class Series:
     """The histories behind the lines. One is read again only when it has grown by a tenth, so that following a long run
-    costs little more than reading its history a few times; what came since is its last value alone."""
+    costs little; what came since is its last value alone."""
 
     __slots__ = ("_known", "_run")
 
@@ -51,8 +49,6 @@ class Series:
         """Values of a metric by step; empty where they cannot be read now."""
         count, values = self._known.get(key, (0, []))
         if summary.count > max(count * 1.1, count + 8) or (summary.count != count and summary.count < 1000):
-            if summary.count > _MAX_POINTS:
-                return []
             try:
                 values = thinned(_history(self._run, key), _WIDTH)
             except MlplatError:
@@ -65,7 +61,7 @@ class Series:
 def _history(run: RunInfo, key: str) -> list[float]:
     from .._runs import Run
 
-    table = Run(run._client, run._record).metric_history(key)
+    table = Run(run._client, run._record).metric_history(key, buckets=_WIDTH)
     return [row["value"] for row in table.to_dicts()]
 
 

@@ -8,6 +8,7 @@ import json
 from .. import _arguments
 from .._errors import MisuseError, WrongTypeError
 from . import _arrays, _names
+from ._text import utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,11 +44,11 @@ def confusion_items(
     table = json.dumps({"columns": ["actual", "predicted", "count"], "data": rows}, ensure_ascii=False)
     picture = svg(names, counts)
     if step is None:
-        return [(picture.encode(), f"figures/{name}.svg"), (table.encode(), f"tables/{name}.json")]
+        return [(utf8(picture), f"figures/{name}.svg"), (utf8(table), f"tables/{name}.json")]
     at = _arguments.integer(step, "step")
     return [
-        (picture.encode(), _names.of_step(run_id, "images", name, ".svg", at)),
-        (table.encode(), _names.of_step(run_id, "tables", name, ".json", at)),
+        (utf8(picture), _names.of_step(run_id, "images", name, ".svg", at)),
+        (utf8(table), _names.of_step(run_id, "tables", name, ".json", at)),
     ]
 
 

@@ -9,6 +9,7 @@ import tempfile
 from .. import _arguments
 from .._errors import MisuseError, WrongTypeError
 from . import _names
+from ._text import utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,9 +56,9 @@ def _drawn(figure: Any, ending: str, options: dict[str, Any]) -> tuple[bytes, st
     if hasattr(figure, "to_html") and hasattr(figure, "to_json"):
         # Altair and its like.
         if ending == ".json":
-            return figure.to_json().encode(), ending
+            return utf8(figure.to_json()), ending
         if ending in ("", ".html"):
-            return figure.to_html(**options).encode(), ".html"
+            return utf8(figure.to_html(**options)), ".html"
         raise MisuseError(f"a {type(figure).__name__} is logged as .html or .json, not as {ending}")
     raise WrongTypeError(
         f"figure is a {type(figure).__name__}; give a figure of matplotlib or plotly, or use log_image for pictures"
@@ -80,11 +81,11 @@ def _of_matplotlib(figure: Any, ending: str, options: dict[str, Any]) -> tuple[b
 
 def _of_plotly(figure: Any, ending: str, options: dict[str, Any]) -> tuple[bytes, str]:
     if ending == ".json":
-        return figure.to_json(**options).encode(), ending
+        return utf8(figure.to_json(**options)), ending
     if ending == ".html":
         # The library itself is 4 MB: browsers get it from where plotly publishes it.
         options.setdefault("include_plotlyjs", "cdn")
-        return figure.to_html(**options).encode(), ending
+        return utf8(figure.to_html(**options)), ending
     with tempfile.TemporaryDirectory(prefix="mlplat-") as folder:
         path = os.path.join(folder, "figure" + ending)
         try:

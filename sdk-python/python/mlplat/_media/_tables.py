@@ -14,7 +14,7 @@ from .._errors import ArrowError, MisuseError, MlplatError, NotFoundError, Wrong
 from .._scratch import Scratch
 from .._table import Table
 from . import _names
-from ._text import plain
+from ._text import plain, utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -174,8 +174,8 @@ def _encoded(table: Any, ending: str) -> bytes:
             [json.dumps(cell) if isinstance(cell, (list, dict)) else cell for cell in row]
             for row in table["data"]
         )
-        return text.getvalue().encode("utf-8", "surrogateescape")
-    return json.dumps(table, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogateescape")
+        return utf8(text.getvalue())
+    return utf8(json.dumps(table, ensure_ascii=False, separators=(",", ":")))
 
 
 def table_call(client: _native.Client, run_id: str, artifact_file: str) -> _native.Call[Table]:
@@ -217,7 +217,7 @@ def _read(local: str, path: str) -> Table:
         if ending == ".csv":
             reader = _arguments.package("pyarrow.csv", "a table in CSV")
             return Table(_native.from_arrow(reader.read_csv(local)))
-        with open(local, encoding="utf-8", errors="surrogateescape") as file:
+        with open(local, encoding="utf-8") as file:
             return _of_split_form(json.load(file))
     except MlplatError:
         raise

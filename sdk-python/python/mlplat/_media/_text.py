@@ -20,11 +20,16 @@ if TYPE_CHECKING:
 _HTML = frozenset({".html", ".htm"})
 
 
+def utf8(text: str) -> bytes:
+    """A text as the content of a file; what is no character (half of a pair, as in undecodable names) becomes `?`."""
+    return text.encode("utf-8", "replace")
+
+
 def text_items(text: object, artifact_file: str) -> list[Item]:
     """The file of `log_text`."""
     if not isinstance(text, str):
         raise WrongTypeError(f"text is a {type(text).__name__}; give a str")
-    return [(text.encode("utf-8", "surrogatepass"), _names.artifact_path(artifact_file, "artifact_file"))]
+    return [(utf8(text), _names.artifact_path(artifact_file, "artifact_file"))]
 
 
 def dict_items(dictionary: object, artifact_file: str) -> list[Item]:
@@ -39,8 +44,8 @@ def dict_items(dictionary: object, artifact_file: str) -> list[Item]:
         except ImportError:
             pass  # JSON is YAML too.
         else:
-            return [(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode(), path)]
-    return [(json.dumps(tree, indent=2, ensure_ascii=False).encode("utf-8", "surrogateescape"), path)]
+            return [(utf8(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)), path)]
+    return [(utf8(json.dumps(tree, indent=2, ensure_ascii=False)), path)]
 
 
 def html_items(run_id: str, html: Any, artifact_file: str, step: int | None) -> list[Item]:
@@ -53,16 +58,16 @@ def html_items(run_id: str, html: Any, artifact_file: str, step: int | None) -> 
             raise FileError(f"there is no HTML file {html!r}")
         content = html
     elif isinstance(html, str):
-        content = html.encode("utf-8", "surrogatepass")
+        content = utf8(html)
     elif isinstance(html, os.PathLike):
         content = _arguments.path(html, "html")
         if not os.path.isfile(content):
             raise FileError(f"there is no HTML file {content!r}")
     elif hasattr(html, "read"):
         read = html.read()
-        content = read if isinstance(read, bytes) else str(read).encode()
+        content = read if isinstance(read, bytes) else utf8(str(read))
     elif hasattr(html, "_repr_html_") and (shown := html._repr_html_()):
-        content = str(shown).encode()
+        content = utf8(str(shown))
     else:
         raise WrongTypeError(f"html is a {type(html).__name__}; give a text, a path or an open file")
     if step is None:
