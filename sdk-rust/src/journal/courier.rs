@@ -20,12 +20,13 @@ use uuid::Uuid;
 use super::{
     Shared,
     folder::{self, Folder, Meta},
+    limits::Limits,
     notice,
     owner::Owner,
     reader::{Definitions, Reader, RunDefinition},
     record::{self, Record},
     window::{Call, Piece, Step, Window},
-    writer::{Limits, Writer},
+    writer::Writer,
 };
 use crate::{
     artifacts::UploadOptions,

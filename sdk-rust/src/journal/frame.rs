@@ -26,7 +26,7 @@ impl Frame<'_> {
 /// Why there is no frame here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bad {
-    /// The bytes end before the frame does.
+    /// The bytes end before the frame does, or are zeros: space that is reserved for what comes.
     Incomplete,
     /// This is not what was written.
     Damaged,
@@ -49,6 +49,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Frame<'_>, Bad> {
         return Err(Bad::Incomplete);
     };
     let length = u32::from_le_bytes([e, f, g, h]) as usize;
+    if [a, b, c, d, e, f, g, h] == [0; 8] {
+        return Err(Bad::Incomplete);
+    }
     if length == 0 || length > MAX_PAYLOAD + 1 {
         return Err(Bad::Damaged);
     }
@@ -217,6 +220,8 @@ mod tests {
         assert_eq!(parse(&bytes), Err(Bad::Damaged));
         assert!(any_behind(&bytes));
         assert!(!any_behind(&bytes[..12]));
-        assert_eq!(parse(&[0; 64]), Err(Bad::Damaged), "zeros are no frame");
+        assert_eq!(parse(&[0; 64]), Err(Bad::Incomplete), "zeros are no frame");
+        bytes.splice(10..10, [0; 4096]);
+        assert!(any_behind(&bytes[10..]), "zeros may lie between");
     }
 }

@@ -262,7 +262,7 @@ async fn deliver(
             old: meta.age() > OLD,
         },
     );
-    let mut reader = Reader::leftover(folder.clone());
+    let mut reader = Reader::leftover(folder.clone(), state == State::Dead);
     let mut window = Window::default();
     loop {
         window.clear();

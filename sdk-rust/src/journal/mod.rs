@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! log_metrics(…) ─► writer ─► $MLPLAT_HOME/journal/<writer>/000001.seg … ─► reader ─► window ─► courier ─► server
-//!                   one write(2)                                            a thread of its own
+//!                   one copy                                                a thread of its own
 //! ```
 //!
 //! Invariants:
-//! - Logging costs one `write(2)`; it never waits for the network, and never fails because of it or of the disk.
+//! - Logging costs one copy into the page cache (through a mapping on local disks, else by `write(2)`); it never waits for
+//!   the network, and never fails because of it or of the disk.
 //! - What was written survives the death of the process, and is delivered once: records are numbered, and the server
 //!   remembers the last number of each writer. So it does no harm when two processes deliver one journal, and no locks
 //!   are needed.
@@ -17,12 +18,16 @@ mod courier;
 mod folder;
 mod fork;
 mod frame;
+#[cfg(target_os = "linux")]
+mod guard;
 mod leftovers;
+mod limits;
 mod notice;
 mod owner;
 mod patience;
 mod reader;
 mod record;
+mod segment;
 #[cfg(test)]
 mod tests;
 mod thread;
@@ -55,9 +60,10 @@ use crate::{
     error::{Error, Result},
 };
 use folder::{Folder, Meta};
+use limits::Limits;
 use owner::Owner;
 use record::{Column, Id};
-use writer::{Limits, Writer};
+use writer::Writer;
 
 /// Points of one series in one record.
 const SERIES_POINTS: usize = 1 << 16;

@@ -1,7 +1,8 @@
 //! A journal as it is read: record after record, through all of its segments.
 //!
 //! Invariant: a record is given once, with its number, and never before all of it is written. What is damaged is told and
-//! skipped up to the next segment; a frame that is cut off at the very end is what a death leaves behind, and is none.
+//! skipped up to the next segment; a frame that is cut off at the very end is what a death leaves behind, and is none, nor
+//! are zeros, which are space that was reserved.
 
 use std::{
     fs::File,
@@ -99,6 +100,8 @@ pub(super) struct Reader {
     number: u64,
     /// Records up to here were delivered before.
     skip: u64,
+    /// Whoever writes it is dead for sure.
+    finished: bool,
     /// Segments in which something is lost.
     damaged: Vec<u64>,
 }
@@ -106,16 +109,21 @@ pub(super) struct Reader {
 impl Reader {
     /// The journal that this process writes.
     pub(super) fn own(folder: Option<Folder>, writer: Arc<Mutex<Writer>>) -> Self {
-        Self::new(folder, Some(writer), 0)
+        Self::new(folder, Some(writer), 0, false)
     }
 
-    /// The journal of a process that is gone, from where its delivery ended.
-    pub(super) fn leftover(folder: Folder) -> Self {
+    /// The journal of another process, from where its delivery ended; `finished` when that one is dead, and not only silent.
+    pub(super) fn leftover(folder: Folder, finished: bool) -> Self {
         let skip = folder.acked().number;
-        Self::new(Some(folder), None, skip)
+        Self::new(Some(folder), None, skip, finished)
     }
 
-    fn new(folder: Option<Folder>, writer: Option<Arc<Mutex<Writer>>>, skip: u64) -> Self {
+    fn new(
+        folder: Option<Folder>,
+        writer: Option<Arc<Mutex<Writer>>>,
+        skip: u64,
+        finished: bool,
+    ) -> Self {
         Self {
             folder,
             writer,
@@ -127,6 +135,7 @@ impl Reader {
             used: 0,
             number: 0,
             skip,
+            finished,
             damaged: Vec::new(),
         }
     }
@@ -169,7 +178,7 @@ impl Reader {
                         &self.definitions,
                     )));
                 }
-                Err(Bad::Incomplete) if self.fill()? => {}
+                Err(Bad::Incomplete) if self.fill(self.readable())? => {}
                 Err(bad) => {
                     if !self.end_of_segment(bad)? {
                         return Ok(None);
@@ -209,8 +218,16 @@ impl Reader {
         self.number = first.saturating_sub(1);
     }
 
-    /// Reads more of the file; false when there is no more.
-    fn fill(&mut self) -> io::Result<bool> {
+    /// How much of the file is written: in the last segment more may be on its way.
+    fn readable(&self) -> u64 {
+        match &self.writer {
+            Some(writer) => readable(self.segment, writer.lock().end()),
+            None => u64::MAX,
+        }
+    }
+
+    /// Reads more of the file, of which so much is written; false when there is no more.
+    fn fill(&mut self, readable: u64) -> io::Result<bool> {
         let Some(file) = &mut self.file else {
             return Ok(false);
         };
@@ -218,8 +235,10 @@ impl Reader {
         self.offset += self.used as u64;
         self.used = 0;
         let before = self.buffer.len();
-        file.seek(SeekFrom::Start(self.offset + before as u64))?;
-        self.buffer.resize(before + READ_BYTES, 0);
+        let at = self.offset + before as u64;
+        let wanted = readable.saturating_sub(at).min(READ_BYTES as u64) as usize;
+        file.seek(SeekFrom::Start(at))?;
+        self.buffer.resize(before + wanted, 0);
         let read = file.read(&mut self.buffer[before..]);
         self.buffer.truncate(before + *read.as_ref().unwrap_or(&0));
         Ok(read? > 0)
@@ -234,8 +253,8 @@ impl Reader {
     }
 
     fn end_of_own_segment(&mut self, writer: &mut Writer, bad: Bad) -> io::Result<bool> {
-        let (_, current) = writer.position();
-        if self.segment < current {
+        let end = writer.end();
+        if self.segment < end.0 {
             self.note_damage();
             self.move_to(self.segment + 1);
             return Ok(true);
@@ -252,10 +271,17 @@ impl Reader {
             let folder = self.folder.as_ref();
             self.file = folder.and_then(|folder| File::open(folder.segment(self.segment)).ok());
         }
-        if self.fill()? {
+        if self.fill(readable(self.segment, end))? {
             return Ok(true);
         }
         let (_, pending) = writer.take_pending();
+        if pending.is_empty() && self.buffer.len() > self.used {
+            // What was written are whole frames, and this is none.
+            self.note_damage();
+            writer.finish();
+            self.move_to(self.segment + 1);
+            return Ok(true);
+        }
         self.buffer.extend_from_slice(&pending);
         Ok(!pending.is_empty())
     }
@@ -263,7 +289,7 @@ impl Reader {
     fn end_of_left_segment(&mut self, bad: Bad) -> io::Result<bool> {
         if bad == Bad::Damaged {
             // The rest of the file tells whether something follows.
-            while self.buffer.len() - self.used < 2 * READ_BYTES && self.fill()? {}
+            while self.buffer.len() - self.used < 2 * READ_BYTES && self.fill(u64::MAX)? {}
         }
         let segments = match &self.folder {
             Some(folder) => match folder.segments() {
@@ -274,8 +300,13 @@ impl Reader {
             None => Vec::new(),
         };
         let next = segments.into_iter().find(|&number| number > self.segment);
+        if next.is_none() && !self.finished {
+            // What looks damaged may be a frame that is being written.
+            self.used = self.buffer.len();
+            return Ok(false);
+        }
         let rest = &self.buffer[self.used..];
-        if self.segment > 0 && !rest.is_empty() && (next.is_some() || frame::any_behind(rest)) {
+        if self.segment > 0 && is_written(rest) && (next.is_some() || frame::any_behind(rest)) {
             self.note_damage();
             if next.is_none() {
                 notice::warn(&format!(
@@ -293,7 +324,7 @@ impl Reader {
     }
 
     fn note_damage(&mut self) {
-        if self.buffer.len() > self.used && !self.damaged.contains(&self.segment) {
+        if is_written(&self.buffer[self.used..]) && !self.damaged.contains(&self.segment) {
             self.damaged.push(self.segment);
         }
     }
@@ -314,4 +345,14 @@ impl Reader {
             None => "in memory".to_owned(),
         }
     }
+}
+
+/// How much of a segment is written, when the last one ends at `end`.
+fn readable(segment: u64, end: (u64, u64)) -> u64 {
+    if segment == end.0 { end.1 } else { u64::MAX }
+}
+
+/// Whether there is anything but reserved space.
+fn is_written(bytes: &[u8]) -> bool {
+    bytes.iter().any(|&byte| byte != 0)
 }

@@ -9,10 +9,11 @@ use uuid::Uuid;
 use super::{
     Shared,
     folder::{self, Folder, Meta},
+    limits::Limits,
     owner::Owner,
     reader::Reader,
     record::{Column, Record},
-    writer::{Limits, Writer},
+    writer::Writer,
 };
 
 const LIMITS: Limits = Limits {
@@ -20,6 +21,12 @@ const LIMITS: Limits = Limits {
     quota_bytes: 1 << 30,
     memory_bytes: 4000,
     fsync: false,
+};
+
+/// With room for mappings, where the system has them.
+const ROOMY: Limits = Limits {
+    segment_bytes: 1 << 20,
+    ..LIMITS
 };
 
 struct Case {
@@ -65,7 +72,7 @@ impl Case {
     }
 
     fn left(&self) -> Vec<u64> {
-        read(&mut Reader::leftover(self.folder.clone()), u64::MAX)
+        read(&mut Reader::leftover(self.folder.clone(), true), u64::MAX)
     }
 }
 
@@ -106,6 +113,55 @@ fn what_was_written_is_read_through_all_segments() {
     assert_eq!(read(&mut own, case.shared.appended()), Vec::<u64>::new());
     assert!(case.folder.segments().expect("listed").len() > 3);
     assert_eq!(case.left(), numbers(1..=100));
+}
+
+#[test]
+fn what_is_being_written_is_read_as_far_as_it_is_whole() {
+    const COUNT: u64 = 100_000;
+    let case = Case::new(ROOMY);
+    let mut own = case.own_reader();
+    let mut seen = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| (1..=COUNT).for_each(|number| case.log(number)));
+        while seen.len() < COUNT as usize {
+            seen.extend(read(&mut own, case.shared.appended()));
+        }
+    });
+    assert_eq!(seen, numbers(1..=COUNT));
+    assert!(own.damaged().is_empty());
+    assert!(case.folder.segments().expect("listed").len() > 2);
+    assert_eq!(case.left(), numbers(1..=COUNT));
+}
+
+#[test]
+fn large_and_small_records_take_turns() {
+    let case = Case::new(ROOMY);
+    let values = vec![0.5; 20_000];
+    for _ in 0..30 {
+        let mut writer = case.writer.lock();
+        let run = writer.run(Uuid::from_u128(7), true);
+        let small = [("b", 1.0)];
+        writer
+            .metrics(run, None, 5, small.into_iter())
+            .expect("a good key");
+        let at = Column::Even {
+            start: 5,
+            stride: 0,
+        };
+        writer
+            .series(run, "a", Column::Absent, at, &values)
+            .expect("a good key");
+    }
+    let mut left = Reader::leftover(case.folder.clone(), true);
+    let mut points = 0;
+    while let Some((numbered, _)) = left.next(u64::MAX).expect("readable") {
+        points += match numbered.record {
+            Record::Metrics(metrics) => metrics.len(),
+            Record::Series(series) => series.count,
+            other => panic!("{other:?}"),
+        };
+    }
+    assert_eq!(points, 30 * 20_001);
 }
 
 #[test]
@@ -239,8 +295,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
-    fn a_cut_costs_only_what_was_cut(count in 1_u64..60, cut: prop::sample::Index) {
-        let case = Case::new(LIMITS);
+    fn a_cut_costs_only_what_was_cut(count in 1_u64..60, cut: prop::sample::Index, roomy: bool) {
+        let case = Case::new(if roomy { ROOMY } else { LIMITS });
         (1..=count).for_each(|number| case.log(number));
         let last = case.folder.segments().expect("listed").pop().expect("one");
         let path = case.folder.segment(last);

@@ -1,4 +1,4 @@
-//! The end of a journal that is written: one `write(2)` per record, to a file that is opened for appending.
+//! The end of a journal that is written, record by record.
 //!
 //! Invariant: the bytes of the current segment are those in its file followed by `pending`, so whatever the disk does (it is
 //! full, it takes half of a write), frames stay whole and in order, and numbers have no gaps. What is written survives the
@@ -7,8 +7,7 @@
 
 use std::{
     collections::HashMap,
-    fs::{File, OpenOptions},
-    io::{self, Write as _},
+    io,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -20,69 +19,15 @@ use uuid::Uuid;
 use super::{
     Shared,
     folder::{Folder, Meta},
-    frame, notice,
+    frame,
+    limits::Limits,
+    notice,
     record::{self, Column, Id},
+    segment::Segment,
 };
 
 /// How long to leave the disk alone after it failed.
 const RETRY_DISK: Duration = Duration::from_millis(200);
-
-/// How much a journal may use.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    /// Size at which a new segment begins.
-    pub(super) segment_bytes: u64,
-    /// Most bytes on disk.
-    pub(super) quota_bytes: u64,
-    /// Most bytes that wait in memory when the disk takes none.
-    pub(super) memory_bytes: usize,
-    /// Whether every record is forced to the disk.
-    pub(super) fsync: bool,
-}
-
-impl Limits {
-    /// Those of the environment.
-    pub(super) fn from_env() -> Self {
-        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let quota_bytes = variable("MLPLAT_JOURNAL_QUOTA").map_or(10 << 30, |text| {
-            parse_bytes(&text).unwrap_or_else(|| {
-                notice::warn(&format!(
-                    "MLPLAT_JOURNAL_QUOTA is {text:?}; give bytes, or a number with K, M, G or T. It is 10G now"
-                ));
-                10 << 30
-            })
-        });
-        Self {
-            segment_bytes: (64 << 20).min(quota_bytes / 4),
-            quota_bytes,
-            memory_bytes: 16 << 20,
-            fsync: variable("MLPLAT_JOURNAL_FSYNC").is_some_and(|value| value != "0"),
-        }
-    }
-}
-
-/// A size such as `1000000`, `64M` or `10 GiB`.
-fn parse_bytes(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit
-        .trim()
-        .to_ascii_uppercase()
-        .trim_end_matches("IB")
-        .trim_end_matches('B')
-    {
-        "" => 0,
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(1 << shift)
-}
 
 #[derive(Debug)]
 struct Key {
@@ -105,10 +50,9 @@ pub(super) struct Writer {
     folder: Option<Folder>,
     limits: Limits,
     shared: Arc<Shared>,
-    /// Number of the current segment, and how much of it is in its file.
+    /// Number of the current segment, and its file.
     segment: u64,
-    file: Option<File>,
-    written: u64,
+    file: Option<Segment>,
     /// What follows in the segment, and is not in the file (yet).
     pending: Vec<u8>,
     /// The current segment is to be followed by a new one before the next record.
@@ -140,7 +84,6 @@ impl Writer {
             shared,
             segment: 0,
             file: None,
-            written: 0,
             pending: Vec::new(),
             finished: true,
             retry_at: Instant::now(),
@@ -225,7 +168,7 @@ impl Writer {
 
     /// A record of another journal, as it is there, with the definitions it needs.
     pub(super) fn copy(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
-        self.finished |= self.written >= self.limits.segment_bytes;
+        self.finished |= self.written() >= self.limits.segment_bytes;
         self.next_segment();
         self.buffer.clear();
         put(&mut self.buffer);
@@ -234,7 +177,7 @@ impl Writer {
 
     /// Begins a record in an empty buffer, with the definition of its run where that is needed.
     fn begin(&mut self, run: Id) {
-        if self.finished || self.written >= self.limits.segment_bytes {
+        if self.finished || self.written() >= self.limits.segment_bytes {
             self.next_segment();
         }
         self.buffer.clear();
@@ -284,17 +227,17 @@ impl Writer {
             self.try_disk();
         }
         if !self.pending.is_empty() {
-            self.finished |= self.written >= self.limits.segment_bytes;
+            self.finished |= self.written() >= self.limits.segment_bytes;
             if self.segment > 0 {
                 return;
             }
         }
         self.shared
             .stored
-            .fetch_add(self.written, Ordering::Relaxed);
+            .fetch_add(self.written(), Ordering::Relaxed);
         self.segment += 1;
         self.epoch += 1;
-        (self.file, self.written, self.finished) = (None, 0, false);
+        (self.file, self.finished) = (None, false);
         record::put_header(
             &mut self.pending,
             self.meta.writer,
@@ -310,16 +253,14 @@ impl Writer {
         if self.pending.is_empty()
             && let Some(file) = &mut self.file
         {
-            match write(file, &self.buffer) {
+            match file.append(&self.buffer) {
                 Ok(length) if length == self.buffer.len() => {
-                    self.written += length as u64;
                     if self.limits.fsync {
                         self.sync();
                     }
                     return self.publish(records);
                 }
                 Ok(length) => {
-                    self.written += length as u64;
                     self.pending.extend_from_slice(&self.buffer[length..]);
                 }
                 Err(error) => {
@@ -375,9 +316,8 @@ impl Writer {
         }
         let folder = self.usable_folder()?;
         folder.create(&self.meta)?;
-        let mut options = OpenOptions::new();
-        options.append(true).create_new(true);
-        self.file = Some(options.open(folder.segment(self.segment))?);
+        let path = folder.segment(self.segment);
+        self.file = Some(Segment::create(&path, self.limits.reserves_space())?);
         Ok(())
     }
 
@@ -404,8 +344,7 @@ impl Writer {
             return Ok(());
         };
         while !self.pending.is_empty() {
-            let length = write(file, &self.pending)?;
-            self.written += length as u64;
+            let length = file.append(&self.pending)?;
             self.pending.drain(..length);
         }
         if self.shared.in_trouble.swap(false, Ordering::Relaxed) {
@@ -416,7 +355,7 @@ impl Writer {
 
     fn sync(&mut self) {
         if let Some(file) = &self.file
-            && let Err(error) = file.sync_data()
+            && let Err(error) = file.sync()
         {
             self.trouble(&error);
         }
@@ -480,9 +419,13 @@ impl Writer {
         }
     }
 
-    /// Number of the last record, and the segment it is in.
-    pub(super) fn position(&self) -> (u64, u64) {
-        (self.number, self.segment)
+    /// The current segment, and how much of it is in its file: what follows there is being written, or nothing.
+    pub(super) fn end(&self) -> (u64, u64) {
+        (self.segment, self.written())
+    }
+
+    fn written(&self) -> u64 {
+        self.file.as_ref().map_or(0, Segment::length)
     }
 
     /// Closes the journal and removes its folder when all up to `acked` is all there is. A later record begins it anew.
@@ -491,38 +434,11 @@ impl Writer {
             return false;
         }
         self.pending.clear();
-        (self.file, self.written, self.finished) = (None, 0, true);
+        (self.file, self.finished) = (None, true);
         if let Some(folder) = &self.folder {
             folder.remove();
         }
         self.shared.stored.store(0, Ordering::Relaxed);
         true
-    }
-}
-
-/// One `write(2)`; interrupted ones are repeated.
-fn write(file: &mut File, bytes: &[u8]) -> io::Result<usize> {
-    loop {
-        match file.write(bytes) {
-            Ok(0) if !bytes.is_empty() => return Err(io::ErrorKind::WriteZero.into()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            done => return done,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_read_as_people_write_them() {
-        assert_eq!(parse_bytes("1000"), Some(1000));
-        assert_eq!(parse_bytes("64M"), Some(64 << 20));
-        assert_eq!(parse_bytes(" 10 GiB"), Some(10 << 30));
-        assert_eq!(parse_bytes("2kb"), Some(2048));
-        for bad in ["", "x", "-1", "1.5G", "99999999999T"] {
-            assert_eq!(parse_bytes(bad), None, "{bad}");
-        }
     }
 }
