@@ -7,10 +7,11 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     Journal,
-    courier::{Courier, GivenUp, Manner},
+    courier::Courier,
     folder::{self, Folder, Meta},
     owner::Owner,
     reader::Reader,
+    retries::{GivenUp, Manner},
     thread::note_acked,
     window::Window,
 };
@@ -296,7 +297,7 @@ async fn deliver(
         }
         courier.remove_segments(&reader, end.segment);
     }
-    report.rejected = courier.rejected;
+    report.rejected = courier.rejected();
     if report.left.is_none() {
         courier.last_heartbeat().await;
     }

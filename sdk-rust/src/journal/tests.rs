@@ -7,12 +7,12 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::{
-    Shared,
     folder::{self, Folder, Meta},
     limits::Limits,
     owner::Owner,
     reader::Reader,
     record::{Column, Record},
+    shared::Shared,
     writer::Writer,
 };
 

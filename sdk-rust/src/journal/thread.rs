@@ -13,10 +13,11 @@ use mlplat_proto::tracking::v1 as pb;
 
 use super::{
     Journal,
-    courier::{Courier, Manner, tracking},
+    courier::{Courier, tracking},
     folder::{self, Folder},
     leftovers, notice,
     reader::Reader,
+    retries::Manner,
     window::Window,
 };
 use crate::{call::rpc, client::Client};

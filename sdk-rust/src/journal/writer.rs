@@ -17,13 +17,13 @@ use mlplat_proto::rules;
 use uuid::Uuid;
 
 use super::{
-    Shared,
     folder::{Folder, Meta},
     frame,
     limits::Limits,
     notice,
     record::{self, Column, Id},
     segment::Segment,
+    shared::Shared,
 };
 
 /// How long to leave the disk alone after it failed.
