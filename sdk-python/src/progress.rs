@@ -1,7 +1,8 @@
 //! How far a long call is, shown on standard error while a thread waits for it.
 //!
 //! Invariant: shown only after a moment. Where a person looks (a terminal, a notebook) it is one line that is gone when the
-//! call is over; elsewhere (the log of a job) a line from time to time, so that a call which hangs can be told from one that works.
+//! call is over; in the log of a job it is a line from time to time, so that a call which hangs can be told from one that works; in
+//! CI it is nothing.
 
 use std::{
     sync::{Arc, Mutex},
@@ -24,6 +25,8 @@ enum Screen {
     Terminal,
     Notebook,
     Log,
+    /// Nobody looks while it runs: the services that build and test set `CI`.
+    None,
 }
 
 impl Screen {
@@ -32,6 +35,8 @@ impl Screen {
             Self::Terminal
         } else if notebook::is_running(stderr.py())? {
             Self::Notebook
+        } else if std::env::var("CI").is_ok_and(|ci| !matches!(&*ci, "" | "0" | "false")) {
+            Self::None
         } else {
             Self::Log
         })
@@ -78,6 +83,7 @@ impl Progress {
         let line = format!("mlplat: {text} ({} s)", elapsed.as_secs());
         let before = lock(&self.0.shown).clone();
         let written = match Screen::of(&stderr)? {
+            Screen::None => return Ok(()),
             _ if line == before => return Ok(()),
             Screen::Terminal => format!("\r\x1b[K{line}"),
             Screen::Notebook => over(&line, &before),

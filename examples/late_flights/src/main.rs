@@ -10,7 +10,10 @@ mod data;
 mod model;
 mod picture;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, ensure};
 use arrow::{array::AsArray as _, datatypes::Float64Type};
@@ -30,6 +33,7 @@ const LEARNING_RATES: [f64; 3] = [0.01, 0.1, 1.0];
 const EPOCHS: usize = 4;
 const BATCH: usize = 256;
 const CALIBRATION_BUCKETS: usize = 20;
+const SYSTEM_METRICS_EVERY: Duration = Duration::from_millis(200);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -52,6 +56,7 @@ async fn main() -> anyhow::Result<()> {
                 .tag("language", "rust"),
         )
         .await?;
+    let machine = sweep.log_system_metrics(SYSTEM_METRICS_EVERY)?;
     for rate in LEARNING_RATES {
         let run = client
             .start_run(
@@ -70,6 +75,7 @@ async fn main() -> anyhow::Result<()> {
         }
         run.end(RunStatus::Finished, "").await?;
     }
+    machine.stop();
     sweep.end(RunStatus::Finished, "").await?;
     publish_best(&client, &sweep, &flights).await
 }
