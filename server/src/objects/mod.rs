@@ -6,6 +6,7 @@
 mod durable;
 mod local;
 mod local_stage;
+pub mod location;
 mod s3;
 mod s3_stage;
 pub mod sources;

@@ -8,7 +8,7 @@ use mlplat_proto::features::v1::{self as pb, source::Location};
 
 use super::names::split;
 use crate::{
-    objects::sources::Location as FileLocation,
+    objects::location::Location as FileLocation,
     request::{self, MAX_DESCRIPTION, Violations},
     tags,
 };
