@@ -31,7 +31,6 @@ NOT_CALLED = {
     "start_run",
     "end_run",
     "Collected",
-    "ModelInfo",
     "RunComparison",
 }
 

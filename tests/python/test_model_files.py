@@ -14,6 +14,7 @@ from typing import Any
 import lightgbm
 import mlplat
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 import sklearn
@@ -131,6 +132,28 @@ def test_files(tmp_path: Path):
     assert Path(path).read_bytes() == b"weird"
     with pytest.raises(mlplat.FileError, match="no model file"):
         logged(str(tmp_path / "nothing.pkl"))
+
+
+def test_onnx(tmp_path: Path):
+    helper, numpy_helper = onnx.helper, onnx.numpy_helper
+    weights = RNG.normal(size=(4, 2)).astype(np.float32)
+    tensor = onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "linear",
+        [helper.make_tensor_value_info("x", tensor, [None, 4])],
+        [helper.make_tensor_value_info("y", tensor, [None, 2])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "m.onnx")
+    data = RNG.normal(size=(5, 4)).astype(np.float32)
+    for given in (model, tmp_path / "m.onnx"):
+        info = logged(given)
+        assert info.flavor == "onnx"
+        assert ("model.onnx" if given is model else "m.onnx") in info.files
+        [answer] = mlplat.load_model(info).run(None, {"x": data})
+        assert np.allclose(answer, data @ weights, atol=1e-6)
 
 
 def test_published_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
