@@ -1,18 +1,19 @@
-//! Whether a person looks through a notebook, where output is drawn.
-//!
-//! Invariant: IPython is not imported; a notebook has done that.
+//! Whether a person may be looking, and where: what `_place.py` says.
 
-use pyo3::{prelude::*, types::PyDict};
+use pyo3::prelude::*;
 
 /// Whether the code runs in the kernel of a notebook.
 pub(crate) fn is_running(py: Python<'_>) -> PyResult<bool> {
-    let modules = py
-        .import("sys")?
-        .getattr("modules")?
-        .cast_into::<PyDict>()?;
-    let Some(ipython) = modules.get_item("IPython")? else {
-        return Ok(false);
-    };
-    let shell = ipython.call_method0("get_ipython")?;
-    Ok(!shell.is_none() && shell.hasattr("kernel")?)
+    ask(py, "in_notebook")
+}
+
+/// Whether this is a job of continuous integration, at which nobody looks while it runs.
+pub(crate) fn is_quiet(py: Python<'_>) -> PyResult<bool> {
+    ask(py, "quiet")
+}
+
+fn ask(py: Python<'_>, question: &str) -> PyResult<bool> {
+    py.import("mlplat._place")?
+        .call_method0(question)?
+        .extract()
 }

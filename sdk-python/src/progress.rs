@@ -25,18 +25,18 @@ enum Screen {
     Terminal,
     Notebook,
     Log,
-    /// Nobody looks while it runs: the services that build and test set `CI`.
+    /// Nobody looks while it runs.
     None,
 }
 
 impl Screen {
     fn of(stderr: &Bound<'_, PyAny>) -> PyResult<Self> {
-        Ok(if stderr.call_method0("isatty")?.is_truthy()? {
+        Ok(if notebook::is_quiet(stderr.py())? {
+            Self::None
+        } else if stderr.call_method0("isatty")?.is_truthy()? {
             Self::Terminal
         } else if notebook::is_running(stderr.py())? {
             Self::Notebook
-        } else if std::env::var("CI").is_ok_and(|ci| !matches!(&*ci, "" | "0" | "false")) {
-            Self::None
         } else {
             Self::Log
         })

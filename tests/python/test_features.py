@@ -348,6 +348,7 @@ def slow_rows(*pauses: float) -> pa.RecordBatchReader:
 
 
 def test_progress_in_a_terminal_is_one_line(weather: FeatureView, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("CI", raising=False)
     stderr = Stderr(terminal=True)
     monkeypatch.setattr(sys, "stderr", stderr)
     features.historical(slow_rows(0.7, 0.3), ["weather:temp"])
@@ -356,6 +357,7 @@ def test_progress_in_a_terminal_is_one_line(weather: FeatureView, monkeypatch: p
 
 
 def test_progress_in_a_notebook_is_one_line(weather: FeatureView, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("CI", raising=False)
     ipython = types.ModuleType("IPython")
     ipython.get_ipython = lambda: types.SimpleNamespace(kernel=True)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "IPython", ipython)
