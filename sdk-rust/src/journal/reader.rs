@@ -291,15 +291,7 @@ impl Reader {
             // The rest of the file tells whether something follows.
             while self.buffer.len() - self.used < 2 * READ_BYTES && self.fill(u64::MAX)? {}
         }
-        let segments = match &self.folder {
-            Some(folder) => match folder.segments() {
-                // Another process has delivered and removed it.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-                segments => segments?,
-            },
-            None => Vec::new(),
-        };
-        let next = segments.into_iter().find(|&number| number > self.segment);
+        let next = self.next_left()?;
         if next.is_none() && !self.finished {
             // What looks damaged may be a frame that is being written.
             self.used = self.buffer.len();
@@ -321,6 +313,23 @@ impl Reader {
             None => self.used = self.buffer.len(),
         }
         Ok(next.is_some())
+    }
+
+    /// The next segment that a process has left.
+    fn next_left(&self) -> io::Result<Option<u64>> {
+        let Some(folder) = &self.folder else {
+            return Ok(None);
+        };
+        let following = self.segment + 1;
+        if folder.segment(following).exists() {
+            return Ok(Some(following));
+        }
+        match folder.segments() {
+            Ok(numbers) => Ok(numbers.into_iter().find(|&number| number > self.segment)),
+            // Another process has delivered and removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn note_damage(&mut self) {

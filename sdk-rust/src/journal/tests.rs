@@ -11,7 +11,7 @@ use super::{
     limits::Limits,
     owner::Owner,
     reader::Reader,
-    record::{Column, Record},
+    record::{self, Column, Record},
     shared::Shared,
     writer::Writer,
 };
@@ -162,6 +162,23 @@ fn large_and_small_records_take_turns() {
         };
     }
     assert_eq!(points, 30 * 20_001);
+}
+
+#[test]
+fn copies_of_records_share_segments() {
+    let case = Case::new(ROOMY);
+    let run = Uuid::from_u128(7);
+    for number in 1..=100_u32 {
+        case.writer.lock().copy(|buffer| {
+            let key = if number.is_multiple_of(3) { "a" } else { "b" };
+            record::put_run(buffer, 4, run, true);
+            record::put_key(buffer, 9, key);
+            let value = std::iter::once(f64::from(number));
+            record::put_metrics(buffer, 4, Some(number.into()), 5, &[9], value);
+        });
+    }
+    assert_eq!(case.folder.segments().expect("listed"), [1]);
+    assert_eq!(case.left(), numbers(1..=100));
 }
 
 #[test]

@@ -168,8 +168,7 @@ impl Writer {
 
     /// A record of another journal, as it is there, with the definitions it needs.
     pub(super) fn copy(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
-        self.finished |= self.written() >= self.limits.segment_bytes;
-        self.next_segment();
+        self.continue_segment();
         self.buffer.clear();
         put(&mut self.buffer);
         self.commit(1, true);
@@ -177,9 +176,7 @@ impl Writer {
 
     /// Begins a record in an empty buffer, with the definition of its run where that is needed.
     fn begin(&mut self, run: Id) {
-        if self.finished || self.written() >= self.limits.segment_bytes {
-            self.next_segment();
-        }
+        self.continue_segment();
         self.buffer.clear();
         let entry = &mut self.runs[run as usize];
         if entry.epoch != self.epoch {
@@ -219,6 +216,13 @@ impl Writer {
             self.ids.push(entry.id);
         }
         Ok(())
+    }
+
+    /// Begins the next segment where the current one is full.
+    fn continue_segment(&mut self) {
+        if self.finished || self.written() >= self.limits.segment_bytes {
+            self.next_segment();
+        }
     }
 
     /// Begins the next segment, unless what is left of the current one waits for the disk.
