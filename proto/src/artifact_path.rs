@@ -8,6 +8,8 @@ use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 
 /// Longest path, in bytes.
 pub const MAX_BYTES: usize = 1000;
+/// Longest part of it, in bytes: what file systems take.
+pub const MAX_PART_BYTES: usize = 255;
 
 /// Characters that some systems or people take for `/` or `\`, beyond those that compatibility normalization makes one.
 const LOOK_LIKE_SEPARATORS: [char; 8] = [
@@ -81,6 +83,12 @@ pub fn case_key(path: &str) -> String {
 fn check_part(part: &str) -> Result<(), String> {
     if part.is_empty() {
         return Err("must not hold empty parts".to_owned());
+    }
+    if part.len() > MAX_PART_BYTES {
+        let has = part.len();
+        return Err(format!(
+            "must have at most {MAX_PART_BYTES} bytes between two `/`, has {has}"
+        ));
     }
     // What some systems make of a name: wide and compatibility forms as the plain ones, nothing of dots and blanks at the end.
     let plain: String = part.nfkc().collect();

@@ -107,7 +107,10 @@ fn connection_lost(status: &Status) -> bool {
         if error.is::<tonic::TimeoutExpired>() {
             return false;
         }
-        if error.is::<tonic::transport::Error>() || error.is::<std::io::Error>() {
+        if error.is::<tonic::transport::Error>()
+            || error.is::<std::io::Error>()
+            || error.is::<h2::Error>()
+        {
             return true;
         }
         source = error.source();

@@ -223,10 +223,11 @@ async fn inputs_are_kept_and_become_lineage() {
             .rows(336_776)
     };
     let frame = || DatasetInput::new("frame", "d2").context("validation");
-    let logged = run.log_inputs([flights(), frame()]).await;
+    let tracking = client.tracking();
+    let logged = tracking.log_inputs(run.id(), [flights(), frame()]).await;
     assert_eq!(logged.expect("logged"), 2);
     // The same again changes nothing and is no event.
-    let again = run.log_inputs([flights(), frame()]).await;
+    let again = tracking.log_inputs(run.id(), [flights(), frame()]).await;
     assert_eq!(again.expect("logged"), 0);
     let read = client.get_run(run.id()).await.expect("read");
     assert_eq!(read.inputs, [flights(), frame()]);

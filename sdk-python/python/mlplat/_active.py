@@ -179,7 +179,7 @@ class ActiveRunBase(RunInfo):
         from . import _inputs
 
         described = _inputs.describe(dataset, context, name, source, digest)
-        return _native.log_input(self._client, self.id, described)
+        return self._handle.log_input(described)
 
     def _publish_call(
         self, name: str, path: PathLike, description: str, tags: Mapping[str, object] | None

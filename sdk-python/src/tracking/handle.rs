@@ -12,7 +12,7 @@ use mlplat::{
 };
 use pyo3::{IntoPyObjectExt as _, prelude::*};
 
-use super::{RunRecord, system::SystemMetrics};
+use super::{DatasetInput, RunRecord, keeping::NewInput, system::SystemMetrics};
 use crate::{
     artifacts::uploaded_paths,
     call::Call,
@@ -145,6 +145,17 @@ impl RunHandle {
             .progress(progress.of_transfer(format!("uploading {}", path.display())));
         let work = async move { Ok(uploaded_paths(run.log_artifact_with(path, options).await?)) };
         Ok(Call::new(work).showing(progress))
+    }
+
+    /// Notes that the run read a data set; the answer is the input as it is kept.
+    fn log_input(&self, py: Python<'_>, input: NewInput) -> PyResult<Call> {
+        let run = self.get(py)?;
+        let made = input.made();
+        Ok(Call::new(async move {
+            let kept = DatasetInput::from(made.clone());
+            run.log_inputs([made]).await?;
+            Ok(kept)
+        }))
     }
 
     /// Publishes a file or directory as the next version of a model.

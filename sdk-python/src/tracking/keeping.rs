@@ -21,6 +21,17 @@ pub(crate) struct NewInput {
     rows: Option<u64>,
 }
 
+impl NewInput {
+    pub(super) fn made(self) -> tracking::DatasetInput {
+        let mut made = tracking::DatasetInput::new(self.name, self.digest)
+            .source(self.source, self.source_type)
+            .context(self.context);
+        made.fields = self.fields;
+        made.rows = self.rows;
+        made
+    }
+}
+
 fn runs(ids: Vec<String>, nested: bool) -> RunSet {
     let runs = RunSet::new(ids);
     if nested { runs.with_nested() } else { runs }
@@ -90,11 +101,7 @@ fn delete_params_and_tags(
 #[pyfunction]
 fn log_input(py: Python<'_>, client: &Client, run_id: String, input: NewInput) -> PyResult<Call> {
     let client = client.get(py)?;
-    let mut made = tracking::DatasetInput::new(input.name, input.digest)
-        .source(input.source, input.source_type)
-        .context(input.context);
-    made.fields = input.fields;
-    made.rows = input.rows;
+    let made = input.made();
     Ok(Call::new(async move {
         let kept = DatasetInput::from(made.clone());
         client.tracking().log_inputs(&run_id, [made]).await?;

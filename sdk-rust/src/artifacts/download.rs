@@ -233,7 +233,7 @@ impl Artifacts {
                 Err(error) => tracing::debug!(%error, "read through the server"),
             }
         }
-        self.range(run_id, &file.path, &file.sha256, start, length)
+        self.range_under_way(run_id, &file.path, &file.sha256, start, length)
             .await
     }
 }

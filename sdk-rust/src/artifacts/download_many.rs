@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     Artifact, Artifacts, artifacts,
+    breaks::Breaks,
     download::{Download, wrong_digest},
     target::Target,
     upload_many::interrupted,
@@ -57,12 +58,27 @@ impl Artifacts {
             .map(|file| (file.path, file.sha256))
             .collect();
         let expected = Arc::new(expected);
+        let mut breaks = Breaks::default();
+        loop {
+            match self.try_many(download, &message, &expected).await {
+                Err(error) if breaks.outlast(&self.client, &error).await => {}
+                done => return done,
+            }
+        }
+    }
+
+    async fn try_many(
+        &self,
+        download: &Download<'_>,
+        message: &pb::DownloadArtifactsRequest,
+        expected: &Arc<HashMap<String, String>>,
+    ) -> Result<()> {
         let call = self.client.streaming(
             Safety::Repeatable,
             "download_artifacts",
             |request_id, remaining| {
                 let request = self.client.request(message.clone(), remaining, &request_id);
-                let expected = Arc::clone(&expected);
+                let expected = Arc::clone(expected);
                 async move {
                     let mut stub = artifacts(self.client.channel());
                     let mut stream = stub.download_artifacts(request).await?.into_inner();

@@ -5,6 +5,7 @@
 //!
 //! Small files go many at a time, large ones in parts, through the server or (where it offers that) straight to its object store.
 
+mod breaks;
 mod direct;
 mod download;
 mod download_many;

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use mlplat_proto::tracking::v1::{self as pb, download_artifact_response::Part};
 
-use super::{Artifacts, artifacts, path};
+use super::{Artifacts, artifacts, breaks::Breaks, path};
 use crate::{
     call::CallError,
     error::{Error, Result},
@@ -45,7 +45,30 @@ impl Artifacts {
         if length == 0 {
             return Ok(Bytes::new());
         }
-        self.range(&run_id, &path, sha256, offset, length).await
+        if sha256.is_empty() {
+            self.range(&run_id, &path, sha256, offset, length).await
+        } else {
+            self.range_under_way(&run_id, &path, sha256, offset, length)
+                .await
+        }
+    }
+
+    /// A range of a file of which others were read: a server that is restarted meanwhile is waited for.
+    pub(super) async fn range_under_way(
+        &self,
+        run_id: &str,
+        path: &str,
+        sha256: &str,
+        offset: u64,
+        length: u64,
+    ) -> Result<Bytes> {
+        let mut breaks = Breaks::default();
+        loop {
+            match self.range(run_id, path, sha256, offset, length).await {
+                Err(error) if breaks.outlast(&self.client, &error).await => {}
+                done => return done,
+            }
+        }
     }
 
     /// A range of at least one byte; of whatever content where `sha256` is empty.

@@ -9,7 +9,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -21,6 +20,7 @@ use mlplat_proto::tracking::v1::{
 
 use super::{
     Artifact, Artifacts, artifacts,
+    breaks::Breaks,
     direct::Direct,
     read_at::read_exact_at,
     tree::{self, BUFFER_BYTES, LocalFile},
@@ -36,8 +36,6 @@ use crate::{
 
 /// Files larger than this go in parts.
 pub(super) const LARGE: u64 = 16 << 20;
-/// How often an upload goes on after the tries of a call are used up; it waits 1 s, 2 s, 4 s, …
-const BREAKS: u32 = 7;
 /// Parts on their way at a time.
 const PARALLEL_PARTS: usize = 4;
 
@@ -66,20 +64,14 @@ impl Artifacts {
         // the case that the first did all but hear the answer.
         let mut restart = false;
         let mut tries = 3;
-        let mut breaks = 0;
+        let mut breaks = Breaks::default();
         loop {
             let error = match self.try_large(run_id, &mut file, restart, &meter).await {
                 Ok(artifact) => return Ok(artifact),
                 Err(error) => error,
             };
             // A server that is restarted is soon back, and what it has is not sent again.
-            if matches!(error, Error::Unavailable(_))
-                && breaks < BREAKS
-                && self.client.retry().max_attempts > 1
-            {
-                tracing::debug!(%error, "the upload goes on in a moment");
-                tokio::time::sleep(Duration::from_secs(1 << breaks)).await;
-                breaks += 1;
+            if breaks.outlast(&self.client, &error).await {
                 continue;
             }
             tries -= 1;

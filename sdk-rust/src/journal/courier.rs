@@ -13,10 +13,11 @@ use uuid::Uuid;
 
 use super::{
     folder::Folder,
+    notice,
     reader::{Definitions, Reader, RunDefinition},
     record::Record,
     rejects::Rejects,
-    retries::{GivenUp, Manner},
+    retries::{GivenUp, Manner, RUN_NOT_FOUND},
     window::{Call, Piece, Step, Window},
 };
 use crate::{
@@ -110,6 +111,7 @@ impl Courier {
                 }
                 Step::Open(piece) => (one(piece), self.open(one(piece)).await?),
                 Step::End(piece) => (one(piece), self.end(one(piece)).await?),
+                Step::Call(piece) => (one(piece), self.call(one(piece)).await?),
                 Step::Artifact(piece) => (one(piece), self.artifact(one(piece)).await?),
                 Step::Unknown(piece) => {
                     let why = "this version of mlplat does not know what it means";
@@ -145,7 +147,7 @@ impl Courier {
             let last = batch.sequence;
             let sent = self
                 .manner
-                .until_done(run, || async {
+                .until_done(!run.own, || async {
                     rpc!(self.client, Repeatable, tracking.log_batch, batch.clone())
                 })
                 .await?;
@@ -181,7 +183,7 @@ impl Courier {
         if let Some(resume) = resume.and_then(|bytes| pb::ResumeRunRequest::decode(bytes).ok()) {
             let sent = self
                 .manner
-                .until_done(task.run, || async {
+                .until_done(!task.run.own, || async {
                     rpc!(self.client, Repeatable, tracking.resume_run, resume.clone())
                 })
                 .await?;
@@ -190,14 +192,59 @@ impl Courier {
                 done => return Ok(done.map(|_| self.begun(task.run))),
             }
         }
-        let create = pb::CreateRunRequest::decode(create).unwrap_or_default();
-        let sent = self
-            .manner
-            .until_done(task.run, || async {
-                rpc!(self.client, Repeatable, tracking.create_run, create.clone())
-            })
-            .await?;
-        Ok(sent.map(|_| self.begun(task.run)))
+        let mut create = pb::CreateRunRequest::decode(create).unwrap_or_default();
+        loop {
+            // The run that it is nested in may be of another process.
+            let nested = !create.parent_run_id.is_empty();
+            let sent = self
+                .manner
+                .until_done(nested, || async {
+                    rpc!(self.client, Repeatable, tracking.create_run, create.clone())
+                })
+                .await?;
+            match sent {
+                Err(error) if nested && error.reason() == RUN_NOT_FOUND => {
+                    notice::warn(&format!(
+                        "run {} is nested in run {}, which the server does not know; it is stored as one of its own",
+                        create.run_id, create.parent_run_id
+                    ));
+                    create.parent_run_id.clear();
+                }
+                done => return Ok(done.map(|_| self.begun(task.run))),
+            }
+        }
+    }
+
+    /// What is a call of its own.
+    async fn call(&mut self, task: Task<'_>) -> Result<Result<()>, GivenUp> {
+        let of_others = !task.run.own;
+        match task.record() {
+            Record::Inputs { message, .. } => {
+                let request = pb::LogInputsRequest::decode(message).unwrap_or_default();
+                let sent = self.manner.until_done(of_others, || async {
+                    rpc!(
+                        self.client,
+                        Repeatable,
+                        tracking.log_inputs,
+                        request.clone()
+                    )
+                });
+                Ok(sent.await?.map(drop))
+            }
+            Record::Update { message, .. } => {
+                let request = pb::UpdateRunRequest::decode(message).unwrap_or_default();
+                let sent = self.manner.until_done(of_others, || async {
+                    rpc!(
+                        self.client,
+                        Repeatable,
+                        tracking.update_run,
+                        request.clone()
+                    )
+                });
+                Ok(sent.await?.map(drop))
+            }
+            _ => Ok(Ok(())),
+        }
     }
 
     /// The server knows the run from now on.
@@ -215,7 +262,7 @@ impl Courier {
         let request = pb::EndRunRequest::decode(message).unwrap_or_default();
         let sent = self
             .manner
-            .until_done(task.run, || async {
+            .until_done(!task.run.own, || async {
                 rpc!(self.client, Repeatable, tracking.end_run, request.clone())
             })
             .await?;
@@ -247,7 +294,7 @@ impl Courier {
         let run_id = task.run.run.to_string();
         let sent = self
             .manner
-            .until_done(task.run, || async {
+            .until_done(!task.run.own, || async {
                 let options = UploadOptions::default()
                     .directory(directory)
                     .media_type(media_type);
@@ -266,7 +313,7 @@ impl Courier {
             }
             Err(Error::Io(..)) if !path.exists() => Ok(()),
             Err(error) => {
-                self.rejects.keep_file(&path);
+                self.rejects.keep_file(&self.client, spooled, &path);
                 Err(error)
             }
         })

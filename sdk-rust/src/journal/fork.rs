@@ -5,8 +5,10 @@
 
 use std::sync::{
     OnceLock,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
+
+use super::notice;
 
 /// Forks in a row that are told apart.
 const MAX_DEPTH: usize = 16;
@@ -16,6 +18,16 @@ static DEPTH: AtomicUsize = AtomicUsize::new(0);
 /// How many forks lead to this process, since the first journal was made.
 pub(super) fn depth() -> usize {
     DEPTH.load(Ordering::Relaxed)
+}
+
+/// Says that this process is behind more forks than are told apart.
+pub(super) fn warn_of_depth() {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    if !SAID.swap(true, Ordering::Relaxed) {
+        notice::warn(&format!(
+            "this process is forked off {MAX_DEPTH} times in a row: what it logs IS LOST; start it anew instead"
+        ));
+    }
 }
 
 /// Counts forks from now on.

@@ -92,6 +92,11 @@ impl Mapping {
         }
     }
 
+    /// Whether a failing disk is still seen to: somebody may have replaced the handler.
+    pub(super) fn is_guarded() -> bool {
+        is_watched()
+    }
+
     pub(super) fn size(&self) -> usize {
         self.size
     }

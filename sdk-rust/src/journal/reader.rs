@@ -104,6 +104,7 @@ pub(super) struct Reader {
     finished: bool,
     /// Segments in which something is lost.
     damaged: Vec<u64>,
+    lost: u64,
 }
 
 impl Reader {
@@ -137,6 +138,7 @@ impl Reader {
             skip,
             finished,
             damaged: Vec::new(),
+            lost: 0,
         }
     }
 
@@ -210,6 +212,7 @@ impl Reader {
     fn begin_segment(&mut self, first: u64) {
         let missing = first.saturating_sub(self.number + 1);
         if self.number >= self.skip && missing > 0 && self.number > 0 {
+            self.lost += missing;
             notice::warn(&format!(
                 "{missing} records of the journal {} are lost: it is damaged. What is left of the file is kept under `rejected`",
                 self.name()
@@ -274,16 +277,27 @@ impl Reader {
         if self.fill(readable(self.segment, end))? {
             return Ok(true);
         }
-        let (_, pending) = writer.take_pending();
-        if pending.is_empty() && self.buffer.len() > self.used {
+        let at = self.offset + self.buffer.len() as u64;
+        let waiting = writer.waiting(at, READ_BYTES);
+        if waiting.is_empty() && self.buffer.len() > self.used {
             // What was written are whole frames, and this is none.
             self.note_damage();
             writer.finish();
             self.move_to(self.segment + 1);
             return Ok(true);
         }
-        self.buffer.extend_from_slice(&pending);
-        Ok(!pending.is_empty())
+        self.buffer.extend_from_slice(waiting);
+        Ok(!waiting.is_empty())
+    }
+
+    /// Goes on in the next segment, which begins with what was not given yet.
+    pub(super) fn follow(&mut self) {
+        self.move_to(self.segment + 1);
+    }
+
+    /// Records that were lost since the last question, as the file is damaged.
+    pub(super) fn take_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost)
     }
 
     fn end_of_left_segment(&mut self, bad: Bad) -> io::Result<bool> {

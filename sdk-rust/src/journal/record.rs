@@ -19,6 +19,8 @@ const BATCH: u8 = 18;
 const OPEN: u8 = 19;
 const END: u8 = 20;
 const ARTIFACT: u8 = 21;
+const INPUTS: u8 = 22;
+const UPDATE: u8 = 23;
 
 /// The version of the format that this crate writes.
 pub(super) const FORMAT: u64 = 1;
@@ -56,6 +58,10 @@ pub(super) enum Record<'a> {
         directory: &'a str,
         media_type: &'a str,
     },
+    /// A `LogInputsRequest`.
+    Inputs { run: Id, message: &'a [u8] },
+    /// An `UpdateRunRequest`.
+    Update { run: Id, message: &'a [u8] },
     /// Written by a later version, and not understood here.
     Unknown,
 }
@@ -255,7 +261,19 @@ pub(super) fn put_key(buffer: &mut Vec<u8>, id: Id, key: &str) {
 }
 
 pub(super) fn put_batch(buffer: &mut Vec<u8>, run: Id, message: &[u8]) {
-    frame::append(buffer, BATCH, |buffer| {
+    put_message(buffer, BATCH, run, message);
+}
+
+pub(super) fn put_inputs(buffer: &mut Vec<u8>, run: Id, message: &[u8]) {
+    put_message(buffer, INPUTS, run, message);
+}
+
+pub(super) fn put_update(buffer: &mut Vec<u8>, run: Id, message: &[u8]) {
+    put_message(buffer, UPDATE, run, message);
+}
+
+fn put_message(buffer: &mut Vec<u8>, kind: u8, run: Id, message: &[u8]) {
+    frame::append(buffer, kind, |buffer| {
         put_varint(buffer, u64::from(run));
         buffer.extend_from_slice(message);
     });
@@ -272,10 +290,7 @@ pub(super) fn put_open(buffer: &mut Vec<u8>, run: Id, create: &[u8], resume: Opt
 }
 
 pub(super) fn put_end(buffer: &mut Vec<u8>, run: Id, message: &[u8]) {
-    frame::append(buffer, END, |buffer| {
-        put_varint(buffer, u64::from(run));
-        buffer.extend_from_slice(message);
-    });
+    put_message(buffer, END, run, message);
 }
 
 pub(super) fn put_artifact(
@@ -339,8 +354,31 @@ impl<'a> Record<'a> {
                 directory: fields.text()?,
                 media_type: fields.text()?,
             },
+            INPUTS => Self::Inputs {
+                run: id(&mut fields)?,
+                message: fields.0,
+            },
+            UPDATE => Self::Update {
+                run: id(&mut fields)?,
+                message: fields.0,
+            },
             _ => Self::Unknown,
         })
+    }
+
+    /// The run that a record is about.
+    pub(super) fn run(&self) -> Option<Id> {
+        match self {
+            Self::Metrics(metrics) => Some(metrics.run),
+            Self::Series(series) => Some(series.run),
+            Self::Batch { run, .. }
+            | Self::Open { run, .. }
+            | Self::End { run, .. }
+            | Self::Artifact { run, .. }
+            | Self::Inputs { run, .. }
+            | Self::Update { run, .. } => Some(*run),
+            Self::Header { .. } | Self::Run { .. } | Self::Key { .. } | Self::Unknown => None,
+        }
     }
 }
 

@@ -56,17 +56,11 @@ impl Rejects {
         });
     }
 
+    /// Keeps records; the answer is where.
     fn keep_records(&mut self, client: &Client, task: Task<'_>) -> String {
-        let Some(home) = &self.home else {
+        let Some(writer) = self.writer(client) else {
             return "no place, as there is no home folder".to_owned();
         };
-        let writer = self.writer.get_or_insert_with(|| {
-            let id = Uuid::now_v7();
-            let folder = Folder::at(folder::rejected(home).join(id.to_string()));
-            let meta = Meta::new(id, client.url(), client.project(), Owner::default());
-            let shared = Arc::new(Shared::new());
-            Writer::new(meta, Some(folder), Limits::from_env(), shared)
-        });
         for piece in task.pieces {
             writer.copy(|buffer| {
                 define(buffer, task, piece);
@@ -76,41 +70,62 @@ impl Rejects {
         writer.place()
     }
 
-    /// Keeps a file whose record is refused.
-    pub(super) fn keep_file(&self, path: &Path) {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let name = format!("{}-{name}", Uuid::now_v7().simple());
-        self.put("files", &name, |to| std::fs::copy(path, to).map(|_| ()));
+    /// Keeps a file whose record is refused, where a journal has such files.
+    pub(super) fn keep_file(&mut self, client: &Client, spooled: &str, path: &Path) {
+        let Some(writer) = self.writer(client) else {
+            return;
+        };
+        let kept = writer.hold().and_then(|folder| {
+            let to = folder.spooled(spooled);
+            to.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            std::fs::copy(path, to)
+        });
+        writer.release();
+        if let Err(error) = kept {
+            let path = path.display();
+            notice::warn(&format!(
+                "{path}, which the server refuses, cannot be kept: {error}"
+            ));
+        }
+    }
+
+    /// The journal of what is refused.
+    fn writer(&mut self, client: &Client) -> Option<&mut Writer> {
+        let home = self.home.as_ref()?;
+        Some(self.writer.get_or_insert_with(|| {
+            let id = Uuid::now_v7();
+            let folder = Folder::at(folder::rejected(home).join(id.to_string()));
+            let meta = Meta::new(id, client.url(), client.project(), Owner::default());
+            let shared = Arc::new(Shared::new());
+            Writer::new(meta, Some(folder), Limits::from_env(), shared)
+        }))
     }
 
     /// Keeps a segment in which something is damaged; it is gone from where it was.
     pub(super) fn keep_segment(&self, folder: &Folder, writer: Uuid, segment: u64) {
-        let name = format!("damaged-{writer}-{segment:06}.seg");
-        self.put("", &name, |to| std::fs::rename(folder.segment(segment), to));
-    }
-
-    fn put(&self, directory: &str, name: &str, put: impl FnOnce(&Path) -> std::io::Result<()>) {
         let Some(home) = &self.home else {
             return;
         };
-        let directory = folder::rejected(home).join(directory);
-        let kept = std::fs::create_dir_all(&directory).and_then(|()| put(&directory.join(name)));
+        let directory = folder::rejected(home);
+        let name = format!("damaged-{writer}-{segment:06}.seg");
+        let kept = std::fs::create_dir_all(&directory)
+            .and_then(|()| std::fs::rename(folder.segment(segment), directory.join(name)));
         if let Err(error) = kept {
-            tracing::debug!(%error, name, "what is refused could not be kept");
+            tracing::debug!(%error, segment, "a damaged segment could not be kept");
         }
     }
 }
 
 /// Writes the definitions that a record needs.
 fn define(buffer: &mut Vec<u8>, task: Task<'_>, piece: &Piece) {
-    let (run_id, keys): (record::Id, Vec<record::Id>) = match task.window.record(piece) {
-        Record::Metrics(metrics) => (metrics.run, metrics.pairs().map(|pair| pair.0).collect()),
-        Record::Series(series) => (series.run, vec![series.key]),
-        Record::Batch { run, .. }
-        | Record::Open { run, .. }
-        | Record::End { run, .. }
-        | Record::Artifact { run, .. } => (run, Vec::new()),
-        _ => return,
+    let record = task.window.record(piece);
+    let Some(run_id) = record.run() else {
+        return;
+    };
+    let keys: Vec<record::Id> = match &record {
+        Record::Metrics(metrics) => metrics.pairs().map(|pair| pair.0).collect(),
+        Record::Series(series) => vec![series.key],
+        _ => Vec::new(),
     };
     record::put_run(buffer, run_id, task.run.run, task.run.own);
     for key in keys {

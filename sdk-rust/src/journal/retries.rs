@@ -7,10 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    reader::RunDefinition,
-    shared::{Progress, Shared},
-};
+use super::shared::{Progress, Shared};
 use crate::error::{Error, Result};
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -19,6 +16,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15);
 const DOUBTED: Duration = Duration::from_secs(300);
 /// How long the run of another process may be missing before it is taken for deleted.
 const AWAITED: Duration = Duration::from_secs(3600);
+
+/// What the server says of a run that it does not know.
+pub(super) const RUN_NOT_FOUND: &str = "RUN_NOT_FOUND";
 
 /// Delivery was given up for now.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ enum Verdict {
     Refused,
 }
 
-fn verdict(error: &Error, run: RunDefinition) -> Verdict {
+fn verdict(error: &Error, of_others: bool) -> Verdict {
     match error {
         Error::Unavailable(_)
         | Error::DeadlineExceeded(_)
@@ -54,17 +54,18 @@ fn verdict(error: &Error, run: RunDefinition) -> Verdict {
         | Error::Unauthenticated(_)
         | Error::ResourceExhausted(_)
         | Error::Aborted(_) => Verdict::Later,
-        Error::NotFound(_) if !run.own => Verdict::WhenBegun,
+        Error::NotFound(_) if of_others && error.reason() == RUN_NOT_FOUND => Verdict::WhenBegun,
         Error::Internal(_) | Error::DataLoss(_) | Error::Unimplemented(_) => Verdict::Doubtful,
         _ => Verdict::Refused,
     }
 }
 
 impl Manner {
-    /// Tries a call until it is done or refused; the inner error says that it is refused.
+    /// Tries a call until it is done or refused; the inner error says that it is refused. `of_others`: it needs a run that
+    /// another process begins.
     pub(super) async fn until_done<R, F, Fut>(
         &self,
-        run: RunDefinition,
+        of_others: bool,
         call: F,
     ) -> Result<Result<R>, GivenUp>
     where
@@ -80,7 +81,7 @@ impl Manner {
                 }
                 Err(error) => error,
             };
-            let given_up = match verdict(&error, run) {
+            let given_up = match verdict(&error, of_others) {
                 Verdict::Refused => return Ok(Err(error)),
                 Verdict::Doubtful if began.elapsed() > DOUBTED => return Ok(Err(error)),
                 Verdict::WhenBegun if began.elapsed() > AWAITED || self.is_old() => {

@@ -66,7 +66,10 @@ impl RunLog {
 
     fn make_place(&self, own: bool) -> Option<&Place> {
         self.places.get().or_else(|| {
-            let journal = Journal::of(&self.client)?;
+            let Some(journal) = Journal::of(&self.client) else {
+                fork::warn_of_depth();
+                return None;
+            };
             let run = journal.run(self.run, own);
             journal.start();
             self.places.get_or_init(|| Place { journal, run })
@@ -150,6 +153,18 @@ impl RunLog {
     pub(crate) fn batch(&self, message: &pb::LogBatchRequest) {
         let bytes = prost::Message::encode_to_vec(message);
         self.record(false, |buffer, run| record::put_batch(buffer, run, &bytes));
+    }
+
+    /// Notes data sets that the run read.
+    pub(crate) fn inputs(&self, message: &pb::LogInputsRequest) {
+        let bytes = prost::Message::encode_to_vec(message);
+        self.record(false, |buffer, run| record::put_inputs(buffer, run, &bytes));
+    }
+
+    /// Changes what the run is called, or what is said of it.
+    pub(crate) fn update(&self, message: &pb::UpdateRunRequest) {
+        let bytes = prost::Message::encode_to_vec(message);
+        self.record(false, |buffer, run| record::put_update(buffer, run, &bytes));
     }
 
     /// Begins the run, or goes on with it where `resume` is given and it exists.

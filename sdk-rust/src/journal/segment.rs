@@ -30,6 +30,8 @@ pub(super) struct Segment {
     window: Option<Window>,
     /// Space is reserved ahead, as long as that works.
     maps: bool,
+    /// The disk has failed under a mapping: nobody knows what of the file is left.
+    failed: bool,
 }
 
 #[derive(Debug)]
@@ -48,12 +50,27 @@ impl Segment {
             length: 0,
             window: None,
             maps,
+            failed: false,
         })
     }
 
     /// Bytes that were taken.
     pub(super) fn length(&self) -> u64 {
         self.length
+    }
+
+    /// Nothing more is to be added, as the disk has failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Goes on without a mapping where its guard was taken away.
+    pub(super) fn look_at_guard(&mut self) -> io::Result<()> {
+        if self.window.is_some() && !Mapping::is_guarded() {
+            self.maps = false;
+            self.leave_window()?;
+        }
+        Ok(())
     }
 
     /// Adds bytes, and says how many of them were taken.
@@ -66,7 +83,7 @@ impl Segment {
                     self.length += bytes.len() as u64;
                     return Ok(bytes.len());
                 }
-                self.maps = false;
+                (self.maps, self.failed) = (false, true);
                 self.leave_window()?;
                 Err(io::Error::other("the disk has failed"))
             }
@@ -153,6 +170,10 @@ mod none {
     impl Mapping {
         pub(super) fn new(_: &File, _: u64, _: usize) -> io::Result<Self> {
             Err(io::ErrorKind::Unsupported.into())
+        }
+
+        pub(super) fn is_guarded() -> bool {
+            false
         }
 
         pub(super) fn size(&self) -> usize {

@@ -165,6 +165,72 @@ fn large_and_small_records_take_turns() {
 }
 
 #[test]
+fn what_waits_in_memory_comes_to_the_disk_when_there_is_room_although_it_was_read() {
+    let home = tempfile::tempdir().expect("a folder");
+    fs::write(folder::journals(home.path()), b"").expect("written");
+    let case = Case::at(home, LIMITS);
+    let mut own = case.own_reader();
+    (1..=20).for_each(|number| case.log(number));
+    assert_eq!(read(&mut own, 20), numbers(1..=20));
+    assert_eq!(case.writer.lock().in_memory(), 20, "read, not delivered");
+    fs::remove_file(folder::journals(case.home.path())).expect("removed");
+    std::thread::sleep(std::time::Duration::from_millis(250));
+    case.log(21);
+    assert_eq!(case.writer.lock().in_memory(), 0);
+    assert_eq!(read(&mut own, 21), numbers(21..=21));
+    assert_eq!(case.left(), numbers(1..=21));
+}
+
+#[test]
+fn what_is_delivered_from_memory_gives_its_place_back() {
+    let home = tempfile::tempdir().expect("a folder");
+    fs::write(folder::journals(home.path()), b"").expect("written");
+    let case = Case::at(home, LIMITS);
+    let mut own = case.own_reader();
+    let mut logged = 0;
+    for _ in 0..100 {
+        for _ in 0..30 {
+            logged += 1;
+            case.log(logged);
+        }
+        // Ten behind, as when more is logged while it is delivered.
+        let read = read(&mut own, logged - 10);
+        assert_eq!(read.last(), Some(&(logged - 10)));
+        if case.writer.lock().forget(own.position()) {
+            own.follow();
+        }
+    }
+    assert_eq!(case.shared.appended(), logged, "nothing was dropped");
+    fs::remove_file(folder::journals(case.home.path())).expect("removed");
+    std::thread::sleep(std::time::Duration::from_millis(250));
+    case.log(logged + 1);
+    assert_eq!(read(&mut own, logged + 1), numbers(logged - 9..=logged + 1));
+    assert_eq!(
+        case.left(),
+        numbers(logged - 9..=logged + 1),
+        "with the definitions that they need"
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_is_cut_off_under_its_mapping_costs_only_what_was_in_it() {
+    let case = Case::new(ROOMY);
+    let mut own = case.own_reader();
+    (1..=50).for_each(|number| case.log(number));
+    assert_eq!(read(&mut own, 30), numbers(1..=30));
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .open(case.folder.segment(1));
+    file.expect("there").set_len(0).expect("cut");
+    (51..=200).for_each(|number| case.log(number));
+    let rest = read(&mut own, 200);
+    assert_eq!(rest.last(), Some(&200));
+    assert!(rest.ends_with(&numbers(51..=200)), "{rest:?}");
+    assert_eq!(own.take_lost() as usize + rest.len(), 170);
+}
+
+#[test]
 fn copies_of_records_share_segments() {
     let case = Case::new(ROOMY);
     let run = Uuid::from_u128(7);

@@ -109,6 +109,7 @@ impl Delivery<'_> {
         loop {
             let began = Instant::now();
             self.read();
+            self.note_lost();
             if self.window.records > 0 {
                 self.deliver().await;
                 busy = Instant::now();
@@ -156,6 +157,22 @@ impl Delivery<'_> {
         self.window.end = self.reader.position();
     }
 
+    /// What is lost is waited for no more.
+    fn note_lost(&mut self) {
+        let shared = &self.journal.shared;
+        self.journal.writer.lock().look_at_guard();
+        let lost = self.reader.take_lost();
+        if lost > 0 {
+            shared.dropped.fetch_add(lost, Ordering::Relaxed);
+        }
+        if lost > 0 && self.window.records == 0 {
+            let number = self.window.end.number;
+            shared.progress.send_modify(|progress| {
+                progress.acked = progress.acked.max(number);
+            });
+        }
+    }
+
     async fn deliver(&mut self) {
         let delivered = self
             .courier
@@ -171,6 +188,9 @@ impl Delivery<'_> {
         });
         if let Some(folder) = &self.journal.folder {
             note_acked(folder, end);
+        }
+        if self.journal.writer.lock().forget(end) {
+            self.reader.follow();
         }
         self.courier.remove_segments(&self.reader, end.segment);
     }

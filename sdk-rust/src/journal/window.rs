@@ -39,6 +39,8 @@ pub(super) enum Step {
     /// The run begins or goes on.
     Open(Piece),
     End(Piece),
+    /// Something about the run that is a call of its own: its inputs, its name.
+    Call(Piece),
     Artifact(Piece),
     /// Not understood by this version.
     Unknown(Piece),
@@ -86,17 +88,14 @@ impl Window {
             number: numbered.number,
             bytes: start..self.bytes.len(),
         };
-        let (run, points) = match &numbered.record {
-            Record::Metrics(metrics) => (metrics.run, metrics.len()),
-            Record::Series(series) => (series.run, series.count),
-            Record::Batch { run, .. }
-            | Record::Open { run, .. }
-            | Record::End { run, .. }
-            | Record::Artifact { run, .. } => (*run, 0),
-            _ => (Id::MAX, 0),
+        let points = match &numbered.record {
+            Record::Metrics(metrics) => metrics.len(),
+            Record::Series(series) => series.count,
+            _ => 0,
         };
         self.points += points as u64;
-        let defined = definitions.run(run);
+        let run = numbered.record.run();
+        let defined = run.and_then(|run| definitions.run(run));
         let run = defined.unwrap_or(RunDefinition {
             run: uuid::Uuid::nil(),
             own: false,
@@ -106,6 +105,7 @@ impl Window {
             Record::Open { .. } => Step::Open(piece),
             Record::End { .. } => Step::End(piece),
             Record::Artifact { .. } => Step::Artifact(piece),
+            Record::Inputs { .. } | Record::Update { .. } => Step::Call(piece),
             Record::Metrics(_) | Record::Series(_) | Record::Batch { .. } => {
                 return self.push_log(run, piece);
             }

@@ -17,7 +17,7 @@ use mlplat_proto::rules;
 use uuid::Uuid;
 
 use super::{
-    folder::{Folder, Meta},
+    folder::{Folder, Meta, Position},
     frame,
     limits::Limits,
     notice,
@@ -55,6 +55,8 @@ pub(super) struct Writer {
     file: Option<Segment>,
     /// What follows in the segment, and is not in the file (yet).
     pending: Vec<u8>,
+    /// Number of the last record that was in the file when nothing else waited.
+    kept: u64,
     /// The current segment is to be followed by a new one before the next record.
     finished: bool,
     retry_at: Instant,
@@ -85,6 +87,7 @@ impl Writer {
             segment: 0,
             file: None,
             pending: Vec::new(),
+            kept: 0,
             finished: true,
             retry_at: Instant::now(),
             number: 0,
@@ -236,18 +239,31 @@ impl Writer {
                 return;
             }
         }
+        self.follow(self.number + 1, &[]);
+    }
+
+    /// Begins the next segment with what waits for the disk, from record `first` on: frames, with the definitions that
+    /// they need.
+    fn follow(&mut self, first: u64, frames: &[u8]) {
         self.shared
             .stored
             .fetch_add(self.written(), Ordering::Relaxed);
         self.segment += 1;
         self.epoch += 1;
         (self.file, self.finished) = (None, false);
-        record::put_header(
-            &mut self.pending,
-            self.meta.writer,
-            self.segment,
-            self.number + 1,
-        );
+        self.pending.clear();
+        record::put_header(&mut self.pending, self.meta.writer, self.segment, first);
+        if !frames.is_empty() {
+            for (id, entry) in self.runs.iter_mut().enumerate() {
+                record::put_run(&mut self.pending, id as Id, entry.run, entry.own);
+                entry.epoch = self.epoch;
+            }
+            for (key, entry) in &mut self.keys {
+                record::put_key(&mut self.pending, entry.id, key);
+                entry.epoch = self.epoch;
+            }
+            self.pending.extend_from_slice(frames);
+        }
         self.retry_at = Instant::now();
         self.try_disk();
     }
@@ -268,8 +284,16 @@ impl Writer {
                     self.pending.extend_from_slice(&self.buffer[length..]);
                 }
                 Err(error) => {
+                    let failed = file.has_failed();
                     self.trouble(&error);
-                    self.pending.extend_from_slice(&self.buffer);
+                    if failed {
+                        // Behind what is lost nothing could be found again.
+                        let frames = std::mem::take(&mut self.buffer);
+                        self.follow(self.number + 1, &frames);
+                        self.buffer = frames;
+                    } else {
+                        self.pending.extend_from_slice(&self.buffer);
+                    }
                 }
             }
             return self.publish(records);
@@ -295,6 +319,9 @@ impl Writer {
 
     fn publish(&mut self, records: u64) {
         self.number += records;
+        if self.pending.is_empty() {
+            self.kept = self.number;
+        }
         self.shared.appended.store(self.number, Ordering::Release);
         if self.shared.asleep.load(Ordering::Relaxed) {
             self.shared.wake();
@@ -351,6 +378,7 @@ impl Writer {
             let length = file.append(&self.pending)?;
             self.pending.drain(..length);
         }
+        self.kept = self.number;
         if self.shared.in_trouble.swap(false, Ordering::Relaxed) {
             notice::warn("the journal is written to disk again");
         }
@@ -377,14 +405,29 @@ impl Writer {
         }
     }
 
-    /// What of the current segment is in memory only, for delivery from there: the segment ends with it.
-    pub(super) fn take_pending(&mut self) -> (u64, Vec<u8>) {
-        let taken = (self.segment, std::mem::take(&mut self.pending));
-        if !taken.1.is_empty() {
-            self.finished = true;
-            self.next_segment();
+    /// What of the current segment is in memory only, from a place in the segment on; at most so many bytes.
+    pub(super) fn waiting(&self, from: u64, most: usize) -> &[u8] {
+        let skip = from.saturating_sub(self.written()) as usize;
+        let rest = self.pending.get(skip..).unwrap_or_default();
+        &rest[..rest.len().min(most)]
+    }
+
+    /// What is delivered needs no place any more, where it is in memory only. Whether a new segment begins with the rest.
+    pub(super) fn forget(&mut self, delivered: Position) -> bool {
+        let done = delivered.offset.saturating_sub(self.written()) as usize;
+        if delivered.segment != self.segment || done == 0 || self.pending.is_empty() {
+            return false;
         }
-        taken
+        let rest = self.pending.split_off(done.min(self.pending.len()));
+        self.follow(delivered.number + 1, &rest);
+        true
+    }
+
+    /// Sees to it that a failing disk does not end the process.
+    pub(super) fn look_at_guard(&mut self) {
+        if let Some(Err(error)) = self.file.as_mut().map(Segment::look_at_guard) {
+            self.trouble(&error);
+        }
     }
 
     /// Makes sure that there is a folder to put a file into, and keeps it until [`Writer::release`].
@@ -399,20 +442,29 @@ impl Writer {
         self.held = self.held.saturating_sub(1);
     }
 
-    /// Ends the current segment: it cannot be read any more.
+    /// Ends the current segment: what is in its file cannot be read. What waits for the disk goes on in the next one.
     pub(super) fn finish(&mut self) {
-        self.pending.clear();
-        self.next_segment();
-    }
-
-    /// Records that are in memory only.
-    pub(super) fn in_memory(&self) -> u64 {
         let (mut rest, mut count) = (&self.pending[..], 0);
         while let Ok(frame) = frame::parse(rest) {
             count += u64::from(record::is_numbered(frame.kind));
             rest = &rest[frame.size()..];
         }
-        count
+        let whole = rest.is_empty();
+        let frames = std::mem::take(&mut self.pending);
+        if whole {
+            self.follow(self.number + 1 - count, &frames);
+        } else {
+            self.follow(self.number + 1, &[]);
+        }
+    }
+
+    /// Records that are in memory only.
+    pub(super) fn in_memory(&self) -> u64 {
+        if self.pending.is_empty() {
+            0
+        } else {
+            self.number - self.kept
+        }
     }
 
     /// Where it is, for messages.

@@ -62,6 +62,14 @@ impl ActiveRun {
         self.log.open(create, resume);
     }
 
+    pub(super) fn update(&self, message: &pb::UpdateRunRequest) {
+        self.log.update(message);
+    }
+
+    pub(super) fn keep_inputs(&self, message: &pb::LogInputsRequest) {
+        self.log.inputs(message);
+    }
+
     /// UUIDv7 of the run.
     pub fn id(&self) -> &str {
         &self.started.id

@@ -3,7 +3,10 @@
 use mlplat_proto::tracking::v1 as pb;
 
 use super::{ActiveRun, Tracking, checked_run_id, tracking};
-use crate::{call::rpc, error::Result};
+use crate::{
+    call::rpc,
+    error::{Error, Result},
+};
 
 /// A data set that a run read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -113,23 +116,44 @@ impl Tracking {
         run_id: &str,
         inputs: impl IntoIterator<Item = DatasetInput>,
     ) -> Result<u64> {
-        let request = pb::LogInputsRequest {
+        let request = self.inputs_request(run_id, inputs)?;
+        let answer = rpc!(self.client, Repeatable, tracking.log_inputs, request)?;
+        Ok(answer.created)
+    }
+
+    fn inputs_request(
+        &self,
+        run_id: &str,
+        inputs: impl IntoIterator<Item = DatasetInput>,
+    ) -> Result<pb::LogInputsRequest> {
+        Ok(pb::LogInputsRequest {
             project: self.client.project().to_owned(),
             run_id: checked_run_id(run_id)?,
             inputs: inputs.into_iter().map(Into::into).collect(),
-        };
-        let answer = rpc!(self.client, Repeatable, tracking.log_inputs, request)?;
-        Ok(answer.created)
+        })
     }
 }
 
 impl ActiveRun {
-    /// As [`Tracking::log_inputs`]; what was logged before is delivered first.
+    /// As [`Tracking::log_inputs`]; what was logged before is delivered first. While the server cannot be reached they are kept
+    /// in the journal, like all that is logged.
     ///
     /// # Errors
-    /// As [`Tracking::log_inputs`].
-    pub async fn log_inputs(&self, inputs: impl IntoIterator<Item = DatasetInput>) -> Result<u64> {
-        let tracking = self.client().tracking();
-        tracking.log_inputs(self.id(), inputs).await
+    /// As [`Tracking::log_inputs`], but for [`Error::Unavailable`].
+    pub async fn log_inputs(&self, inputs: impl IntoIterator<Item = DatasetInput>) -> Result<()> {
+        let client = self.client();
+        let request = client.tracking().inputs_request(self.id(), inputs)?;
+        let sent = rpc!(client, Repeatable, tracking.log_inputs, request.clone());
+        match sent {
+            Err(Error::Unavailable(_) | Error::DeadlineExceeded(_)) => self.keep_inputs(&request),
+            // It is known to its own process only, so far.
+            Err(error @ Error::NotFound(_)) if error.reason() == "RUN_NOT_FOUND" => {
+                self.keep_inputs(&request);
+            }
+            sent => {
+                sent?;
+            }
+        }
+        Ok(())
     }
 }

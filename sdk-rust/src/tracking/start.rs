@@ -50,9 +50,7 @@ impl Tracking {
                 if !new.keep_experiment && run.experiment != started.experiment {
                     return Err(other_experiment(run, &started.experiment));
                 }
-                started = run.as_ref().clone();
-                started.status = RunStatus::Running;
-                started.ended_at = None;
+                started = went_on(&new, run);
             }
             Known::No if new.resume_from.is_some() => return Err(not_found(&run_id)),
             Known::No | Known::Perhaps => {}
@@ -66,7 +64,34 @@ impl Tracking {
         let create = self.create_request(&started);
         let run = ActiveRun::new(self.client.clone(), started, true)?;
         run.open(&create, resume.as_ref());
+        if resume.is_some() {
+            self.say_anew(&run, &new)?;
+        }
         Ok(run)
+    }
+
+    /// A run that goes on takes the name, the notes and the labels that it is given now.
+    fn say_anew(&self, run: &ActiveRun, new: &NewRun) -> Result<()> {
+        run.set_tags(new.tags.clone())?;
+        let given = [("name", &new.name), ("description", &new.description)];
+        let paths: Vec<String> = given
+            .iter()
+            .filter(|(_, text)| !text.is_empty())
+            .map(|(field, _)| (*field).to_owned())
+            .collect();
+        if !paths.is_empty() {
+            run.update(&pb::UpdateRunRequest {
+                project: self.client.project().to_owned(),
+                run: Some(pb::Run {
+                    id: run.id().to_owned(),
+                    name: new.name.clone(),
+                    description: new.description.clone(),
+                    ..Default::default()
+                }),
+                update_mask: Some(prost_types::FieldMask { paths }),
+            });
+        }
+        Ok(())
     }
 
     fn create_request(&self, run: &Run) -> pb::CreateRunRequest {
@@ -180,6 +205,21 @@ fn fresh(new: &NewRun, run_id: &str) -> Result<Run> {
         deleted_at: None,
         inputs: Vec::new(),
     })
+}
+
+/// The record of a run that goes on.
+fn went_on(new: &NewRun, run: &Run) -> Run {
+    let mut run = run.clone();
+    run.status = RunStatus::Running;
+    run.ended_at = None;
+    if !new.name.is_empty() {
+        run.name.clone_from(&new.name);
+    }
+    if !new.description.is_empty() {
+        run.description.clone_from(&new.description);
+    }
+    run.tags.extend(new.tags.clone());
+    run
 }
 
 fn other_experiment(run: &Run, asked: &str) -> Error {
