@@ -53,7 +53,7 @@ pub(crate) async fn create_run(
         },
         None => {
             let row = same_run(&txn, &scope, &new).await?;
-            assemble_one(&txn, &scope, row).await?
+            assemble_one(&txn, &scope, row.id).await?
         }
     };
     let response = pb::CreateRunResponse { run: Some(run) };
@@ -134,7 +134,7 @@ pub(crate) async fn get_run(
     let row = store::load_run(app.db.read(), &scope, run_id).await?;
     let row = store::seen(row, view)?;
     Ok(pb::GetRunResponse {
-        run: Some(assemble_one(app.db.read(), &scope, row).await?),
+        run: Some(assemble_one(app.db.read(), &scope, row.id).await?),
     })
 }
 
@@ -153,7 +153,7 @@ pub(crate) async fn update_run(
     let row = store::lock_run(&txn, &scope, change.id).await?;
     let row = store::seen(row, View::Active)?;
     let row = store::update_run(&txn, &scope, row, change, app.now()).await?;
-    let run = assemble_one(&txn, &scope, row).await?;
+    let run = assemble_one(&txn, &scope, row.id).await?;
     txn.commit().await?;
     Ok(pb::UpdateRunResponse { run: Some(run) })
 }

@@ -14,7 +14,11 @@ use super::{
     ast::{Attribute, DatasetPart, Field, Filter, Op, Stat, Test},
     sql::{Terms, rows_of},
 };
-use crate::{auth::Scope, error::Result, tracking::entity::run};
+use crate::{
+    auth::Scope,
+    error::Result,
+    tracking::{entity::run, runs::list::Ids},
+};
 
 /// So many runs are looked up one by one sooner than found by walking along an order.
 const FEW: u64 = 1000;
@@ -31,7 +35,7 @@ pub(super) async fn narrow(
     scope: &Scope,
     filter: &Filter,
     ranked: Option<&str>,
-) -> Result<Option<Vec<Uuid>>> {
+) -> Result<Option<Ids>> {
     let tried = filter
         .conjuncts()
         .into_iter()
@@ -95,9 +99,10 @@ async fn few(
     scope: &Scope,
     field: &Field,
     test: &Test,
-) -> Result<Option<Vec<Uuid>>> {
+) -> Result<Option<Ids>> {
+    let backend = conn.get_database_backend();
     let terms = Terms {
-        backend: conn.get_database_backend(),
+        backend,
         joined: None,
     };
     let mut rows = rows_of(field, test, |column| terms.fits(column, test));
@@ -113,15 +118,17 @@ async fn few(
         rows.and_where(run::Column::ProjectId.eq(scope.project_id()));
     }
     rows.limit(FEW + 1);
-    let found = conn.query_all(&rows).await?;
-    if found.len() as u64 > FEW {
+    let mut found = Query::select();
+    found
+        .expr(Expr::cust("COUNT(*)"))
+        .expr(Ids::aggregate(backend, "found.id"))
+        .from_subquery(rows, Alias::new("found"));
+    let Some(row) = conn.query_one(&found).await? else {
+        return Ok(None);
+    };
+    let count: i64 = row.try_get_by_index(0)?;
+    if u64::try_from(count).unwrap_or_default() > FEW {
         return Ok(None);
     }
-    let mut ids = found
-        .iter()
-        .map(|row| row.try_get_by_index::<Uuid>(0))
-        .collect::<std::result::Result<Vec<_>, _>>()?;
-    ids.sort_unstable();
-    ids.dedup();
-    Ok(Some(ids))
+    Ok(Some(Ids::aggregated(row.try_get_by_index(1)?)))
 }

@@ -5,8 +5,8 @@
 //! it begins with those.
 
 use sea_orm::{
-    ConnectionTrait, DbBackend, EntityTrait as _, FromQueryResult as _, QueryTrait as _,
-    sea_query::{Expr, ExprTrait as _, SelectStatement},
+    ConnectionTrait, DbBackend,
+    sea_query::{Expr, ExprTrait as _, Query, SelectStatement},
 };
 use uuid::Uuid;
 
@@ -24,13 +24,14 @@ use crate::{
         View,
         entity::{experiment, metric_series, run},
         experiments,
+        runs::list::Ids,
     },
 };
 
 /// A found run, and the values it was ordered by.
 #[derive(Debug)]
 pub(super) struct Found {
-    pub(super) run: run::Model,
+    pub(super) id: Uuid,
     pub(super) sort_values: Vec<Option<SortValue>>,
 }
 
@@ -60,7 +61,7 @@ struct Known {
     /// Experiments to search; empty means all.
     experiment_ids: Vec<Uuid>,
     /// The only runs that can fit, where they are few.
-    candidates: Option<Vec<Uuid>>,
+    candidates: Option<Ids>,
 }
 
 /// A page of the runs of the project that fit; one more than the page holds, if there are more.
@@ -119,11 +120,11 @@ async fn find(
     after: Option<&[Option<SortValue>]>,
     limit: u64,
 ) -> Result<Vec<Found>> {
-    let mut query = run::Entity::find();
-    let select: &mut SelectStatement = query.query();
+    let mut select = Query::select();
+    select.from(run::Entity);
     let backend = conn.get_database_backend();
-    restrict(select, scope, search, known, backend);
-    let keys = order::sort_keys(select, &search.order, part == Part::Ranked);
+    restrict(&mut select, scope, search, known, backend);
+    let keys = order::sort_keys(&mut select, &search.order, part == Part::Ranked);
     if part == Part::Unranked {
         let value = Expr::col((order::FIRST, metric_series::Column::LastValue));
         select.and_where(value.is_null());
@@ -135,19 +136,18 @@ async fn find(
         };
         select.cond_where(Terms { backend, joined }.condition(&search.filter));
     }
-    order::apply(select, &keys, after);
+    order::apply(&mut select, &keys, after);
     select.limit(limit);
 
-    let rows = conn.query_all(query.as_query()).await?;
-    rows.iter()
-        .map(|row| {
-            let run = run::Model::from_query_result(row, "")?;
-            Ok(Found {
-                run,
-                sort_values: order::read(row, &keys)?,
-            })
+    let rows = conn.query_all(&select).await?;
+    let found = rows.iter().map(|row| {
+        let sort_values = order::read(row, &keys)?;
+        Ok(Found {
+            id: order::run_id(&sort_values),
+            sort_values,
         })
-        .collect()
+    });
+    found.collect()
 }
 
 /// The experiments to search, where empty means all; none when there are none of these names.
@@ -172,21 +172,25 @@ fn restrict(
     known: &Known,
     backend: DbBackend,
 ) {
-    let mut project = Expr::col((run::Entity, run::Column::ProjectId));
+    // SQLite, which knows nothing of the sizes, would rather go through the whole experiment than look up candidates, and
+    // through the whole project than through the experiment; a `+` hides an index.
+    let column = |name: &str, hidden: bool| {
+        let hidden = hidden && backend == DbBackend::Sqlite;
+        Expr::cust(format!(
+            r#"{}"runs"."{name}""#,
+            if hidden { "+" } else { "" }
+        ))
+    };
+    let (few, of_some) = (known.candidates.is_some(), !known.experiment_ids.is_empty());
     if let Some(ids) = &known.candidates {
-        select.and_where(Expr::col((run::Entity, run::Column::Id)).is_in(ids.iter().copied()));
+        select.and_where(ids.hold(backend, r#""runs"."id""#));
     }
-    let is_narrow = known.candidates.is_some() || !known.experiment_ids.is_empty();
-    if is_narrow && backend == DbBackend::Sqlite {
-        // SQLite, which knows nothing of the sizes, would rather go through the whole project; a `+` hides its index.
-        project = Expr::cust(r#"+"runs"."project_id""#);
-    }
-    select.and_where(project.eq(scope.project_id()));
+    select.and_where(column("project_id", few || of_some).eq(scope.project_id()));
     if let Some(seen) = search.view.condition(run::Column::DeletedAt) {
         select.and_where(seen);
     }
-    if !known.experiment_ids.is_empty() {
-        let of_run = Expr::col((run::Entity, run::Column::ExperimentId));
+    if of_some {
+        let of_run = column("experiment_id", few);
         select.and_where(of_run.is_in(known.experiment_ids.iter().copied()));
     }
     let by_name = Field::Attribute(Attribute::Experiment);

@@ -150,7 +150,8 @@ pub(super) fn rows_of(field: &Field, test: &Test, fits: impl Fn(Expr) -> Expr) -
         Field::Attribute(_) => "id",
         _ => "run_id",
     };
-    rows.expr(column(id)).from(table.clone());
+    rows.expr_as(column(id), Alias::new("id"))
+        .from(table.clone());
     let value = match field {
         Field::Metric(stat, key) => {
             rows.and_where(column("key").eq(key.as_str()));
