@@ -16,8 +16,8 @@ use crate::{
     tracking::entity::{run::Status, run_input},
 };
 
-/// Runs that the database puts into one row: few enough that the next rows are made while these are read.
-const TOGETHER: i64 = 16;
+/// Runs that the database puts into one row: few enough that the next ones are made while these are read.
+const TOGETHER: i64 = 64;
 
 /// What of each run is wanted besides its row.
 #[derive(Debug, Default)]

@@ -65,6 +65,10 @@ impl Terms<'_> {
         };
         let mut rows = rows_of(field, test, |column| self.fits(column, test));
         rows.and_where(Expr::col((table_of(field), Alias::new("run_id"))).eq(self.run_id()));
+        if self.backend == DbBackend::Sqlite {
+            // Without it SQLite makes a join of it, and may begin with all rows of the key, for each run again.
+            rows.limit(1);
+        }
         Condition::all().add(if negated {
             Expr::not_exists(rows)
         } else {
