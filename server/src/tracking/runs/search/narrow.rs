@@ -6,7 +6,7 @@
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QuerySelect as _,
     QueryTrait as _,
-    sea_query::{Alias, Expr, ExprTrait as _, Func, Query},
+    sea_query::{Alias, Expr, ExprTrait as _, Func, Query, SelectStatement},
 };
 use uuid::Uuid;
 
@@ -17,11 +17,14 @@ use super::{
 use crate::{
     auth::Scope,
     error::Result,
-    tracking::{entity::run, runs::list::Ids},
+    tracking::{
+        entity::{metric_series, run},
+        runs::list::Ids,
+    },
 };
 
 /// So many runs are looked up one by one sooner than found by walking along an order.
-const FEW: u64 = 1000;
+pub(super) const FEW: u64 = 1000;
 /// So many runs are looked through sooner than found along an order that all others are in as well.
 const SMALL: u64 = 5000;
 /// Comparisons that are tried.
@@ -29,12 +32,14 @@ const TRIED: usize = 4;
 /// Characters of a value that are in the index.
 const INDEXED: usize = 100;
 
-/// The only runs that can fit; none where no comparison says so. The metric along whose index the search goes is not tried.
+/// The only runs that can fit, at most so many; none where no comparison says so. The metric along whose index the search goes
+/// is not tried.
 pub(super) async fn narrow(
     conn: &impl ConnectionTrait,
     scope: &Scope,
     filter: &Filter,
     ranked: Option<&str>,
+    most: u64,
 ) -> Result<Option<Ids>> {
     let tried = filter
         .conjuncts()
@@ -44,19 +49,19 @@ pub(super) async fn narrow(
             _ => None,
         });
     for (field, test) in tried.take(TRIED) {
-        if let Some(ids) = few(conn, scope, field, test).await? {
+        if let Some(ids) = few(conn, scope, field, test, most).await? {
             return Ok(Some(ids));
         }
     }
     Ok(None)
 }
 
-/// Whether the project, or these experiments of it, hold few runs.
-pub(super) async fn is_small(
+/// How many runs the project, or these experiments of it, hold; none where they are not few.
+pub(super) async fn count_if_small(
     conn: &impl ConnectionTrait,
     scope: &Scope,
     experiment_ids: &[Uuid],
-) -> Result<bool> {
+) -> Result<Option<u64>> {
     let mut runs = run::Entity::find()
         .select_only()
         .column(run::Column::StartedAt)
@@ -66,13 +71,35 @@ pub(super) async fn is_small(
     } else {
         runs.filter(run::Column::ExperimentId.is_in(experiment_ids.iter().copied()))
     };
+    let found = count(conn, runs.into_query()).await?;
+    Ok(Some(found).filter(|found| *found <= SMALL))
+}
+
+/// Whether this metric is mostly one of so many runs that are searched: then the way along its index is short, though it is
+/// that of all projects.
+pub(super) async fn is_mostly_of(
+    conn: &impl ConnectionTrait,
+    _scope: &Scope,
+    metric: &str,
+    runs: u64,
+) -> Result<bool> {
+    let most = runs * 2;
+    let series = metric_series::Entity::find()
+        .select_only()
+        .column(metric_series::Column::LastValue)
+        .filter(metric_series::Column::Key.eq(metric))
+        .limit(most + 1);
+    Ok(count(conn, series.into_query()).await? <= most)
+}
+
+async fn count(conn: &impl ConnectionTrait, rows: SelectStatement) -> Result<u64> {
     let mut count = Query::select();
     count
         .expr(Expr::cust("COUNT(*)"))
-        .from_subquery(runs.into_query(), Alias::new("some"));
+        .from_subquery(rows, Alias::new("some"));
     let row = conn.query_one(&count).await?;
     let found: i64 = row.map_or(Ok(0), |row| row.try_get_by_index(0))?;
-    Ok(u64::try_from(found).unwrap_or_default() <= SMALL)
+    Ok(u64::try_from(found).unwrap_or_default())
 }
 
 fn is_indexed(field: &Field, test: &Test, ranked: Option<&str>) -> bool {
@@ -99,6 +126,7 @@ async fn few(
     scope: &Scope,
     field: &Field,
     test: &Test,
+    most: u64,
 ) -> Result<Option<Ids>> {
     let backend = conn.get_database_backend();
     let terms = Terms {
@@ -117,7 +145,7 @@ async fn few(
     if matches!(field, Field::Attribute(_)) {
         rows.and_where(run::Column::ProjectId.eq(scope.project_id()));
     }
-    rows.limit(FEW + 1);
+    rows.limit(most + 1);
     let mut found = Query::select();
     found
         .expr(Expr::cust("COUNT(*)"))
@@ -127,7 +155,7 @@ async fn few(
         return Ok(None);
     };
     let count: i64 = row.try_get_by_index(0)?;
-    if u64::try_from(count).unwrap_or_default() > FEW {
+    if u64::try_from(count).unwrap_or_default() > most {
         return Ok(None);
     }
     Ok(Some(Ids::aggregated(row.try_get_by_index(1)?)))

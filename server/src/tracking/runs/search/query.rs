@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     ast::{Attribute, Field, Filter, OrderBy, Stat, Test},
-    narrow::{is_small, narrow},
+    narrow::{FEW, count_if_small, is_mostly_of, narrow},
     order::{self, SortKey, SortValue},
     sql::Terms,
 };
@@ -77,9 +77,21 @@ pub(super) async fn search(
         return Ok(Vec::new());
     };
     let ranked = ranked_metric(search);
-    let candidates = narrow(conn, scope, &search.filter, ranked).await?;
-    let at_once =
-        ranked.is_none() || candidates.is_some() || is_small(conn, scope, &experiment_ids).await?;
+    let small = match ranked {
+        Some(_) => count_if_small(conn, scope, &experiment_ids).await?,
+        None => None,
+    };
+    let short_way = match (ranked, small) {
+        (Some(metric), Some(runs)) => is_mostly_of(conn, scope, metric, runs).await?,
+        _ => false,
+    };
+    // The shorter the way along the index, the fewer candidates are worth leaving it for.
+    let most = match small {
+        Some(runs) if short_way => runs / 8,
+        _ => FEW,
+    };
+    let candidates = narrow(conn, scope, &search.filter, ranked, most).await?;
+    let at_once = ranked.is_none() || candidates.is_some() || (small.is_some() && !short_way);
     let parts: &[Part] = if at_once {
         &[Part::Whole]
     } else if requires(&search.filter, ranked) {
