@@ -5,6 +5,8 @@ use std::{collections::BTreeSet, fmt::Write as _};
 use sea_orm::{DbBackend, sea_query::Expr};
 use uuid::Uuid;
 
+use crate::error::{Error, Result};
+
 /// Ids: for SQLite a JSON list of their bytes in hex, for PostgreSQL what casts to `uuid[]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ids(String);
@@ -30,6 +32,14 @@ impl Ids {
     /// What the database made of many rows by [`Ids::aggregate`].
     pub(super) fn aggregated(text: String) -> Self {
         Self(text)
+    }
+
+    /// One by one.
+    pub(super) fn parse(&self) -> Result<Vec<Uuid>> {
+        let ids = self.0.split(|c: char| !c.is_ascii_hexdigit() && c != '-');
+        ids.filter(|id| !id.is_empty())
+            .map(|id| Uuid::try_parse(id).map_err(Error::internal))
+            .collect()
     }
 
     /// The expression that makes them of many rows.

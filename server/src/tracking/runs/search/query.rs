@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     ast::{Attribute, Field, Filter, OrderBy, Stat, Test},
-    narrow::{FEW, count_if_small, is_mostly_of, narrow},
+    narrow::Survey,
     order::{self, SortKey, SortValue},
     sql::Terms,
 };
@@ -23,7 +23,6 @@ use crate::{
     tracking::{
         View,
         entity::{experiment, metric_series, run},
-        experiments,
         runs::list::Ids,
     },
 };
@@ -73,25 +72,13 @@ pub(super) async fn search(
 ) -> Result<Vec<Found>> {
     // Tokens are checked whatever is found.
     let after = after(&search.order, page)?;
-    let Some(experiment_ids) = experiment_ids(conn, scope, search).await? else {
-        return Ok(Vec::new());
-    };
     let ranked = ranked_metric(search);
-    let small = match ranked {
-        Some(_) => count_if_small(conn, scope, &experiment_ids).await?,
-        None => None,
-    };
-    let short_way = match (ranked, small) {
-        (Some(metric), Some(runs)) => is_mostly_of(conn, scope, metric, runs).await?,
-        _ => false,
-    };
-    // The shorter the way along the index, the fewer candidates are worth leaving it for.
-    let most = match small {
-        Some(runs) if short_way => runs / 8,
-        _ => FEW,
-    };
-    let candidates = narrow(conn, scope, &search.filter, ranked, most).await?;
-    let at_once = ranked.is_none() || candidates.is_some() || (small.is_some() && !short_way);
+    let mut survey = Survey::of(conn, scope, &search.experiments, &search.filter, ranked).await?;
+    if survey.experiment_ids.is_empty() && !search.experiments.is_empty() {
+        return Ok(Vec::new());
+    }
+    let candidates = survey.candidates();
+    let at_once = ranked.is_none() || candidates.is_some() || survey.is_small();
     let parts: &[Part] = if at_once {
         &[Part::Whole]
     } else if requires(&search.filter, ranked) {
@@ -100,7 +87,7 @@ pub(super) async fn search(
         &[Part::Ranked, Part::Unranked]
     };
     let known = Known {
-        experiment_ids,
+        experiment_ids: survey.experiment_ids,
         candidates,
     };
 
@@ -160,20 +147,6 @@ async fn find(
         })
     });
     found.collect()
-}
-
-/// The experiments to search, where empty means all; none when there are none of these names.
-async fn experiment_ids(
-    conn: &impl ConnectionTrait,
-    scope: &Scope,
-    search: &Search,
-) -> Result<Option<Vec<Uuid>>> {
-    if search.experiments.is_empty() {
-        return Ok(Some(Vec::new()));
-    }
-    let found = experiments::store::experiments_by_name(conn, scope, &search.experiments).await?;
-    let ids: Vec<Uuid> = found.into_iter().map(|found| found.id).collect();
-    Ok(Some(ids).filter(|ids| !ids.is_empty()))
 }
 
 /// To the project, the experiments and the candidates, and to what may be seen.
