@@ -8,6 +8,7 @@ mod events;
 mod gather;
 mod heartbeat;
 mod keys;
+mod known;
 mod life;
 mod lifecycle;
 mod list;

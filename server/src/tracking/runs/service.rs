@@ -8,7 +8,7 @@ use super::{
     assemble::assemble_one,
     convert::{self, NewRun, RunChange},
     events::event_of,
-    store,
+    known, store,
 };
 use crate::{
     app::App,
@@ -67,7 +67,7 @@ async fn start(
     new: &NewRun,
     now: Timestamp,
 ) -> Result<Option<run::Model>> {
-    let known = store::find_known(txn, scope, new).await?;
+    let known = known::find_known(txn, scope, new).await?;
     if known.is_created(scope, new)? {
         return Ok(None);
     }

@@ -168,10 +168,10 @@ fn counted(mut rows: SelectStatement, most: u64) -> SelectStatement {
 fn listed(mut rows: SelectStatement, backend: DbBackend) -> SelectStatement {
     let mut list = Query::select();
     rows.limit(FEW + 1);
-    list.expr(Expr::cust("CAST(COUNT(*) AS text) || ':'").binary(
-        BinOper::Custom("||".into()),
-        Ids::aggregate(backend, "found.id"),
-    ))
+    list.expr(
+        Expr::cust("CAST(COUNT(*) AS text) || ':'")
+            .binary(BinOper::Custom("||"), Ids::aggregate(backend, "found.id")),
+    )
     .from_subquery(rows, "found");
     list
 }
