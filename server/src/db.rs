@@ -21,6 +21,8 @@ use crate::error::{Error, Result};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A connection to PostgreSQL that was idle for longer is tried before it is used.
+const TRUSTED: Duration = Duration::from_secs(1);
 /// Key of PostgreSQL's advisory lock under which one replica migrates while the others wait.
 const MIGRATION_LOCK: i64 = 0x6d6c_706c_6174;
 
@@ -167,7 +169,19 @@ fn postgres(url: &str, connections: u32) -> ConnectOptions {
         .connect_timeout(CONNECT_TIMEOUT)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .set_application_name("mlplat-server")
-        .sqlx_logging(false);
+        .sqlx_logging(false)
+        // A round trip before every statement would cost as much as the statement. What was used a moment ago is there.
+        .test_before_acquire(false)
+        .map_sqlx_postgres_pool_opts(|pool| {
+            pool.before_acquire(|connection, state| {
+                Box::pin(async move {
+                    if state.idle_for < TRUSTED {
+                        return Ok(true);
+                    }
+                    Ok(connection.ping().await.is_ok())
+                })
+            })
+        });
     options
 }
 

@@ -263,18 +263,29 @@ async fn inputs_are_kept_and_become_lineage() {
     server.stop().await;
 }
 
-/// Files that the server keeps for a project.
-fn objects(server: &TestServer) -> usize {
-    fn files(folder: &std::path::Path) -> usize {
+/// Contents that the server keeps.
+fn contents(server: &TestServer) -> Vec<String> {
+    fn read(folder: &std::path::Path, found: &mut Vec<String>) {
         let Ok(entries) = std::fs::read_dir(folder) else {
-            return 0;
+            return;
         };
-        entries
-            .map(|entry| entry.expect("an entry").path())
-            .map(|path| if path.is_dir() { files(&path) } else { 1 })
-            .sum()
+        for path in entries.map(|entry| entry.expect("an entry").path()) {
+            if path.is_dir() {
+                read(&path, found);
+            } else {
+                found.push(std::fs::read_to_string(path).expect("a text"));
+            }
+        }
     }
-    files(&server.folder().join("data/artifacts/objects"))
+    let mut found = Vec::new();
+    read(&server.folder().join("data/artifacts/objects"), &mut found);
+    found.sort();
+    found
+}
+
+/// How many contents the server keeps.
+fn objects(server: &TestServer) -> usize {
+    contents(server).len()
 }
 
 #[tokio::test]
@@ -358,6 +369,41 @@ async fn bytes_that_are_uploaded_again_are_not_collected() {
     let collected = admin.collect_garbage(Some(0), false).await;
     assert_eq!(collected.expect("collected").objects, 0);
     assert_eq!(objects(&server), 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_model_version_captured_outlives_its_record() {
+    let clock = Arc::new(TestClock::new(Timestamp(1_800_000_000_000_000)));
+    let server = TestServer::builder().clock(clock.clone()).start().await;
+    let client = server.client();
+    let folder = server.folder().join("up");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let (model, notes) = (folder.join("model.pkl"), folder.join("notes"));
+    let write = |path: &std::path::Path, content: &str| {
+        std::fs::write(path, content).expect("written");
+    };
+    let run = start(&client, "e").await;
+    write(&model, "captured");
+    write(&notes, "first");
+    run.publish_model("delay", &model).await.expect("published");
+    run.log_artifact(&notes).await.expect("uploaded");
+    // Both records get other contents, so neither of the first ones has one any more.
+    write(&model, "other model");
+    write(&notes, "second");
+    run.log_artifact(&model).await.expect("uploaded");
+    run.log_artifact(&notes).await.expect("uploaded");
+    assert_eq!(objects(&server), 4);
+
+    clock.advance(30 * DAY);
+    let admin = client.admin();
+    for due in [1, 0] {
+        let collected = admin.collect_garbage(Some(0), false).await;
+        assert_eq!(collected.expect("collected").objects, due);
+        assert_eq!(contents(&server), ["captured", "other model", "second"]);
+    }
+    let version = client.catalogue().get_version("delay", 1).await;
+    assert_eq!(version.expect("a version").files.len(), 1);
     server.stop().await;
 }
 

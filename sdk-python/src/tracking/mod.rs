@@ -6,7 +6,6 @@ mod import;
 mod keeping;
 mod log;
 mod records;
-mod runs_table;
 mod search;
 mod system;
 

@@ -3,7 +3,7 @@
 use mlplat::tracking::{RunQuery, View};
 use pyo3::{prelude::*, types::PyModule};
 
-use super::{RunRecord, runs_table};
+use super::RunRecord;
 use crate::{call::Call, client::Client, errors::misuse, table::Batches};
 
 /// What is searched.
@@ -18,8 +18,7 @@ pub(crate) struct Search {
 }
 
 impl Search {
-    /// The query, and the columns that are asked for.
-    fn query(self, py: Python<'_>) -> PyResult<(RunQuery, Vec<String>)> {
+    fn query(self, py: Python<'_>) -> PyResult<RunQuery> {
         let mut query = RunQuery::new()
             .filter(self.filter)
             .view(view(py, &self.view)?);
@@ -29,10 +28,10 @@ impl Search {
         for order in self.order_by {
             query = query.order_by(order);
         }
-        for column in &self.columns {
+        for column in self.columns {
             query = query.field(column);
         }
-        Ok((query, self.columns))
+        Ok(query)
     }
 }
 
@@ -62,11 +61,11 @@ fn search_runs(
     limit: Option<usize>,
 ) -> PyResult<Call> {
     let client = client.get(py)?;
-    let (query, columns) = search.query(py)?;
+    let query = search.query(py)?;
     let query = query.page_size(page_size(limit.unwrap_or(1000)));
     Ok(Call::new(async move {
-        let runs = client.tracking().search_runs(query).collect(limit).await?;
-        Ok(Batches::from(runs_table::build(&runs, &columns)?))
+        let table = client.tracking().search_table(query, limit).await?;
+        Ok(Batches::from(table))
     }))
 }
 
@@ -80,12 +79,11 @@ fn search_page(
     token: String,
 ) -> PyResult<Call> {
     let client = client.get(py)?;
-    let (query, columns) = search.query(py)?;
+    let query = search.query(py)?;
     let query = query.page_size(page_size(size));
     Ok(Call::new(async move {
-        let page = client.tracking().search_page(query, &token).await?;
-        let table = Batches::from(runs_table::build(&page.runs, &columns)?);
-        Ok((table, page.next_page_token))
+        let (table, next) = client.tracking().search_table_page(query, &token).await?;
+        Ok((Batches::from(table), next))
     }))
 }
 
@@ -98,7 +96,7 @@ fn find_runs(
     limit: Option<usize>,
 ) -> PyResult<Call> {
     let client = client.get(py)?;
-    let (query, _) = search.query(py)?;
+    let query = search.query(py)?;
     let query = query.page_size(page_size(limit.unwrap_or(1000)));
     Ok(Call::new(async move {
         let runs = client.tracking().search_runs(query).collect(limit).await?;

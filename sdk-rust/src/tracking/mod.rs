@@ -8,6 +8,7 @@ mod branch;
 mod check;
 mod digest;
 mod experiments;
+mod found;
 mod history;
 mod import;
 mod inputs;

@@ -14,7 +14,7 @@ pub struct RunQuery {
     order_by: Vec<String>,
     page_size: u32,
     view: View,
-    fields: Vec<String>,
+    pub(super) fields: Vec<String>,
 }
 
 impl RunQuery {
@@ -60,7 +60,7 @@ impl RunQuery {
         self
     }
 
-    fn into_request(self, client: &Client, page_token: String) -> pb::SearchRunsRequest {
+    pub(super) fn into_request(self, client: &Client, page_token: String) -> pb::SearchRunsRequest {
         pb::SearchRunsRequest {
             project: client.project().to_owned(),
             experiments: self.experiments,

@@ -1,6 +1,6 @@
 //! The bytes of artifacts that neither a record nor a model version names.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use sea_orm::DatabaseTransaction;
@@ -21,12 +21,11 @@ pub(super) async fn count(app: &App, scope: &Scope) -> Result<u64> {
 fn captured<'a>(
     txn: &'a DatabaseTransaction,
     project_id: Uuid,
-    sha256: &'a str,
-) -> BoxFuture<'a, Result<bool>> {
+    digests: &'a [String],
+) -> BoxFuture<'a, Result<BTreeSet<String>>> {
     Box::pin(async move {
         let scope = Scope::of_server_in(project_id);
-        let found = catalogue::captured_digests(txn, &scope, &[sha256.to_owned()]).await?;
-        Ok(!found.is_empty())
+        catalogue::captured_digests(txn, &scope, digests).await
     })
 }
 

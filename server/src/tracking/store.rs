@@ -10,8 +10,7 @@ use uuid::Uuid;
 use super::{
     View, artifacts,
     entity::{artifact, metric_series, run},
-    metrics,
-    runs::{self, Keys},
+    metrics, runs,
 };
 use crate::{auth::Scope, error::Result};
 
@@ -49,7 +48,7 @@ pub async fn load_metrics(
     scope: &Scope,
     run: &run::Model,
 ) -> Result<Vec<metric_series::Model>> {
-    metrics::store::load_summaries(conn, scope, &[run.id], &Keys::All).await
+    metrics::store::load_summaries(conn, scope, run.id).await
 }
 
 /// The last value of each metric of a run that was loaded with the same scope; NaN included.

@@ -4,10 +4,12 @@
 //! Invariant: an object is garbage only after a transaction made it unreachable, so no record can come to lead to it any more;
 //! it stays in the list of garbage until its bytes are gone. So this may run at any time, on every replica, and die anywhere.
 
+use std::collections::BTreeSet;
+
 use futures::future::BoxFuture;
 use sea_orm::{
     ColumnTrait as _, DatabaseTransaction, EntityTrait as _, PaginatorTrait as _, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, Select,
+    QueryOrder as _, QuerySelect as _, Select, TransactionTrait as _,
     sea_query::{Expr, ExprTrait as _, Query},
 };
 use uuid::Uuid;
@@ -26,9 +28,13 @@ use crate::{
 /// Rows a transaction; short, for writers wait for it.
 const BATCH: u64 = 500;
 
-/// Whether something beside the records of artifacts names a digest of a project: who knows of more than tracking says it.
-pub(crate) type Claimed =
-    for<'a> fn(&'a DatabaseTransaction, Uuid, &'a str) -> BoxFuture<'a, Result<bool>>;
+/// Those of some digests of a project that something beside the records of artifacts names: who knows of more than tracking
+/// says it. It is asked once for many.
+pub(crate) type Claimed = for<'a> fn(
+    &'a DatabaseTransaction,
+    Uuid,
+    &'a [String],
+) -> BoxFuture<'a, Result<BTreeSet<String>>>;
 
 /// Removes what nothing leads to for longer than the time of grace, in one project or in all; the answer is how many contents
 /// went. For the background, and for who has just deleted many runs.
@@ -122,13 +128,50 @@ async fn drop_unused(
     found: Vec<blob::Model>,
     claimed: Claimed,
 ) -> Result<u64> {
-    let mut dropped = 0;
+    // What is claimed stays so, mostly for ever: it is found out without holding up writers.
+    let reading = app.db.read().begin().await?;
+    let candidates = unclaimed(&reading, found, claimed).await?;
+    reading.rollback().await?;
+    if candidates.is_empty() {
+        return Ok(0);
+    }
     let txn = app.db.begin().await?;
-    for candidate in found {
-        dropped += u64::from(drop_if_unused(&txn, app, scope, candidate, claimed).await?);
+    let mut unused = Vec::with_capacity(candidates.len());
+    for candidate in candidates {
+        if is_still_unused(&txn, app, scope, &candidate).await? {
+            unused.push(candidate);
+        }
+    }
+    // Asked again now that no record can come: one that came and went meanwhile may have been captured.
+    let garbage = unclaimed(&txn, unused, claimed).await?;
+    for blob in &garbage {
+        drop_blob(&txn, app, scope, blob).await?;
     }
     txn.commit().await?;
-    Ok(dropped)
+    Ok(garbage.len() as u64)
+}
+
+/// Those of the blobs, which come by project, that nothing else names.
+async fn unclaimed(
+    txn: &DatabaseTransaction,
+    blobs: Vec<blob::Model>,
+    claimed: Claimed,
+) -> Result<Vec<blob::Model>> {
+    let mut free = Vec::with_capacity(blobs.len());
+    for of_project in blobs.chunk_by(|one, next| one.project_id == next.project_id) {
+        let Some(first) = of_project.first() else {
+            continue;
+        };
+        let digests: Vec<String> = of_project.iter().map(|blob| blob.sha256.clone()).collect();
+        let taken = claimed(txn, first.project_id, &digests).await?;
+        let of_project = of_project.iter();
+        free.extend(
+            of_project
+                .filter(|blob| !taken.contains(&blob.sha256))
+                .cloned(),
+        );
+    }
+    Ok(free)
 }
 
 /// Blobs of all projects that no record of theirs has.
@@ -159,15 +202,13 @@ fn unused(_scope: &Scope, cutoff: i64) -> Select<blob::Entity> {
 
 /// Looked at again while the row is locked, in a statement of its own: what was recorded meanwhile is seen, and what would be
 /// recorded now waits.
-async fn drop_if_unused(
+async fn is_still_unused(
     txn: &DatabaseTransaction,
     app: &App,
     scope: &Scope,
-    candidate: blob::Model,
-    claimed: Claimed,
+    candidate: &blob::Model,
 ) -> Result<bool> {
-    let key = (candidate.project_id, candidate.sha256.clone());
-    blob::Entity::find_by_id(key.clone())
+    blob::Entity::find_by_id((candidate.project_id, candidate.sha256.clone()))
         .lock_exclusive()
         .one(txn)
         .await?;
@@ -176,18 +217,26 @@ async fn drop_if_unused(
         .filter(blob::Column::Sha256.eq(&candidate.sha256))
         .one(txn)
         .await?;
-    if still.is_none() || claimed(txn, candidate.project_id, &candidate.sha256).await? {
-        return Ok(false);
-    }
-    blob::Entity::delete_by_id(key).exec(txn).await?;
-    let object_key = blobs::key_of(&candidate);
-    let id = match candidate.object_id {
-        Some(object_id) if blobs::is_used(txn, scope, object_id).await? => return Ok(true),
+    Ok(still.is_some())
+}
+
+/// Drops a blob that is locked, and lists its object as garbage unless another blob leads to it.
+async fn drop_blob(
+    txn: &DatabaseTransaction,
+    app: &App,
+    scope: &Scope,
+    blob: &blob::Model,
+) -> Result<()> {
+    blob::Entity::delete_by_id((blob.project_id, blob.sha256.clone()))
+        .exec(txn)
+        .await?;
+    let id = match blob.object_id {
+        Some(object_id) if blobs::is_used(txn, scope, object_id).await? => return Ok(()),
         Some(object_id) => object_id,
         None => Uuid::now_v7(),
     };
-    uploads::make_garbage(txn, scope, (id, object_key, String::new()), app.now()).await?;
-    Ok(true)
+    let garbage = (id, blobs::key_of(blob), String::new());
+    uploads::make_garbage(txn, scope, garbage, app.now()).await
 }
 
 /// Removes the bytes of garbage: of one object, or of all. What cannot be removed now stays in the list.

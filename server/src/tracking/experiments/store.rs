@@ -160,20 +160,6 @@ pub(super) async fn set_deleted(
     Ok(row.update(txn).await?)
 }
 
-/// Some experiments by name, deleted or not.
-pub(in crate::tracking) async fn experiments_by_name(
-    conn: &impl ConnectionTrait,
-    scope: &Scope,
-    names: &[String],
-) -> Result<Vec<experiment::Model>> {
-    let found = experiment::Entity::find()
-        .filter(experiment::Column::ProjectId.eq(scope.project_id()))
-        .filter(experiment::Column::Name.is_in(names.iter().map(String::as_str)))
-        .all(conn)
-        .await?;
-    Ok(found)
-}
-
 /// Some experiments by id.
 pub(in crate::tracking) async fn experiments_by_id(
     conn: &impl ConnectionTrait,

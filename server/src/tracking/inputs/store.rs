@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _, PaginatorTrait as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, sea_query::OnConflict,
+    QueryFilter as _, QuerySelect as _, sea_query::OnConflict,
 };
 use uuid::Uuid;
 
@@ -17,29 +17,6 @@ use crate::{
 
 /// Most inputs of one run.
 const MAX_INPUTS: u64 = 1000;
-/// Ids a statement, so that its parameters stay below what SQLite takes (32,766).
-const ROWS: usize = 1000;
-
-/// The inputs of several runs of the project, as logged.
-pub(in crate::tracking) async fn load_inputs(
-    conn: &impl ConnectionTrait,
-    _scope: &Scope,
-    run_ids: &[Uuid],
-) -> Result<Vec<Model>> {
-    let mut found = Vec::new();
-    for part in run_ids.chunks(ROWS) {
-        let rows = Entity::find()
-            .filter(Column::RunId.is_in(part.iter().copied()))
-            .order_by_asc(Column::CreatedAt)
-            .order_by_asc(Column::Name)
-            .order_by_asc(Column::Digest)
-            .order_by_asc(Column::Context)
-            .all(conn)
-            .await?;
-        found.extend(rows);
-    }
-    Ok(found)
-}
 
 /// Sets inputs of a locked run, and gives those that it did not have before.
 pub(super) async fn set_inputs(

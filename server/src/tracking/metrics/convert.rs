@@ -14,7 +14,6 @@ use crate::{
     error::Result,
     request::{self, Violations},
     tags,
-    tracking::entity::metric_series,
 };
 
 const MAX_KEYS: usize = 10_000;
@@ -265,19 +264,6 @@ impl HistoryQuery {
             branch,
             selection,
         })
-    }
-}
-
-/// The summary of a series, to the wire.
-pub(in crate::tracking) fn summary_to_proto(series: metric_series::Model) -> pb::MetricSummary {
-    pb::MetricSummary {
-        key: series.key,
-        last_value: f64::from_bits(series.last_bits.cast_unsigned()),
-        last_step: series.last_step,
-        last_timestamp_us: series.last_timestamp_us,
-        min: series.min_value,
-        max: series.max_value,
-        count: series.count.try_into().unwrap_or_default(),
     }
 }
 

@@ -23,7 +23,6 @@ pub(super) mod store;
 mod summary;
 
 pub(super) use compact::CompactorHandle;
-pub(super) use convert::summary_to_proto;
 pub(super) use history::{HistoryStream, read_metric_history};
 pub(super) use log::log_batch;
 pub(super) use queue::LogQueue;

@@ -21,10 +21,7 @@ use super::{
 use crate::{
     auth::Scope,
     error::Result,
-    tracking::{
-        entity::{metric_chunk, metric_series, metric_writer, run},
-        runs::Keys,
-    },
+    tracking::entity::{metric_chunk, metric_series, metric_writer, run},
 };
 
 mod write;
@@ -110,27 +107,19 @@ async fn series_of(
         .await?)
 }
 
-/// The summaries of several runs with these keys, by run and key.
+/// The summaries of all metrics of a run, by key.
 pub(crate) async fn load_summaries(
     conn: &impl ConnectionTrait,
     _scope: &Scope,
-    run_ids: &[Uuid],
-    keys: &Keys,
+    run_id: Uuid,
 ) -> Result<Vec<metric_series::Model>> {
-    let mut found = Vec::new();
-    for part in run_ids.chunks(VALUES) {
-        let rows = metric_series::Entity::find()
-            .filter(metric_series::Column::RunId.is_in(part.iter().copied()))
-            .filter(keys.condition(metric_series::Column::Key))
-            // A series that was logged in an older branch only has no points in this one.
-            .filter(metric_series::Column::Count.gt(0))
-            .order_by_asc(metric_series::Column::RunId)
-            .order_by_asc(metric_series::Column::Key)
-            .all(conn)
-            .await?;
-        found.extend(rows);
-    }
-    Ok(found)
+    Ok(metric_series::Entity::find()
+        .filter(metric_series::Column::RunId.eq(run_id))
+        // A series that was logged in an older branch only has no points in this one.
+        .filter(metric_series::Column::Count.gt(0))
+        .order_by_asc(metric_series::Column::Key)
+        .all(conn)
+        .await?)
 }
 
 /// The series of a run that have points from this step on.

@@ -1,21 +1,23 @@
 //! Runs as the contract shows them: rows with their experiment, params, tags, metric summaries and inputs.
 
-use std::collections::{BTreeMap, HashMap};
-
 use mlplat_proto::tracking::v1 as pb;
-use sea_orm::ConnectionTrait;
+use sea_orm::{ActiveEnum as _, ConnectionTrait};
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::{
-    convert::{branch_to_proto, run_to_proto},
+    gather::{self, BranchRow, Gathered, InputRow, MetricRow, RunRow},
     keys::Keys,
-    store,
 };
 use crate::{
     auth::Scope,
-    error::Result,
-    tracking::{entity::run, experiments, inputs, metrics},
+    clock::Timestamp,
+    error::{Error, Result},
+    tracking::entity::{run::Status, run_input},
 };
+
+/// Runs that the database puts into one row: few enough that the next ones are made while these are read.
+const TOGETHER: i64 = 64;
 
 /// What of each run is wanted besides its row.
 #[derive(Debug, Default)]
@@ -37,89 +39,145 @@ impl Selection {
     }
 }
 
-/// The runs of the project, in the order of the rows, with a fixed number of queries.
+/// The runs of the project, in the order of their ids, by one query; nothing in the place of one that is not there.
 pub(super) async fn assemble(
     conn: &impl ConnectionTrait,
     scope: &Scope,
-    rows: Vec<run::Model>,
+    ids: &[Uuid],
     selection: &Selection,
-) -> Result<Vec<pb::Run>> {
-    if rows.is_empty() {
-        return Ok(Vec::new());
+) -> Result<Vec<Option<pb::Run>>> {
+    let mut runs = vec![None; ids.len()];
+    if ids.is_empty() {
+        return Ok(runs);
     }
-    let ids: Vec<Uuid> = rows.iter().map(|run| run.id).collect();
-    let branched: Vec<Uuid> = rows
-        .iter()
-        .filter(|run| run.branch > 0)
-        .map(|run| run.id)
-        .collect();
-    let mut runs = with_experiments(conn, scope, rows).await?;
-    let place: HashMap<Uuid, usize> = ids
-        .iter()
-        .enumerate()
-        .map(|(index, id)| (*id, index))
-        .collect();
-    let at = |id: &Uuid| place.get(id).copied().unwrap_or_default();
-    if !selection.params.is_empty() {
-        for param in store::load_params_of(conn, scope, &ids, &selection.params).await? {
-            runs[at(&param.run_id)]
-                .params
-                .insert(param.key, param.value);
+    let mut gathered = gather::gather(conn, scope, ids, selection, TOGETHER).await;
+    if gathered.is_err() && ids.len() > 1 {
+        // Huge runs do not fit into one value together.
+        gathered = gather::gather(conn, scope, ids, selection, 1).await;
+    }
+    for text in gathered? {
+        for gathered in gather::split(&text)? {
+            if let (Some(id), Some(run)) = (ids.get(gathered.place), runs.get_mut(gathered.place)) {
+                *run = Some(read(*id, &gathered)?);
+            }
         }
-    }
-    if !selection.tags.is_empty() {
-        for tag in store::load_tags_of(conn, scope, &ids, &selection.tags).await? {
-            runs[at(&tag.run_id)].tags.insert(tag.key, tag.value);
-        }
-    }
-    if !selection.metrics.is_empty() {
-        for series in metrics::store::load_summaries(conn, scope, &ids, &selection.metrics).await? {
-            runs[at(&series.run_id)]
-                .metrics
-                .push(metrics::summary_to_proto(series));
-        }
-    }
-    if selection.inputs {
-        for input in inputs::store::load_inputs(conn, scope, &ids).await? {
-            runs[at(&input.run_id)].inputs.push(input.into());
-        }
-    }
-    for branch in store::load_branches(conn, scope, &branched).await? {
-        runs[at(&branch.run_id)]
-            .branches
-            .push(branch_to_proto(&branch));
     }
     Ok(runs)
 }
 
-async fn with_experiments(
-    conn: &impl ConnectionTrait,
-    scope: &Scope,
-    rows: Vec<run::Model>,
-) -> Result<Vec<pb::Run>> {
-    let mut ids: Vec<Uuid> = rows.iter().map(|run| run.experiment_id).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    let names: BTreeMap<Uuid, String> = experiments::store::experiments_by_id(conn, scope, ids)
-        .await?
-        .into_iter()
-        .map(|experiment| (experiment.id, experiment.name))
-        .collect();
-    let named = |row: run::Model| {
-        let name = names.get(&row.experiment_id).cloned().unwrap_or_default();
-        run_to_proto(row, name)
-    };
-    Ok(rows.into_iter().map(named).collect())
-}
-
-/// One run.
+/// One run, which is there.
 pub(super) async fn assemble_one(
     conn: &impl ConnectionTrait,
     scope: &Scope,
-    row: run::Model,
+    run_id: Uuid,
 ) -> Result<pb::Run> {
-    Ok(assemble(conn, scope, vec![row], &Selection::everything())
+    assemble(conn, scope, &[run_id], &Selection::everything())
         .await?
         .pop()
-        .unwrap_or_default())
+        .flatten()
+        .ok_or_else(|| Error::not_found("run", run_id))
+}
+
+fn read(id: Uuid, gathered: &Gathered<'_>) -> Result<pb::Run> {
+    let row: RunRow = serde_json::from_str(gathered.run).map_err(Error::internal)?;
+    let mut metrics: Vec<MetricRow> = json(gathered.metrics)?;
+    metrics.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+    let mut inputs: Vec<InputRow> = json(gathered.inputs)?;
+    inputs.sort_by(|one, other| logged(one).cmp(&logged(other)));
+    let mut branches: Vec<BranchRow> = json(gathered.branches)?;
+    branches.sort_unstable_by_key(|branch| branch.number);
+    Ok(pb::Run {
+        params: json(gathered.params)?,
+        tags: json(gathered.tags)?,
+        metrics: metrics
+            .into_iter()
+            .map(metric_to_proto)
+            .collect::<Result<_>>()?,
+        inputs: inputs
+            .into_iter()
+            .map(|input| input_to_proto(id, input))
+            .collect(),
+        branches: branches.iter().map(branch_to_proto).collect(),
+        ..row_to_proto(id, row)?
+    })
+}
+
+/// What a text holds; an empty one holds nothing.
+fn json<T: DeserializeOwned + Default>(text: &str) -> Result<T> {
+    if text.is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_str(text).map_err(Error::internal)
+}
+
+/// The order of inputs: as logged.
+fn logged(input: &InputRow) -> (i64, &str, &str, &str) {
+    (input.created_at, &input.name, &input.digest, &input.context)
+}
+
+fn row_to_proto(id: Uuid, row: RunRow) -> Result<pb::Run> {
+    let status = Status::try_from_value(&row.status)?;
+    let parent = match row.parent.as_str() {
+        "" => String::new(),
+        text => Uuid::try_parse(text).map_err(Error::internal)?.to_string(),
+    };
+    let time = |micros| Timestamp(micros).to_proto();
+    Ok(pb::Run {
+        id: id.to_string(),
+        experiment: row.experiment,
+        name: row.name,
+        parent_run_id: parent,
+        status: pb::RunStatus::from(status).into(),
+        status_message: row.status_message,
+        description: row.description,
+        started_at: Some(time(row.started_at)),
+        ended_at: row.ended_at.map(time),
+        created_at: Some(time(row.created_at)),
+        updated_at: Some(time(row.updated_at)),
+        created_by: row.created_by,
+        deleted_at: row.deleted_at.map(time),
+        heartbeat_at: row.heartbeat_at.map(time),
+        ..Default::default()
+    })
+}
+
+fn metric_to_proto(row: MetricRow) -> Result<pb::MetricSummary> {
+    let last_value = f64::from_bits(row.last_bits.cast_unsigned());
+    let bound = |text: Option<String>| match text {
+        Some(text) => text.parse().map(Some).map_err(Error::internal),
+        None => Ok(Some(last_value).filter(|value| !value.is_nan())),
+    };
+    Ok(pb::MetricSummary {
+        key: row.key,
+        last_value,
+        last_step: row.last_step,
+        last_timestamp_us: row.last_timestamp_us,
+        min: bound(row.min)?,
+        max: bound(row.max)?,
+        count: row.count.try_into().unwrap_or_default(),
+    })
+}
+
+fn input_to_proto(run_id: Uuid, row: InputRow) -> pb::DatasetInput {
+    run_input::Model {
+        run_id,
+        name: row.name,
+        digest: row.digest,
+        context: row.context,
+        source: row.source,
+        source_type: row.source_type,
+        fields: row.fields,
+        row_count: row.row_count,
+        created_at: row.created_at,
+    }
+    .into()
+}
+
+fn branch_to_proto(row: &BranchRow) -> pb::RunBranch {
+    pb::RunBranch {
+        number: row.number.try_into().unwrap_or_default(),
+        parent: row.parent.try_into().unwrap_or_default(),
+        from_step: row.from_step,
+        created_at: Some(Timestamp(row.created_at).to_proto()),
+    }
 }

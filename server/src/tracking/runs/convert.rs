@@ -12,10 +12,7 @@ use crate::{
     request::{self, MAX_DESCRIPTION, Mask, Violations},
     tags,
     tracking::{
-        entity::{
-            run::{self, Status},
-            run_branch,
-        },
+        entity::run::{self, Status},
         experiments,
     },
 };
@@ -269,16 +266,6 @@ pub(super) fn run_to_proto(row: run::Model, experiment: String) -> pb::Run {
         deleted_at: row.deleted_at.map(|at| Timestamp(at).to_proto()),
         heartbeat_at: row.heartbeat_at.map(|at| Timestamp(at).to_proto()),
         ..Default::default()
-    }
-}
-
-/// A branch, to the wire.
-pub(super) fn branch_to_proto(row: &run_branch::Model) -> pb::RunBranch {
-    pb::RunBranch {
-        number: row.number.try_into().unwrap_or_default(),
-        parent: row.parent.try_into().unwrap_or_default(),
-        from_step: row.from_step,
-        created_at: Some(Timestamp(row.created_at).to_proto()),
     }
 }
 

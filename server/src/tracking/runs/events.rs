@@ -1,6 +1,7 @@
 //! What the lineage is told of runs.
 
 use sea_orm::ConnectionTrait;
+use uuid::Uuid;
 
 use super::store;
 use crate::{
@@ -21,18 +22,32 @@ pub(in crate::tracking) async fn run_event(
     event_type: EventType,
     at: Timestamp,
 ) -> Result<RunEvent> {
-    let names = Names::new(&app.instance, scope.project());
-    let event = RunEvent::new(
-        event_type,
-        row.id,
-        names.experiment(&row.experiment_at_creation),
-        at,
-    );
-    let Some(parent) = row.parent_run_id else {
-        return Ok(event);
+    let parent = match row.parent_run_id {
+        Some(parent) => Some(store::load_run(txn, scope, parent).await?),
+        None => None,
     };
-    let parent = store::load_run(txn, scope, parent).await?;
-    Ok(event.parent(parent.id, &names.experiment(&parent.experiment_at_creation)))
+    let parent = parent
+        .as_ref()
+        .map(|parent| (parent.id, parent.experiment_at_creation.as_str()));
+    Ok(event_of(app, scope, row, parent, event_type, at))
+}
+
+/// An event of the run, nested in the run of this id that was created in this experiment.
+pub(super) fn event_of(
+    app: &App,
+    scope: &Scope,
+    row: &run::Model,
+    parent: Option<(Uuid, &str)>,
+    event_type: EventType,
+    at: Timestamp,
+) -> RunEvent {
+    let names = Names::new(&app.instance, scope.project());
+    let job = names.experiment(&row.experiment_at_creation);
+    let event = RunEvent::new(event_type, row.id, job, at);
+    match parent {
+        Some((id, experiment)) => event.parent(id, &names.experiment(experiment)),
+        None => event,
+    }
 }
 
 /// When an event of the run is dated that happened at `at`: after the last crash or resumption, so that the order of the events

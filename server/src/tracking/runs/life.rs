@@ -54,7 +54,7 @@ pub(crate) async fn end_run(
             return Err(Error::precondition("RUN_ENDED", message));
         }
     }
-    let run = assemble_one(&txn, &scope, row).await?;
+    let run = assemble_one(&txn, &scope, row.id).await?;
     txn.commit().await?;
     compactor.ended(scope.project(), run_id);
     Ok(pb::EndRunResponse { run: Some(run) })
@@ -131,7 +131,7 @@ pub(crate) async fn resume_run(
     if row.status != Status::Running && (!again || row.status == Status::Crashed) {
         row = revive(app, &txn, &scope, row, now).await?;
     }
-    let run = assemble_one(&txn, &scope, row).await?;
+    let run = assemble_one(&txn, &scope, row.id).await?;
     txn.commit().await?;
     Ok(pb::ResumeRunResponse { run: Some(run) })
 }

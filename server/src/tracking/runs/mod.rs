@@ -5,10 +5,13 @@
 mod assemble;
 mod convert;
 mod events;
+mod gather;
 mod heartbeat;
 mod keys;
+mod known;
 mod life;
 mod lifecycle;
+mod list;
 mod search;
 mod service;
 pub(super) mod store;
@@ -16,7 +19,6 @@ pub(super) mod store;
 pub(super) use convert::run_id;
 pub(super) use events::{event_time, run_event};
 pub(super) use heartbeat::{Sweeper, heartbeat_runs};
-pub(super) use keys::Keys;
 pub(super) use life::{end_run, heard_of, resume_run};
 pub(super) use lifecycle::{
     delete_params_and_tags, delete_runs, delete_runs_of_experiment, move_runs, restore_runs,

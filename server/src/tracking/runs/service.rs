@@ -7,8 +7,8 @@ use tonic::Request;
 use super::{
     assemble::assemble_one,
     convert::{self, NewRun, RunChange},
-    events::run_event,
-    store,
+    events::event_of,
+    known, store,
 };
 use crate::{
     app::App,
@@ -41,10 +41,7 @@ pub(crate) async fn create_run(
     {
         return Ok(response);
     }
-    let created = match store::find_created(&txn, &scope, new.id).await? {
-        Some(_) => None,
-        None => start(app, &txn, &scope, &new, now).await?,
-    };
+    let created = start(app, &txn, &scope, &new, now).await?;
     let run = match created {
         // All there is to know of it is at hand.
         Some(row) => pb::Run {
@@ -53,7 +50,7 @@ pub(crate) async fn create_run(
         },
         None => {
             let row = same_run(&txn, &scope, &new).await?;
-            assemble_one(&txn, &scope, row).await?
+            assemble_one(&txn, &scope, row.id).await?
         }
     };
     let response = pb::CreateRunResponse { run: Some(run) };
@@ -62,7 +59,7 @@ pub(crate) async fn create_run(
     Ok(response)
 }
 
-/// Creates the run and its experiment, and records the start; `None` when somebody else was quicker.
+/// Creates the run and its experiment, and records the start; `None` when it was created before, or somebody else was quicker.
 async fn start(
     app: &App,
     txn: &impl ConnectionTrait,
@@ -70,24 +67,24 @@ async fn start(
     new: &NewRun,
     now: Timestamp,
 ) -> Result<Option<run::Model>> {
-    if let Some(parent) = new.parent_run_id {
-        // A parent that was deleted meanwhile may come back; a journal must not lose the run for it.
-        store::load_run(txn, scope, parent).await?;
+    let known = known::find_known(txn, scope, new).await?;
+    if known.is_created(scope, new)? {
+        return Ok(None);
     }
-    let experiment =
-        experiments::store::ensure_experiment(txn, scope, &new.experiment, now).await?;
-    let Some(row) = store::create_run(txn, scope, new, &experiment, now).await? else {
+    let parent = known.parent(new)?;
+    let experiment_id = match known.experiment(new)? {
+        Some(id) => id,
+        None => {
+            experiments::store::ensure_experiment(txn, scope, &new.experiment, now)
+                .await?
+                .id
+        }
+    };
+    let Some(row) = store::create_run(txn, scope, new, experiment_id, now).await? else {
         return Ok(None);
     };
-    let event = run_event(
-        app,
-        txn,
-        scope,
-        &row,
-        EventType::Start,
-        Timestamp(row.started_at),
-    )
-    .await?;
+    let started_at = Timestamp(row.started_at);
+    let event = event_of(app, scope, &row, parent, EventType::Start, started_at);
     lineage::store::record(txn, scope, &event, now).await?;
     Ok(Some(row))
 }
@@ -134,7 +131,7 @@ pub(crate) async fn get_run(
     let row = store::load_run(app.db.read(), &scope, run_id).await?;
     let row = store::seen(row, view)?;
     Ok(pb::GetRunResponse {
-        run: Some(assemble_one(app.db.read(), &scope, row).await?),
+        run: Some(assemble_one(app.db.read(), &scope, row.id).await?),
     })
 }
 
@@ -153,7 +150,7 @@ pub(crate) async fn update_run(
     let row = store::lock_run(&txn, &scope, change.id).await?;
     let row = store::seen(row, View::Active)?;
     let row = store::update_run(&txn, &scope, row, change, app.now()).await?;
-    let run = assemble_one(&txn, &scope, row).await?;
+    let run = assemble_one(&txn, &scope, row.id).await?;
     txn.commit().await?;
     Ok(pb::UpdateRunResponse { run: Some(run) })
 }

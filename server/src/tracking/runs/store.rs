@@ -14,10 +14,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::{
-    convert::{self, NewRun, RunChange},
-    keys::Keys,
-};
+use super::convert::{self, NewRun, RunChange};
 use crate::{
     auth::Scope,
     clock::Timestamp,
@@ -25,7 +22,6 @@ use crate::{
     tracking::{
         View,
         entity::{
-            experiment,
             run::{self, Status},
             run_branch, run_param, run_tag,
         },
@@ -104,14 +100,14 @@ pub(super) async fn create_run(
     txn: &impl ConnectionTrait,
     scope: &Scope,
     new: &NewRun,
-    experiment: &experiment::Model,
+    experiment_id: Uuid,
     now: Timestamp,
 ) -> Result<Option<run::Model>> {
     let row = run::Model {
         id: new.id,
         project_id: scope.project_id(),
-        experiment_id: experiment.id,
-        experiment_at_creation: experiment.name.clone(),
+        experiment_id,
+        experiment_at_creation: new.experiment.clone(),
         name: new.name.clone(),
         parent_run_id: new.parent_run_id,
         status: Status::Running,
@@ -315,43 +311,14 @@ pub(crate) async fn touch(
 /// The params of a run.
 pub(crate) async fn load_params(
     conn: &impl ConnectionTrait,
-    scope: &Scope,
+    _scope: &Scope,
     run_id: Uuid,
 ) -> Result<BTreeMap<String, String>> {
-    let rows = load_params_of(conn, scope, &[run_id], &Keys::All).await?;
+    let rows = run_param::Entity::find()
+        .filter(run_param::Column::RunId.eq(run_id))
+        .all(conn)
+        .await?;
     Ok(rows.into_iter().map(|row| (row.key, row.value)).collect())
-}
-
-/// The params of several runs of the project.
-pub(super) async fn load_params_of(
-    conn: &impl ConnectionTrait,
-    _scope: &Scope,
-    run_ids: &[Uuid],
-    keys: &Keys,
-) -> Result<Vec<run_param::Model>> {
-    let of_runs = run_param::Column::RunId.is_in(run_ids.iter().copied());
-    Ok(run_param::Entity::find()
-        .filter(of_runs)
-        .filter(keys.condition(run_param::Column::Key))
-        .order_by_asc(run_param::Column::Key)
-        .all(conn)
-        .await?)
-}
-
-/// The tags of several runs of the project.
-pub(super) async fn load_tags_of(
-    conn: &impl ConnectionTrait,
-    _scope: &Scope,
-    run_ids: &[Uuid],
-    keys: &Keys,
-) -> Result<Vec<run_tag::Model>> {
-    let of_runs = run_tag::Column::RunId.is_in(run_ids.iter().copied());
-    Ok(run_tag::Entity::find()
-        .filter(of_runs)
-        .filter(keys.condition(run_tag::Column::Key))
-        .order_by_asc(run_tag::Column::Key)
-        .all(conn)
-        .await?)
 }
 
 /// Sets params of a locked run; others stay.

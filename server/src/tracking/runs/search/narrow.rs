@@ -4,9 +4,11 @@
 //! looking at no others. Some may be of other projects; the search itself leaves them out.
 
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QuerySelect as _,
-    QueryTrait as _,
-    sea_query::{Alias, Expr, ExprTrait as _, Func, Query},
+    ColumnTrait as _, ConnectionTrait, DbBackend, QueryResult,
+    sea_query::{
+        Alias, BinOper, Expr, ExprTrait as _, Func, Query, QueryStatementBuilder as _,
+        SelectStatement,
+    },
 };
 use uuid::Uuid;
 
@@ -14,7 +16,14 @@ use super::{
     ast::{Attribute, DatasetPart, Field, Filter, Op, Stat, Test},
     sql::{Terms, rows_of},
 };
-use crate::{auth::Scope, error::Result, tracking::entity::run};
+use crate::{
+    auth::Scope,
+    error::{Error, Result},
+    tracking::{
+        entity::{experiment, metric_series, run},
+        runs::list::Ids,
+    },
+};
 
 /// So many runs are looked up one by one sooner than found by walking along an order.
 const FEW: u64 = 1000;
@@ -25,50 +34,175 @@ const TRIED: usize = 4;
 /// Characters of a value that are in the index.
 const INDEXED: usize = 100;
 
-/// The only runs that can fit; none where no comparison says so. The metric along whose index the search goes is not tried.
-pub(super) async fn narrow(
-    conn: &impl ConnectionTrait,
+/// What one look at the indexes tells before the search begins.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    /// The experiments of the names that are searched.
+    pub(super) experiment_ids: Vec<Uuid>,
+    /// How many runs are searched; none where they are not few.
+    runs: Option<u64>,
+    /// How many series of all projects the metric has that decides first; none where it has many.
+    series: Option<u64>,
+    /// Of some comparisons that must fit: how many runs do, and which; only where they are few.
+    candidates: Vec<(u64, Ids)>,
+}
+
+impl Survey {
+    /// Looks, by one query.
+    pub(super) async fn of(
+        conn: &impl ConnectionTrait,
+        scope: &Scope,
+        experiments: &[String],
+        filter: &Filter,
+        ranked: Option<&str>,
+    ) -> Result<Self> {
+        let backend = conn.get_database_backend();
+        let tried = tried(scope, filter, ranked, backend);
+        if experiments.is_empty() && ranked.is_none() && tried.is_empty() {
+            return Ok(Self::default());
+        }
+        let named = of_names(scope, experiments);
+        let mut query = Query::select();
+        let mut ids = named.clone();
+        ids.clear_selects().expr(Ids::aggregate(backend, "id"));
+        query.expr(scalar(ids));
+        if let Some(metric) = ranked {
+            query
+                .expr(scalar(counted(runs_of(scope, experiments, named), SMALL)))
+                .expr(scalar(counted(series_of(metric), SMALL * 2)));
+        } else {
+            query
+                .expr(Expr::cust("CAST(NULL AS bigint)"))
+                .expr(Expr::cust("CAST(NULL AS bigint)"));
+        }
+        for rows in tried {
+            query.expr(scalar(listed(rows, backend)));
+        }
+        match conn.query_one(&query).await? {
+            Some(row) => Self::read(&row),
+            None => Ok(Self::default()),
+        }
+    }
+
+    fn read(row: &QueryResult) -> Result<Self> {
+        let at_most = |index: usize, most: u64| -> Result<Option<u64>> {
+            let found: Option<i64> = row.try_get_by_index(index)?;
+            let found = found.and_then(|found| u64::try_from(found).ok());
+            Ok(found.filter(|found| *found <= most))
+        };
+        let mut candidates = Vec::new();
+        for index in 3..row.column_names().len() {
+            let text: String = row.try_get_by_index(index)?;
+            if let Some((count, ids)) = text.split_once(':') {
+                let count = count.parse().map_err(Error::internal)?;
+                if count <= FEW {
+                    candidates.push((count, Ids::aggregated(ids.to_owned())));
+                }
+            }
+        }
+        Ok(Self {
+            experiment_ids: Ids::aggregated(row.try_get_by_index(0)?).parse()?,
+            runs: at_most(1, SMALL)?,
+            series: at_most(2, SMALL * 2)?,
+            candidates,
+        })
+    }
+
+    /// The only runs that can fit, where looking them up is quicker than the search without.
+    pub(super) fn candidates(&mut self) -> Option<Ids> {
+        // The shorter the way along the index, the fewer candidates are worth leaving it for.
+        let most = match self.runs {
+            Some(runs) if self.way_is_short() => runs / 8,
+            _ => FEW,
+        };
+        self.candidates.retain(|(count, _)| *count <= most);
+        self.candidates.sort_by_key(|(count, _)| *count);
+        self.candidates.drain(..).next().map(|(_, ids)| ids)
+    }
+
+    /// Whether the runs are so few that all of them are looked through sooner than the way along the index is gone.
+    pub(super) fn is_small(&self) -> bool {
+        self.runs.is_some() && !self.way_is_short()
+    }
+
+    /// Whether the metric is mostly one of the runs that are searched, for its index is that of all projects.
+    fn way_is_short(&self) -> bool {
+        matches!((self.runs, self.series), (Some(runs), Some(series)) if series <= runs * 2)
+    }
+}
+
+/// The rows of the comparisons that are tried: those with an index, but for the metric along whose index the search goes.
+fn tried(
     scope: &Scope,
     filter: &Filter,
     ranked: Option<&str>,
-) -> Result<Option<Vec<Uuid>>> {
-    let tried = filter
+    backend: DbBackend,
+) -> Vec<SelectStatement> {
+    let compared = filter
         .conjuncts()
         .into_iter()
         .filter_map(|part| match part {
-            Filter::Compare(field, test) if is_indexed(field, test, ranked) => Some((field, test)),
+            Filter::Compare(field, test) if is_indexed(field, test, ranked) => {
+                Some(rows(scope, field, test, backend))
+            }
             _ => None,
         });
-    for (field, test) in tried.take(TRIED) {
-        if let Some(ids) = few(conn, scope, field, test).await? {
-            return Ok(Some(ids));
-        }
-    }
-    Ok(None)
+    compared.take(TRIED).collect()
 }
 
-/// Whether the project, or these experiments of it, hold few runs.
-pub(super) async fn is_small(
-    conn: &impl ConnectionTrait,
-    scope: &Scope,
-    experiment_ids: &[Uuid],
-) -> Result<bool> {
-    let mut runs = run::Entity::find()
-        .select_only()
-        .column(run::Column::StartedAt)
-        .limit(SMALL + 1);
-    runs = if experiment_ids.is_empty() {
-        runs.filter(run::Column::ProjectId.eq(scope.project_id()))
-    } else {
-        runs.filter(run::Column::ExperimentId.is_in(experiment_ids.iter().copied()))
-    };
+fn scalar(query: SelectStatement) -> Expr {
+    Expr::SubQuery(None, Box::new(query.into_sub_query_statement()))
+}
+
+/// How many rows, and whether there are more than `most`.
+fn counted(mut rows: SelectStatement, most: u64) -> SelectStatement {
     let mut count = Query::select();
+    rows.limit(most + 1);
     count
         .expr(Expr::cust("COUNT(*)"))
-        .from_subquery(runs.into_query(), Alias::new("some"));
-    let row = conn.query_one(&count).await?;
-    let found: i64 = row.map_or(Ok(0), |row| row.try_get_by_index(0))?;
-    Ok(u64::try_from(found).unwrap_or_default() <= SMALL)
+        .from_subquery(rows, "some");
+    count
+}
+
+/// How many rows, and their ids, as one text.
+fn listed(mut rows: SelectStatement, backend: DbBackend) -> SelectStatement {
+    let mut list = Query::select();
+    rows.limit(FEW + 1);
+    list.expr(
+        Expr::cust("CAST(COUNT(*) AS text) || ':'")
+            .binary(BinOper::Custom("||"), Ids::aggregate(backend, "found.id")),
+    )
+    .from_subquery(rows, "found");
+    list
+}
+
+fn of_names(scope: &Scope, names: &[String]) -> SelectStatement {
+    let mut ids = Query::select();
+    ids.column(experiment::Column::Id)
+        .from(experiment::Entity)
+        .and_where(experiment::Column::ProjectId.eq(scope.project_id()))
+        .and_where(experiment::Column::Name.is_in(names.iter().map(String::as_str)));
+    ids
+}
+
+fn runs_of(scope: &Scope, names: &[String], named: SelectStatement) -> SelectStatement {
+    let mut runs = Query::select();
+    runs.column(run::Column::StartedAt).from(run::Entity);
+    if names.is_empty() {
+        runs.and_where(run::Column::ProjectId.eq(scope.project_id()));
+    } else {
+        runs.and_where(run::Column::ExperimentId.in_subquery(named));
+    }
+    runs
+}
+
+fn series_of(metric: &str) -> SelectStatement {
+    let mut series = Query::select();
+    series
+        .column(metric_series::Column::LastValue)
+        .from(metric_series::Entity)
+        .and_where(metric_series::Column::Key.eq(metric));
+    series
 }
 
 fn is_indexed(field: &Field, test: &Test, ranked: Option<&str>) -> bool {
@@ -89,15 +223,10 @@ fn is_indexed(field: &Field, test: &Test, ranked: Option<&str>) -> bool {
     }
 }
 
-/// The runs that fit this comparison, if they are few.
-async fn few(
-    conn: &impl ConnectionTrait,
-    scope: &Scope,
-    field: &Field,
-    test: &Test,
-) -> Result<Option<Vec<Uuid>>> {
+/// The ids of the runs that fit this comparison.
+fn rows(scope: &Scope, field: &Field, test: &Test, backend: DbBackend) -> SelectStatement {
     let terms = Terms {
-        backend: conn.get_database_backend(),
+        backend,
         joined: None,
     };
     let mut rows = rows_of(field, test, |column| terms.fits(column, test));
@@ -112,16 +241,5 @@ async fn few(
     if matches!(field, Field::Attribute(_)) {
         rows.and_where(run::Column::ProjectId.eq(scope.project_id()));
     }
-    rows.limit(FEW + 1);
-    let found = conn.query_all(&rows).await?;
-    if found.len() as u64 > FEW {
-        return Ok(None);
-    }
-    let mut ids = found
-        .iter()
-        .map(|row| row.try_get_by_index::<Uuid>(0))
-        .collect::<std::result::Result<Vec<_>, _>>()?;
-    ids.sort_unstable();
-    ids.dedup();
-    Ok(Some(ids))
+    rows
 }

@@ -171,13 +171,13 @@ pub(super) fn apply(
     keys: &[SortKey],
     after: Option<&[Option<SortValue>]>,
 ) {
-    for (index, key) in keys.iter().enumerate() {
+    for key in keys {
         let order = if key.descending {
             Order::Desc
         } else {
             Order::Asc
         };
-        select.expr_as(key.expr.clone(), Alias::new(sort_column(index)));
+        select.expr(key.expr.clone());
         // Where there are no nulls nothing is said of them: PostgreSQL would not use an index otherwise.
         if key.nullable {
             select.order_by_expr_with_nulls(key.expr.clone(), order, NullOrdering::Last);
@@ -226,29 +226,34 @@ fn behind(keys: &[SortKey], after: &[Option<SortValue>]) -> Condition {
     behind
 }
 
-fn sort_column(index: usize) -> String {
-    format!("sort_{index}")
-}
-
 /// The sort values of a found row.
 pub(super) fn read(row: &QueryResult, keys: &[SortKey]) -> Result<Vec<Option<SortValue>>> {
     let mut values = Vec::with_capacity(keys.len());
     for (index, key) in keys.iter().enumerate() {
-        let column = sort_column(index);
         values.push(match key.value_type {
             Type::Number => row
-                .try_get::<Option<f64>>("", &column)?
+                .try_get_by_index::<Option<f64>>(index)?
                 .map(SortValue::Number),
             Type::Text => row
-                .try_get::<Option<String>>("", &column)?
+                .try_get_by_index::<Option<String>>(index)?
                 .map(SortValue::Text),
             Type::Integer => row
-                .try_get::<Option<i64>>("", &column)?
+                .try_get_by_index::<Option<i64>>(index)?
                 .map(SortValue::Integer),
-            Type::Id => row.try_get::<Option<Uuid>>("", &column)?.map(SortValue::Id),
+            Type::Id => row
+                .try_get_by_index::<Option<Uuid>>(index)?
+                .map(SortValue::Id),
         });
     }
     Ok(values)
+}
+
+/// The run that has these sort values: its id comes last.
+pub(super) fn run_id(sort_values: &[Option<SortValue>]) -> Uuid {
+    match sort_values.last() {
+        Some(Some(SortValue::Id(id))) => *id,
+        _ => Uuid::nil(),
+    }
 }
 
 /// For a page token.

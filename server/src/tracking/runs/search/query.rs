@@ -5,14 +5,14 @@
 //! it begins with those.
 
 use sea_orm::{
-    ConnectionTrait, DbBackend, EntityTrait as _, FromQueryResult as _, QueryTrait as _,
-    sea_query::{Expr, ExprTrait as _, SelectStatement},
+    ConnectionTrait, DbBackend,
+    sea_query::{Expr, ExprTrait as _, Query, SelectStatement},
 };
 use uuid::Uuid;
 
 use super::{
     ast::{Attribute, Field, Filter, OrderBy, Stat, Test},
-    narrow::{is_small, narrow},
+    narrow::Survey,
     order::{self, SortKey, SortValue},
     sql::Terms,
 };
@@ -23,14 +23,14 @@ use crate::{
     tracking::{
         View,
         entity::{experiment, metric_series, run},
-        experiments,
+        runs::list::Ids,
     },
 };
 
 /// A found run, and the values it was ordered by.
 #[derive(Debug)]
 pub(super) struct Found {
-    pub(super) run: run::Model,
+    pub(super) id: Uuid,
     pub(super) sort_values: Vec<Option<SortValue>>,
 }
 
@@ -60,7 +60,7 @@ struct Known {
     /// Experiments to search; empty means all.
     experiment_ids: Vec<Uuid>,
     /// The only runs that can fit, where they are few.
-    candidates: Option<Vec<Uuid>>,
+    candidates: Option<Ids>,
 }
 
 /// A page of the runs of the project that fit; one more than the page holds, if there are more.
@@ -72,13 +72,13 @@ pub(super) async fn search(
 ) -> Result<Vec<Found>> {
     // Tokens are checked whatever is found.
     let after = after(&search.order, page)?;
-    let Some(experiment_ids) = experiment_ids(conn, scope, search).await? else {
-        return Ok(Vec::new());
-    };
     let ranked = ranked_metric(search);
-    let candidates = narrow(conn, scope, &search.filter, ranked).await?;
-    let at_once =
-        ranked.is_none() || candidates.is_some() || is_small(conn, scope, &experiment_ids).await?;
+    let mut survey = Survey::of(conn, scope, &search.experiments, &search.filter, ranked).await?;
+    if survey.experiment_ids.is_empty() && !search.experiments.is_empty() {
+        return Ok(Vec::new());
+    }
+    let candidates = survey.candidates();
+    let at_once = ranked.is_none() || candidates.is_some() || survey.is_small();
     let parts: &[Part] = if at_once {
         &[Part::Whole]
     } else if requires(&search.filter, ranked) {
@@ -87,7 +87,7 @@ pub(super) async fn search(
         &[Part::Ranked, Part::Unranked]
     };
     let known = Known {
-        experiment_ids,
+        experiment_ids: survey.experiment_ids,
         candidates,
     };
 
@@ -119,11 +119,11 @@ async fn find(
     after: Option<&[Option<SortValue>]>,
     limit: u64,
 ) -> Result<Vec<Found>> {
-    let mut query = run::Entity::find();
-    let select: &mut SelectStatement = query.query();
+    let mut select = Query::select();
+    select.from(run::Entity);
     let backend = conn.get_database_backend();
-    restrict(select, scope, search, known, backend);
-    let keys = order::sort_keys(select, &search.order, part == Part::Ranked);
+    restrict(&mut select, scope, search, known, backend);
+    let keys = order::sort_keys(&mut select, &search.order, part == Part::Ranked);
     if part == Part::Unranked {
         let value = Expr::col((order::FIRST, metric_series::Column::LastValue));
         select.and_where(value.is_null());
@@ -135,33 +135,18 @@ async fn find(
         };
         select.cond_where(Terms { backend, joined }.condition(&search.filter));
     }
-    order::apply(select, &keys, after);
+    order::apply(&mut select, &keys, after);
     select.limit(limit);
 
-    let rows = conn.query_all(query.as_query()).await?;
-    rows.iter()
-        .map(|row| {
-            let run = run::Model::from_query_result(row, "")?;
-            Ok(Found {
-                run,
-                sort_values: order::read(row, &keys)?,
-            })
+    let rows = conn.query_all(&select).await?;
+    let found = rows.iter().map(|row| {
+        let sort_values = order::read(row, &keys)?;
+        Ok(Found {
+            id: order::run_id(&sort_values),
+            sort_values,
         })
-        .collect()
-}
-
-/// The experiments to search, where empty means all; none when there are none of these names.
-async fn experiment_ids(
-    conn: &impl ConnectionTrait,
-    scope: &Scope,
-    search: &Search,
-) -> Result<Option<Vec<Uuid>>> {
-    if search.experiments.is_empty() {
-        return Ok(Some(Vec::new()));
-    }
-    let found = experiments::store::experiments_by_name(conn, scope, &search.experiments).await?;
-    let ids: Vec<Uuid> = found.into_iter().map(|found| found.id).collect();
-    Ok(Some(ids).filter(|ids| !ids.is_empty()))
+    });
+    found.collect()
 }
 
 /// To the project, the experiments and the candidates, and to what may be seen.
@@ -172,21 +157,25 @@ fn restrict(
     known: &Known,
     backend: DbBackend,
 ) {
-    let mut project = Expr::col((run::Entity, run::Column::ProjectId));
+    // SQLite, which knows nothing of the sizes, would rather go through the whole experiment than look up candidates, and
+    // through the whole project than through the experiment; a `+` hides an index.
+    let column = |name: &str, hidden: bool| {
+        let hidden = hidden && backend == DbBackend::Sqlite;
+        Expr::cust(format!(
+            r#"{}"runs"."{name}""#,
+            if hidden { "+" } else { "" }
+        ))
+    };
+    let (few, of_some) = (known.candidates.is_some(), !known.experiment_ids.is_empty());
     if let Some(ids) = &known.candidates {
-        select.and_where(Expr::col((run::Entity, run::Column::Id)).is_in(ids.iter().copied()));
+        select.and_where(ids.hold(backend, r#""runs"."id""#));
     }
-    let is_narrow = known.candidates.is_some() || !known.experiment_ids.is_empty();
-    if is_narrow && backend == DbBackend::Sqlite {
-        // SQLite, which knows nothing of the sizes, would rather go through the whole project; a `+` hides its index.
-        project = Expr::cust(r#"+"runs"."project_id""#);
-    }
-    select.and_where(project.eq(scope.project_id()));
+    select.and_where(column("project_id", few || of_some).eq(scope.project_id()));
     if let Some(seen) = search.view.condition(run::Column::DeletedAt) {
         select.and_where(seen);
     }
-    if !known.experiment_ids.is_empty() {
-        let of_run = Expr::col((run::Entity, run::Column::ExperimentId));
+    if of_some {
+        let of_run = column("experiment_id", few);
         select.and_where(of_run.is_in(known.experiment_ids.iter().copied()));
     }
     let by_name = Field::Attribute(Attribute::Experiment);

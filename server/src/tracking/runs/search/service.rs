@@ -4,6 +4,7 @@ use mlplat_proto::tracking::v1 as pb;
 use prost::Message as _;
 use sea_orm::ConnectionTrait;
 use tonic::Request;
+use uuid::Uuid;
 
 use super::{
     ast::{Filter, Selected},
@@ -25,8 +26,8 @@ use crate::{
 const MAX_EXPERIMENTS: usize = 1000;
 const MAX_ORDERS: usize = 10;
 const MAX_FIELDS: usize = 1000;
-/// Runs read at a time.
-const PART: usize = 200;
+/// Runs read before it is known how large they are.
+const FIRST_PART: usize = 100;
 /// Size of a page beyond which it gets no more runs.
 const PAGE_BYTES: usize = 8 << 20;
 
@@ -45,9 +46,9 @@ pub(crate) async fn search_runs(
     let mut found = query::search(conn, &scope, &search, &page).await?;
     let sort_values = |last: &Found| last.sort_values.iter().map(order::encode).collect();
     let mut next_page_token = page.cut(&mut found, sort_values);
-    let runs = assemble_what_fits(conn, &scope, &found, &selection).await?;
-    if runs.len() < found.len()
-        && let Some(last) = runs.len().checked_sub(1).and_then(|last| found.get(last))
+    let (runs, fitted) = assemble_what_fits(conn, &scope, &found, &selection).await?;
+    if fitted < found.len()
+        && let Some(last) = fitted.checked_sub(1).and_then(|last| found.get(last))
     {
         next_page_token = page.token_after(sort_values(last));
     }
@@ -57,25 +58,33 @@ pub(crate) async fn search_runs(
     })
 }
 
-/// The runs from the first on that fit into one message together; at least one.
+/// The runs from the first on that fit into one message together, at least one, and how many were found up to there: one that
+/// is gone meanwhile is left out.
 async fn assemble_what_fits(
     conn: &impl ConnectionTrait,
     scope: &Scope,
     found: &[Found],
     selection: &Selection,
-) -> Result<Vec<pb::Run>> {
-    let (mut runs, mut bytes) = (Vec::with_capacity(found.len()), 0);
-    for part in found.chunks(PART) {
-        let rows = part.iter().map(|found| found.run.clone()).collect();
-        for run in assemble(conn, scope, rows, selection).await? {
-            bytes += run.encoded_len();
-            if bytes > PAGE_BYTES && !runs.is_empty() {
-                return Ok(runs);
+) -> Result<(Vec<pb::Run>, usize)> {
+    let ids: Vec<Uuid> = found.iter().map(|found| found.id).collect();
+    let (mut runs, mut bytes, mut done) = (Vec::with_capacity(ids.len()), 0, 0);
+    let mut part = FIRST_PART;
+    while done < ids.len() {
+        let end = ids.len().min(done + part);
+        for run in assemble(conn, scope, &ids[done..end], selection).await? {
+            if let Some(run) = run {
+                bytes += run.encoded_len();
+                if bytes > PAGE_BYTES && !runs.is_empty() {
+                    return Ok((runs, done));
+                }
+                runs.push(run);
             }
-            runs.push(run);
+            done += 1;
         }
+        // As many as will fit if they are like those before.
+        part = PAGE_BYTES.saturating_sub(bytes) / (bytes / done).max(1) + 1;
     }
-    Ok(runs)
+    Ok((runs, done))
 }
 
 fn parse(message: &pb::SearchRunsRequest, project: &str) -> Result<(Search, Selection, Page)> {

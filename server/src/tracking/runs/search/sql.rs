@@ -65,6 +65,10 @@ impl Terms<'_> {
         };
         let mut rows = rows_of(field, test, |column| self.fits(column, test));
         rows.and_where(Expr::col((table_of(field), Alias::new("run_id"))).eq(self.run_id()));
+        if self.backend == DbBackend::Sqlite {
+            // Without it SQLite makes a join of it, and may begin with all rows of the key, for each run again.
+            rows.limit(1);
+        }
         Condition::all().add(if negated {
             Expr::not_exists(rows)
         } else {
@@ -150,7 +154,8 @@ pub(super) fn rows_of(field: &Field, test: &Test, fits: impl Fn(Expr) -> Expr) -
         Field::Attribute(_) => "id",
         _ => "run_id",
     };
-    rows.expr(column(id)).from(table.clone());
+    rows.expr_as(column(id), Alias::new("id"))
+        .from(table.clone());
     let value = match field {
         Field::Metric(stat, key) => {
             rows.and_where(column("key").eq(key.as_str()));
