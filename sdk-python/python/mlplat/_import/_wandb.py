@@ -15,7 +15,8 @@ from typing import Any
 
 from .._errors import MisuseError
 from . import _wandb_log as log
-from ._records import Files, Point, SourceExperiment, SourceRun
+from ._local_files import listed
+from ._records import Files, Point, SourceExperiment, SourceRun, digest_of
 
 # Numbers of the fields of the messages of wandb_internal.proto.
 _HISTORY, _SUMMARY, _CONFIG, _RUN, _EXIT = 2, 3, 5, 17, 18
@@ -117,9 +118,11 @@ class Offline:
             params={name: _text(value) for name, value in _flat(facts.config)},
         )
 
-    def fingerprint(self, run: SourceRun) -> str:
-        sizes = sum(os.path.getsize(path) for path in self._log_of[run.key])
-        return f"{run.status} {sizes} bytes of log"
+    def fingerprint(self, run: SourceRun, files: bool) -> str:
+        logs = self._log_of[run.key]
+        sizes = [os.path.getsize(path) for path in logs]
+        folders = [os.path.join(os.path.dirname(path), _OWN_FILES) for path in logs] if files else []
+        return digest_of(sizes, [[*listed(folder)] for folder in folders])
 
     def streams(self, run: SourceRun) -> Iterator[tuple[str, Iterator[Point]]]:
         for path in self._log_of[run.key]:
