@@ -155,6 +155,21 @@ def test_damage_in_the_middle_of_a_log_is_said(tmp_path: Path):
     assert only_run().name == "other", "the others are imported"
 
 
+def test_a_log_without_anything_in_it_makes_no_run(tmp_path: Path):
+    records = wandb_records()
+    for content in (wandb_log([]), b""):
+        place = wandb_folder(tmp_path, content)
+        told = summary("wandb", str(tmp_path))
+        assert (told["runs"], told["experiments"], told["errors"]) == (0, 0, [])
+        assert f"{place}/run-abc123.wandb has nothing in it yet" in told["notes"][0]
+        assert mlplat.list_experiments() == []
+    wandb_folder(tmp_path, wandb_log(records))
+    assert summary("wandb", str(tmp_path))["runs"] == 1
+    assert (only_run().name, only_run().status) == ("first", "FINISHED")
+    wandb_folder(tmp_path, wandb_log(records[1:]))
+    assert "does not say of which run it is" in run_cli("import", "wandb", str(tmp_path), code=1)
+
+
 def test_metrics_whose_keys_are_alike_stay_apart(tmp_path: Path):
     """A key that comes first has the plain name, unless another one is just that; and each keeps its name."""
     head = [field(17, field(1, "abc123") + field(4, item("a\tb", 1) + item("a b", 2)))]

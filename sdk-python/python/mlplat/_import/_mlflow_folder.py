@@ -23,6 +23,7 @@ class Folder:
     def __init__(self, path: str, artifacts_root: str | None = None) -> None:
         self.path = os.path.abspath(path)
         self.problems: list[str] = []
+        self.notes: list[str] = []
         self.local = LocalFiles(os.path.dirname(self.path), artifacts_root, self.path)
         self._places: dict[str, str] = {}
         if not any(self._experiment_folders()):

@@ -33,6 +33,7 @@ class Server:
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         self.problems: list[str] = []
+        self.notes: list[str] = []
         self.headers = {"Accept": "application/json", **_authorization()}
         self._last: dict[str, dict[str, Any]] = {}
         # Experiment -> run -> its models: id and name.

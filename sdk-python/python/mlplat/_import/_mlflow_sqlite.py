@@ -25,6 +25,7 @@ class Database:
     def __init__(self, path: str, artifacts_root: str | None = None) -> None:
         self.path = os.path.abspath(path)
         self.problems: list[str] = []
+        self.notes: list[str] = []
         if not os.path.isfile(self.path):
             raise MisuseError(f"there is no file {self.path}")
         self.local = LocalFiles(os.path.dirname(self.path), artifacts_root)

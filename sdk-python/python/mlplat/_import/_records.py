@@ -111,6 +111,8 @@ class Source(Protocol):
 
     problems: list[str]
     """What could not be read at all, in sentences."""
+    notes: list[str]
+    """What was passed by for a good reason, in sentences."""
 
     def describe(self) -> str:
         """What it is, a colon, and where it is."""

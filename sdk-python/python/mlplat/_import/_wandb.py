@@ -58,6 +58,7 @@ class Offline:
         if not self.logs:
             raise MisuseError(f"there is no offline run of wandb in {self.path}: no file run-….wandb")
         self.problems: list[str] = []
+        self.notes: list[str] = []
         self._log_of: dict[str, list[str]] = {}
         self._facts: dict[str, _Facts] = {}
 
@@ -72,6 +73,9 @@ class Offline:
             except log.DamagedLogError as error:
                 self.problems.append(str(error))
                 continue
+            if not facts.run_id:
+                self._say_nameless(path, facts)
+                continue
             key = f"{facts.entity}/{facts.project}/{facts.run_id}"
             # A run that was resumed has a log each time.
             self._log_of.setdefault(key, []).append(path)
@@ -79,6 +83,15 @@ class Offline:
             name = self.experiment or facts.project or "uncategorized"
             found.setdefault(name, SourceExperiment(name, name))
         return list(found.values())
+
+    def _say_nameless(self, path: str, facts: _Facts) -> None:
+        """A log says first whose it is. One that does not is of a run that was killed at once, or is not written yet."""
+        if facts.points:
+            self.problems.append(f"{path} does not say of which run it is")
+        else:
+            self.notes.append(
+                f"{path} has nothing in it yet and was left out; a later import takes it when it has"
+            )
 
     def runs(self, experiment: SourceExperiment) -> Iterator[SourceRun]:
         for key, facts in self._facts.items():
@@ -176,6 +189,8 @@ def _merged(before: _Facts | None, facts: _Facts) -> _Facts:
 
 def _read_facts(path: str) -> _Facts:
     facts = _Facts()
+    if not os.path.getsize(path):
+        return facts
     for record in log.read_records(path):
         for number, value in log.fields(record):
             body = log.message(value)

@@ -57,6 +57,7 @@ class _Import:
         finally:
             progress.clear()
         self.summary.errors += self.source.problems
+        self.summary.notes += self.source.notes
         self.summary.seconds = time.monotonic() - began
         return self.summary
 
