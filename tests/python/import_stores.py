@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 import struct
 import subprocess
 import sys
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import mlplat
@@ -60,7 +63,7 @@ def points_of(run: mlplat.Run, key: str) -> list[tuple[int, float, int]]:
     return [(row["step"], row["value"], round(row["timestamp"].timestamp() * 1000)) for row in rows]
 
 
-def check_first(started: int = START) -> mlplat.Run:
+def check_first(started: int = START, more: Mapping[str, int] = MappingProxyType({})) -> mlplat.Run:
     """The run `first` is as in the store, to the last bit."""
     run = mlplat.get_run(run_id(FIRST))
     assert (run.name, run.experiment, run.status) == ("first", "delays: 1", "FINISHED")
@@ -76,7 +79,7 @@ def check_first(started: int = START) -> mlplat.Run:
         wanted = [(step, value, millis) for name, value, millis, step in POINTS if name == key]
         assert same(points_of(run, key), wanted), key
     files = {file.path: file.size_bytes for file in run.artifacts()}
-    assert files == {"a.txt": 5, "dir/b.bin": 3}
+    assert files == {"a.txt": 5, "dir/b.bin": 3, **more}
     assert Path(run.download_artifact("a.txt")).read_text() == "hello"
     child = mlplat.get_run(run_id(CHILD))
     assert (child.parent_run_id, child.status) == (run.id, "FAILED")
@@ -88,3 +91,51 @@ def write_artifacts(folder: Path) -> Path:
     (folder / "a.txt").write_text("hello")
     (folder / "dir" / "b.bin").write_bytes(b"\0\1\2")
     return folder
+
+
+def write_database(store: Path) -> Path:
+    """A SQLite file of MLflow, beside its folder of artifacts."""
+    artifacts = write_artifacts(store / "mlruns" / "1" / FIRST / "artifacts")
+    path = store / "mlflow.db"
+    with sqlite3.connect(path) as db:
+        db.executescript(
+            """
+            CREATE TABLE experiments (experiment_id INTEGER PRIMARY KEY, name TEXT, artifact_location TEXT,
+                lifecycle_stage TEXT);
+            CREATE TABLE experiment_tags (key TEXT, value TEXT, experiment_id INTEGER);
+            CREATE TABLE runs (run_uuid TEXT PRIMARY KEY, name TEXT, status TEXT, start_time BIGINT, end_time BIGINT,
+                lifecycle_stage TEXT, user_id TEXT, artifact_uri TEXT, experiment_id INTEGER);
+            CREATE TABLE metrics (key TEXT, value FLOAT, timestamp BIGINT, run_uuid TEXT, step BIGINT, is_nan BOOLEAN);
+            CREATE TABLE params (key TEXT, value TEXT, run_uuid TEXT);
+            CREATE TABLE tags (key TEXT, value TEXT, run_uuid TEXT);
+            """
+        )
+        db.execute("INSERT INTO experiments VALUES (1, 'delays: 1', '/elsewhere/mlruns/1', 'active')")
+        db.execute("INSERT INTO experiments VALUES (2, 'old', '', 'deleted')")
+        db.execute("INSERT INTO experiment_tags VALUES ('team', 'ads', 1)")
+        for key, name, status, stage in (
+            (CHILD, "child", "FAILED", "active"),
+            (FIRST, "first", "FINISHED", "active"),
+            (GONE, "gone", "FINISHED", "deleted"),
+        ):
+            uri = f"/elsewhere/mlruns/1/{key}/artifacts" if key != FIRST else f"file://{artifacts}"
+            row = (key, name, status, START, START + 60_000, stage, "root", uri, 1)
+            db.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        insert_points(db, POINTS)
+        db.executemany(
+            "INSERT INTO params VALUES (?, ?, ?)", [("depth", "3", FIRST), ("long", "x" * 3000, FIRST)]
+        )
+        for key, value, run in (
+            ("mlflow.note.content", "# Notes", FIRST),
+            ("team/x", "ädß", FIRST),
+            ("mlflow.parentRunId", FIRST, CHILD),
+        ):
+            db.execute("INSERT INTO tags VALUES (?, ?, ?)", (key, value, run))
+    return path
+
+
+def insert_points(db: sqlite3.Connection, points: list[tuple[str, float, int, int]]) -> None:
+    for key, value, millis, step in points:
+        nan = math.isnan(value)
+        stored = 0.0 if nan else max(-1.7976931348623157e308, min(1.7976931348623157e308, value))
+        db.execute("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?)", (key, stored, millis, FIRST, step, nan))

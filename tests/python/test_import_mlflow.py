@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,18 +16,21 @@ from import_stores import (
     POINTS,
     START,
     check_first,
+    insert_points,
     points_of,
     run_cli,
     run_id,
     same,
     summary,
     write_artifacts,
+    write_database,
 )
 from mlplat._connection import client
 from mlplat._import import _batches
 from mlplat._import._flat_yaml import parse_flat_yaml
 from mlplat._import._mlflow import open_store
-from mlplat._import._writer import Wish, import_all
+from mlplat._import._summary import Wish
+from mlplat._import._writer import import_all
 
 pytestmark = pytest.mark.usefixtures("project")
 
@@ -37,50 +39,7 @@ pytestmark = pytest.mark.usefixtures("project")
 
 @pytest.fixture
 def database(tmp_path: Path) -> Path:
-    artifacts = write_artifacts(tmp_path / "store" / "mlruns" / "1" / FIRST / "artifacts")
-    path = tmp_path / "store" / "mlflow.db"
-    with sqlite3.connect(path) as db:
-        db.executescript(
-            """
-            CREATE TABLE experiments (experiment_id INTEGER PRIMARY KEY, name TEXT, artifact_location TEXT,
-                lifecycle_stage TEXT);
-            CREATE TABLE experiment_tags (key TEXT, value TEXT, experiment_id INTEGER);
-            CREATE TABLE runs (run_uuid TEXT PRIMARY KEY, name TEXT, status TEXT, start_time BIGINT, end_time BIGINT,
-                lifecycle_stage TEXT, user_id TEXT, artifact_uri TEXT, experiment_id INTEGER);
-            CREATE TABLE metrics (key TEXT, value FLOAT, timestamp BIGINT, run_uuid TEXT, step BIGINT, is_nan BOOLEAN);
-            CREATE TABLE params (key TEXT, value TEXT, run_uuid TEXT);
-            CREATE TABLE tags (key TEXT, value TEXT, run_uuid TEXT);
-            """
-        )
-        db.execute("INSERT INTO experiments VALUES (1, 'delays: 1', '/elsewhere/mlruns/1', 'active')")
-        db.execute("INSERT INTO experiments VALUES (2, 'old', '', 'deleted')")
-        db.execute("INSERT INTO experiment_tags VALUES ('team', 'ads', 1)")
-        for key, name, status, stage in (
-            (CHILD, "child", "FAILED", "active"),
-            (FIRST, "first", "FINISHED", "active"),
-            (GONE, "gone", "FINISHED", "deleted"),
-        ):
-            uri = f"/elsewhere/mlruns/1/{key}/artifacts" if key != FIRST else f"file://{artifacts}"
-            row = (key, name, status, START, START + 60_000, stage, "root", uri, 1)
-            db.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-        insert_points(db, POINTS)
-        db.executemany(
-            "INSERT INTO params VALUES (?, ?, ?)", [("depth", "3", FIRST), ("long", "x" * 3000, FIRST)]
-        )
-        for key, value, run in (
-            ("mlflow.note.content", "# Notes", FIRST),
-            ("team/x", "ädß", FIRST),
-            ("mlflow.parentRunId", FIRST, CHILD),
-        ):
-            db.execute("INSERT INTO tags VALUES (?, ?, ?)", (key, value, run))
-    return path
-
-
-def insert_points(db: sqlite3.Connection, points: list[tuple[str, float, int, int]]) -> None:
-    for key, value, millis, step in points:
-        nan = math.isnan(value)
-        stored = 0.0 if nan else max(-1.7976931348623157e308, min(1.7976931348623157e308, value))
-        db.execute("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?)", (key, stored, millis, FIRST, step, nan))
+    return write_database(tmp_path / "store")
 
 
 def test_a_database(database: Path):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from import_stores import CHILD, FIRST, POINTS, START, check_first, summary
+import pytest
+from import_stores import CHILD, FIRST, POINTS, START, check_first, run_cli, summary
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -69,7 +71,10 @@ class Answers(BaseHTTPRequestHandler):
         elif parts.path.endswith("artifacts/list"):
             self.reply({"files": self.listing(query)})
         elif parts.path == "/get-artifact":
-            content = {"a.txt": b"hello", "dir/b.bin": b"\0\1\2"}[query["path"]]
+            content = {"a.txt": b"hello", "dir/b.bin": b"\0\1\2"}.get(query["path"])
+            if content is None:
+                self.send_error(400)
+                return
             self.send_response(200)
             self.end_headers()
             self.wfile.write(content)
@@ -81,7 +86,8 @@ class Answers(BaseHTTPRequestHandler):
             return []
         if query.get("path") == "dir":
             return [{"path": "dir/b.bin", "is_dir": False, "file_size": "3"}]
-        return [{"path": "a.txt", "is_dir": False, "file_size": 5}, {"path": "dir", "is_dir": True}]
+        more = [{"path": path, "is_dir": False, "file_size": 2} for path in self.server.unreadable]  # type: ignore[attr-defined]
+        return [*more, {"path": "a.txt", "is_dir": False, "file_size": 5}, {"path": "dir", "is_dir": True}]
 
     def reply(self, value: object) -> None:
         content = json.dumps(value).encode()
@@ -92,17 +98,39 @@ class Answers(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
 
-def test_a_server(project: str):
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as mlflow:
-        thread = threading.Thread(target=mlflow.serve_forever)
+class MLflow(ThreadingHTTPServer):
+    """The server; some of its artifacts cannot be read."""
+
+    unreadable: tuple[str, ...] = ()
+
+
+@pytest.fixture
+def mlflow() -> Iterator[MLflow]:
+    with MLflow(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        try:
-            url = f"http://127.0.0.1:{mlflow.server_port}"
-            told = summary("mlflow", url)
-            assert (told["runs"], told["points"], told["files"], told["errors"]) == (2, 1006, 2, [])
-            check_first()
-            again = summary("mlflow", url)
-            assert (again["unchanged"], again["points"]) == (2, 0)
-        finally:
-            mlflow.shutdown()
-            thread.join()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_a_server(mlflow: MLflow, project: str):
+    url = f"http://127.0.0.1:{mlflow.server_port}"
+    told = summary("mlflow", url)
+    assert (told["runs"], told["points"], told["files"], told["errors"]) == (2, 1006, 2, [])
+    check_first()
+    again = summary("mlflow", url)
+    assert (again["unchanged"], again["points"]) == (2, 0)
+
+
+def test_a_file_that_the_server_does_not_give_takes_no_other_with_it(mlflow: MLflow, project: str):
+    mlflow.unreadable = ("sp ace#?.json",)
+    url = f"http://127.0.0.1:{mlflow.server_port}"
+    for _ in range(2):
+        said = run_cli("import", "mlflow", url, code=1)
+        assert "file 'sp ace#?.json' of run 'first'" in said
+        assert "answered 400" in said
+        check_first()
+    mlflow.unreadable = ()
+    assert summary("mlflow", url)["errors"] == []
+    assert summary("mlflow", url)["unchanged"] == 2

@@ -153,3 +153,44 @@ def test_damage_in_the_middle_of_a_log_is_said(tmp_path: Path):
     assert f"{place}/run-abc123.wandb is damaged at byte" in said
     assert "Traceback" not in said
     assert only_run().name == "other", "the others are imported"
+
+
+def test_a_log_without_anything_in_it_makes_no_run(tmp_path: Path):
+    records = wandb_records()
+    for content in (wandb_log([]), b""):
+        place = wandb_folder(tmp_path, content)
+        told = summary("wandb", str(tmp_path))
+        assert (told["runs"], told["experiments"], told["errors"]) == (0, 0, [])
+        assert f"{place}/run-abc123.wandb has nothing in it yet" in told["notes"][0]
+        assert mlplat.list_experiments() == []
+    wandb_folder(tmp_path, wandb_log(records))
+    assert summary("wandb", str(tmp_path))["runs"] == 1
+    assert (only_run().name, only_run().status) == ("first", "FINISHED")
+    wandb_folder(tmp_path, wandb_log(records[1:]))
+    assert "does not say of which run it is" in run_cli("import", "wandb", str(tmp_path), code=1)
+
+
+def test_metrics_whose_keys_are_alike_stay_apart(tmp_path: Path):
+    """A key that comes first has the plain name, unless another one is just that; and each keeps its name."""
+    head = [field(17, field(1, "abc123") + field(4, item("a\tb", 1) + item("a b", 2)))]
+    rows = [history(0, {"acc@1": 1.0, "acc#1": 2.0, "n?": 5.0})]
+    wandb_folder(tmp_path, wandb_log(head + rows))
+    dry = summary("wandb", str(tmp_path), "--dry-run")
+    told = summary("wandb", str(tmp_path))
+    assert told["points"] == 3
+    run = only_run()
+    second = next(key for key in run.metrics if key.startswith("acc_1-"))
+    assert run.metrics == {"acc_1": 1.0, second: 2.0, "n_": 5.0}
+    other = next(key for key in run.params if key.startswith("a b-"))
+    assert run.params == {"a b": "2", other: "1"}
+    said = ["the metric 'acc@1' is called 'acc_1' here", f"the metric 'acc#1' is called {second!r} here",
+            "the metric 'n?' is called 'n_' here", f"the param 'a\\tb' is called {other!r} here"]  # fmt: skip
+    assert set(said) <= set(told["notes"]) == set(dry["notes"])
+    assert summary("wandb", str(tmp_path))["unchanged"] == 1
+
+    rows.append(history(1, {"acc_1": 9.0, "acc#1": 3.0, "acc@1": 4.0}))
+    wandb_folder(tmp_path, wandb_log(head + rows))
+    assert summary("wandb", str(tmp_path))["points"] == 3
+    metrics = only_run().metrics
+    third = next(key for key in metrics if key not in ("acc_1", second, "n_"))
+    assert metrics == {"acc_1": 4.0, second: 3.0, "n_": 5.0, third: 9.0}

@@ -1,11 +1,11 @@
 """Params, labels and points of a run, in batches that the server stores once.
 
-Invariant: what is sent is numbered by what it is in the source, never by when it is sent.
+Invariant: points are numbered by what they are in the source, never by when they are sent. Params and labels have no
+numbers: they are sent when they differ from what the last import saw.
 """
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from array import array
 from collections.abc import Iterator, Mapping
@@ -13,49 +13,48 @@ from itertools import islice
 
 from .. import _native
 from .._errors import DataLossError
+from ._names import Names, value_of
 from ._records import NAMESPACE, Point
 
 _POINTS_PER_BATCH = 200_000
 _KEYS_PER_BATCH = 5000
 _TEXT_PER_BATCH = 1 << 20
 _ENTRIES_PER_BATCH = 5000
-_MAX_VALUE = 64 * 1024
-_MAX_KEY = 250
+# The writer of what may be sent as often as one likes.
+_NOBODY = ("", 0, 0)
 
 
-def set_tag(client: _native.Client, run_id: str, key: str, value: str) -> None:
-    """Sets a label, also where it was set to the same before."""
-    _native.import_batch(client, run_id, ("", 0, 0), [], {}, {key: value}).wait()
+def set_tags(client: _native.Client, run_id: str, tags: Mapping[str, str]) -> None:
+    """Sets labels, also where they were set to the same before."""
+    if tags:
+        _native.import_batch(client, run_id, _NOBODY, [], {}, tags).wait()
 
 
 def log_texts(
     client: _native.Client, run_id: str, params: Mapping[str, str], tags: Mapping[str, str]
 ) -> None:
-    """Params and labels. Their writer is their content: what was changed since in mlplat stays, unless the source changed."""
-    entries = [("p", name_of(key), value_of(value)) for key, value in params.items()]
-    entries += [("t", name_of(key), value_of(value)) for key, value in tags.items()]
-    digest = hashlib.sha256(repr(entries).encode()).hexdigest()
-    writer = str(uuid.uuid5(NAMESPACE, f"{run_id} texts {digest}"))
-    sequence = 0
+    """Sets params and labels."""
+    entries = [("p", key, value_of(value)) for key, value in params.items()]
+    entries += [("t", key, value_of(value)) for key, value in tags.items()]
     while entries:
         count = size = 0
         while count < min(len(entries), _ENTRIES_PER_BATCH) and size < _TEXT_PER_BATCH:
             size += len(entries[count][1]) + len(entries[count][2])
             count += 1
         part, entries = entries[:count], entries[count:]
-        sequence += 1
         found = {of: {key: value for kind, key, value in part if kind == of} for of in "pt"}
-        number = (writer, sequence, sequence)
-        _native.import_batch(client, run_id, number, [], found["p"], found["t"]).wait()
+        _native.import_batch(client, run_id, _NOBODY, [], found["p"], found["t"]).wait()
 
 
-def log_stream(client: _native.Client, run_id: str, name: str, points: Iterator[Point]) -> int:
+def log_stream(client: _native.Client, run_id: str, name: str, points: Iterator[Point], names: Names) -> int:
     """All points of a stream; returns how many were new."""
     writer = str(uuid.uuid5(NAMESPACE, f"{run_id} points {name}"))
     first, new = 1, 0
     while part := list(islice(points, _POINTS_PER_BATCH)):
+        called = names.add(names.metrics, dict.fromkeys(point[0] for point in part))
+        set_tags(client, run_id, names.changed())
         for piece in _pieces(part):
-            new += _log_piece(client, run_id, writer, first, piece)
+            new += _log_piece(client, run_id, (writer, first), piece, called)
             first += len(piece)
     return new
 
@@ -68,11 +67,18 @@ def _pieces(part: list[Point]) -> list[list[Point]]:
     return _pieces(part[:half]) + _pieces(part[half:])
 
 
-def _log_piece(client: _native.Client, run_id: str, writer: str, first: int, piece: list[Point]) -> int:
+def _log_piece(
+    client: _native.Client,
+    run_id: str,
+    number: tuple[str, int],
+    piece: list[Point],
+    called: Mapping[str, str],
+) -> int:
     """Sends the points with these numbers; where the server has a beginning of them, only the rest."""
+    writer, first = number
     begin, last = first, first + len(piece) - 1
     while True:
-        columns = _columns(piece[begin - first :])
+        columns = _columns(piece[begin - first :], called)
         replayed, stored = _native.import_batch(client, run_id, (writer, begin, last), columns, {}, {}).wait()
         if not replayed:
             return last - begin + 1
@@ -83,7 +89,7 @@ def _log_piece(client: _native.Client, run_id: str, writer: str, first: int, pie
         begin = stored + 1
 
 
-def _columns(points: list[Point]) -> list[tuple[str, bytes, bytes, bytes]]:
+def _columns(points: list[Point], called: Mapping[str, str]) -> list[tuple[str, bytes, bytes, bytes]]:
     series: dict[str, tuple[array[int], array[int], array[float]]] = {}
     for key, step, micros, value in points:
         found = series.get(key)
@@ -93,28 +99,6 @@ def _columns(points: list[Point]) -> list[tuple[str, bytes, bytes, bytes]]:
         found[1].append(micros)
         found[2].append(value)
     return [
-        (metric_key(key), steps.tobytes(), times.tobytes(), values.tobytes())
+        (called[key], steps.tobytes(), times.tobytes(), values.tobytes())
         for key, (steps, times, values) in series.items()
     ]
-
-
-def metric_key(key: str) -> str:
-    """A key that the server takes: other characters become `_`."""
-    if key.isidentifier() and len(key) <= _MAX_KEY:
-        return key
-    return (
-        "".join(letter if letter.isalnum() or letter in "_-./ :" else "_" for letter in key)[:_MAX_KEY] or "_"
-    )
-
-
-def name_of(text: str) -> str:
-    """A name that the server takes: no control characters, of bounded length."""
-    return "".join(letter if letter.isprintable() else " " for letter in text).strip()[:_MAX_KEY] or "unnamed"
-
-
-def value_of(text: str) -> str:
-    """A param or label that the server takes; of one that is too long, the beginning."""
-    text = text.replace("\0", "\ufffd")
-    if len(text.encode()) > _MAX_VALUE:
-        text = text.encode()[:_MAX_VALUE].decode(errors="ignore")
-    return text

@@ -11,7 +11,8 @@ from typing import Any
 from .._connection import client
 from .._errors import MlplatError
 from ._records import Source
-from ._writer import Summary, Wish, import_all
+from ._summary import Summary, Wish
+from ._writer import import_all
 
 
 def add_commands(group: Any, command: Callable[..., Any]) -> None:
@@ -56,7 +57,7 @@ def _run(source: Source, wish: Wish, options: Any) -> None:
         print(_told(summary, wish))
     if summary.errors:
         raise IncompleteError(
-            f"{len(summary.errors)} of the runs could not be imported; run the command again to go on"
+            f"not all could be imported ({len(summary.errors)} problems); run the command again to go on"
         )
 
 
@@ -75,4 +76,4 @@ def _told(summary: Summary, wish: Wish) -> str:
 
 
 class IncompleteError(MlplatError):
-    """Some runs could not be imported."""
+    """Something of the source could not be imported."""

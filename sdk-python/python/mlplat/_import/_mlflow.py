@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from .._errors import MisuseError
-from ._records import Files, Source, SourceRun
+from ._local_files import local_path
+from ._records import Source, SourceRun
 
 NOTE_TAG = "mlflow.note.content"
 PARENT_TAG = "mlflow.parentRunId"
@@ -47,13 +47,6 @@ def open_store(uri: str, artifacts_root: str | None = None) -> Source:
     )
 
 
-def local_path(uri: str) -> str | None:
-    """The local path that an address means; None where it means none."""
-    if uri.startswith("file:"):
-        return unquote(urlsplit(uri).path)
-    return None if "://" in uri or uri.startswith("mlflow-artifacts:") else uri
-
-
 def restored(value: float) -> float:
     """What was logged, from what a database has of it."""
     if value >= _GREATEST:
@@ -78,36 +71,3 @@ def source_of(text: str) -> str:
         return str(said.get("uri") or said.get("path") or said.get("url") or text)
     except (ValueError, AttributeError):
         return text
-
-
-class LocalFiles:
-    """Artifacts that are on this machine, wherever the store has been moved to."""
-
-    def __init__(self, base: str, artifacts_root: str | None) -> None:
-        self.base = base
-        self.root = artifacts_root
-
-    def find(self, uri: str, tail: tuple[str, ...]) -> str | None:
-        """The folder of an artifact URI; `tail` are the last parts of its path, for stores that were moved."""
-        candidates = []
-        path = local_path(uri)
-        if path is not None:
-            candidates.append(path if os.path.isabs(path) else os.path.join(self.base, path))
-        elif uri.startswith("mlflow-artifacts:"):
-            tail = tuple(part for part in urlsplit(uri).path.split("/") if part)
-        roots = [self.root] if self.root else []
-        roots += [os.path.join(self.base, name) for name in ("mlruns", "mlartifacts", "")]
-        candidates += [os.path.join(root, *tail) for root in roots]
-        return next((one for one in candidates if os.path.isdir(one)), None)
-
-    def files(self, uri: str, tail: tuple[str, ...]) -> Iterator[Files | str]:
-        """What is in the folder of an artifact URI."""
-        found = self.find(uri, tail)
-        if found is not None:
-            for entry in sorted(os.scandir(found), key=lambda entry: entry.name):
-                yield Files(entry.path)
-        elif local_path(uri) is None:
-            yield (
-                f"files at {uri.rsplit('/', len(tail))[0]} cannot be read here: import from the server's http:// address, "
-                "or give the folder with --artifacts-root"
-            )

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 
 from .._errors import MisuseError
 from ._flat_yaml import read_flat_yaml
-from ._mlflow import CONTEXT_TAG, NOTE_TAG, LocalFiles, fill_from_tags, source_of
-from ._records import Dataset, Files, Point, SourceExperiment, SourceRun
+from ._local_files import LocalFiles, listed, local_path
+from ._mlflow import CONTEXT_TAG, NOTE_TAG, fill_from_tags, source_of
+from ._records import Dataset, Files, Point, SourceExperiment, SourceRun, digest_of
 
 _STATUSES = {"1": "RUNNING", "2": "RUNNING", "3": "FINISHED", "4": "FAILED", "5": "KILLED"}
 
@@ -22,7 +23,8 @@ class Folder:
     def __init__(self, path: str, artifacts_root: str | None = None) -> None:
         self.path = os.path.abspath(path)
         self.problems: list[str] = []
-        self.local = LocalFiles(os.path.dirname(self.path), artifacts_root or self.path)
+        self.notes: list[str] = []
+        self.local = LocalFiles(os.path.dirname(self.path), artifacts_root, self.path)
         self._places: dict[str, str] = {}
         if not any(self._experiment_folders()):
             raise MisuseError(f"{self.path} is not a folder of MLflow: it has no experiments")
@@ -90,31 +92,43 @@ class Folder:
                 found.append(Dataset(name, digest, source_of(source), kind, context))
         return found
 
-    def fingerprint(self, run: SourceRun) -> str:
+    def fingerprint(self, run: SourceRun, files: bool) -> str:
         metrics = os.path.join(self._places[run.key], "metrics")
-        size = sum(os.path.getsize(path) for _, path in _walk(metrics))
-        return f"{run.status} {run.ended_us} {size} bytes {len(run.params)} params {len(run.tags)} tags"
+        sizes = [(key, os.path.getsize(path)) for key, path in _walk(metrics)]
+        if not files:
+            return digest_of(sizes)
+        models = [(name, [*listed(found)] if found else uri) for name, uri, found in self._models(run)]
+        return digest_of(sizes, self.local.listed(*self._artifacts(run)), models)
 
     def streams(self, run: SourceRun) -> Iterator[tuple[str, Iterator[Point]]]:
         for key, path in _walk(os.path.join(self._places[run.key], "metrics")):
             yield key, _points(key, path)
 
     def files(self, run: SourceRun, present: dict[str, int]) -> Iterator[Files | str]:
+        yield from self.local.files(*self._artifacts(run))
+        for name, location, found in self._models(run):
+            if found is not None:
+                yield Files(found, name=name)
+            elif local_path(location) is None:
+                yield f"the model {name!r} at {location} cannot be read here"
+
+    def _artifacts(self, run: SourceRun) -> tuple[str, tuple[str, ...]]:
+        """Where the files of a run are, and the last parts of that."""
         place = self._places[run.key]
         meta = read_flat_yaml(os.path.join(place, "meta.yaml"))
-        uri = meta.get("artifact_uri") or os.path.join(place, "artifacts")
-        yield from self.local.files(uri, (run.experiment.key, run.key, "artifacts"))
+        tail = (run.experiment.key, run.key, "artifacts")
+        return meta.get("artifact_uri") or os.path.join(place, "artifacts"), tail
+
+    def _models(self, run: SourceRun) -> Iterator[tuple[str, str, str | None]]:
+        """The models that the run made: name, address and folder."""
         models = os.path.join(self._places[run.experiment.key], "models")
-        for name in _folders(models):
-            file = os.path.join(models, name, "meta.yaml")
-            if not os.path.isfile(file):
-                continue
-            model = read_flat_yaml(file)
-            tail = (run.experiment.key, "models", name, "artifacts")
+        for folder in _folders(models):
+            file = os.path.join(models, folder, "meta.yaml")
+            model = read_flat_yaml(file) if os.path.isfile(file) else {}
             if model.get("source_run_id") == run.key:
-                found = self.local.find(model.get("artifact_location") or "", tail)
-                if found is not None:
-                    yield Files(found, name=model.get("name") or name)
+                location = model.get("artifact_location") or ""
+                tail = (run.experiment.key, "models", folder, "artifacts")
+                yield model.get("name") or folder, location, self.local.find(location, tail)
 
 
 def _points(key: str, path: str) -> Iterator[Point]:

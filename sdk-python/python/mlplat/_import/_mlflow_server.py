@@ -10,16 +10,17 @@ import base64
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
+from functools import partial
+from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
 
-from .._errors import FailedPreconditionError, UnavailableError
+from .._errors import DataLossError, FailedPreconditionError, UnavailableError
 from ._mlflow import CONTEXT_TAG, NOTE_TAG, fill_from_tags, restored, source_of
-from ._records import Dataset, Files, Point, SourceExperiment, SourceRun
+from ._records import Dataset, Fetched, Files, Point, SourceExperiment, SourceRun, digest_of
 
 _TIMEOUT_S = 120
 _PAGE = 1000
@@ -32,10 +33,13 @@ class Server:
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         self.problems: list[str] = []
+        self.notes: list[str] = []
         self.headers = {"Accept": "application/json", **_authorization()}
         self._last: dict[str, dict[str, Any]] = {}
         # Experiment -> run -> its models: id and name.
         self._models: dict[str, dict[str, list[tuple[str, str]]]] = {}
+        # The list of files of the run that was asked for last: a fingerprint comes before the files.
+        self._list_of: tuple[str, list[tuple[str, int, str] | str]] = ("", [])
         self._call("experiments/search", {"max_results": 1})
 
     def describe(self) -> str:
@@ -52,7 +56,7 @@ class Server:
             raise FailedPreconditionError(
                 f"MLflow at {self.url} answered {error.code} to {path}: {text}"
             ) from error
-        except (URLError, OSError) as error:
+        except (URLError, OSError, HTTPException) as error:
             raise UnavailableError(f"MLflow at {self.url} cannot be reached: {error}") from error
 
     def _call(self, method: str, body: dict[str, Any] | None = None, **query: object) -> dict[str, Any]:
@@ -109,15 +113,12 @@ class Server:
             self._last[run.key] = {metric["key"]: metric for metric in data.get("metrics", ())}
             yield run
 
-    def fingerprint(self, run: SourceRun) -> str:
-        import hashlib
-
+    def fingerprint(self, run: SourceRun, files: bool) -> str:
         last = sorted(
             (key, metric.get("step"), metric.get("timestamp"), str(metric.get("value")))
             for key, metric in self._last[run.key].items()
         )
-        digest = hashlib.sha256(repr(last).encode()).hexdigest()[:16]
-        return f"{run.status} {run.ended_us} {digest} {len(run.params)} params {len(run.tags)} tags"
+        return digest_of(last, self._listed(run) if files else "")
 
     def streams(self, run: SourceRun) -> Iterator[tuple[str, Iterator[Point]]]:
         for key in sorted(self._last[run.key]):
@@ -139,16 +140,35 @@ class Server:
         found.sort(key=lambda point: (point[2], point[1]))
         return iter(found)
 
-    def files(self, run: SourceRun, present: dict[str, int]) -> Iterator[Files | str]:
-        for path, size in self._list("artifacts/list", "path", "", run_id=run.key):
-            if present.get(path) != size:
-                yield self._download(f"get-artifact?{urlencode({'path': path, 'run_uuid': run.key})}", path)
+    def files(self, run: SourceRun, present: dict[str, int]) -> Iterator[Files | Fetched | str]:
+        for found in self._listed(run):
+            if isinstance(found, str):
+                yield found
+            else:
+                target, size, address = found
+                if present.get(target) != size:
+                    yield Fetched(target, partial(self._download, address))
+
+    def _listed(self, run: SourceRun) -> list[tuple[str, int, str] | str]:
+        """Path in the run, size and address of its files; a sentence where they cannot be listed."""
+        if self._list_of[0] == run.key:
+            return self._list_of[1]
+        found: list[tuple[str, int, str] | str] = []
+        try:
+            for path, size in self._list("artifacts/list", "path", "", run_id=run.key):
+                found.append((path, size, f"get-artifact?{urlencode({'path': path, 'run_uuid': run.key})}"))
+        except (FailedPreconditionError, ValueError) as error:
+            found.append(f"files of run {run.name!r} ({run.key}) cannot be listed: {error}")
         for model, name in self._models_of(run):
             place = f"logged-models/{quote(model, safe='')}/artifacts"
-            for path, size in self._list(f"{place}/directories", "artifact_directory_path", ""):
-                if present.get(f"{name}/{path}") != size:
+            try:
+                for path, size in self._list(f"{place}/directories", "artifact_directory_path", ""):
                     query = urlencode({"artifact_file_path": path})
-                    yield self._download(f"ajax-api/2.0/mlflow/{place}/files?{query}", f"{name}/{path}")
+                    found.append((f"{name}/{path}", size, f"ajax-api/2.0/mlflow/{place}/files?{query}"))
+            except (FailedPreconditionError, ValueError) as error:
+                found.append(f"files of model {name!r} ({model}) cannot be listed: {error}")
+        self._list_of = run.key, found
+        return found
 
     def _models_of(self, run: SourceRun) -> list[tuple[str, str]]:
         """Since MLflow 3, models are beside the artifacts of the run that made them."""
@@ -179,18 +199,14 @@ class Server:
                 return
             query["page_token"] = token
 
-    def _download(self, address: str, path: str) -> Files:
-        """A file of the server, in a temporary folder of its own."""
-        directory, name = os.path.split(path)
-        folder = tempfile.mkdtemp(prefix="mlplat-import-")
-        local = os.path.join(folder, name)
+    def _download(self, address: str, local: str) -> None:
         try:
             with self._open(address) as answer, open(local, "wb") as file:
                 shutil.copyfileobj(answer, file, 1 << 20)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        return Files(local, directory, temporary=True)
+        except HTTPException as error:
+            raise DataLossError(
+                f"MLflow at {self.url} broke off in the middle of {address}: {error}"
+            ) from error
 
 
 def _pairs(entries: list[dict[str, str]] | None) -> dict[str, str]:

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .._errors import MisuseError
-from ._mlflow import CONTEXT_TAG, NOTE_TAG, LocalFiles, fill_from_tags, restored, source_of
-from ._records import Dataset, Files, Point, SourceExperiment, SourceRun
+from ._local_files import LocalFiles, listed, local_path
+from ._mlflow import CONTEXT_TAG, NOTE_TAG, fill_from_tags, restored, source_of
+from ._records import Dataset, Files, Point, SourceExperiment, SourceRun, digest_of
 
 _ROWS = 20_000
 
@@ -24,6 +25,7 @@ class Database:
     def __init__(self, path: str, artifacts_root: str | None = None) -> None:
         self.path = os.path.abspath(path)
         self.problems: list[str] = []
+        self.notes: list[str] = []
         if not os.path.isfile(self.path):
             raise MisuseError(f"there is no file {self.path}")
         self.local = LocalFiles(os.path.dirname(self.path), artifacts_root)
@@ -104,9 +106,15 @@ class Database:
             for name, digest, source, kind, context in rows
         ]
 
-    def fingerprint(self, run: SourceRun) -> str:
-        [(points,)] = self._rows("SELECT count(*) FROM metrics WHERE run_uuid = ?", run.key)
-        return f"{run.status} {run.ended_us} {points} points {len(run.params)} params {len(run.tags)} tags"
+    def fingerprint(self, run: SourceRun, files: bool) -> str:
+        [points] = self._rows(
+            "SELECT count(*), max(timestamp), max(rowid) FROM metrics WHERE run_uuid = ?", run.key
+        )
+        if not files:
+            return digest_of(points)
+        uri = self._artifact_uri(run)
+        models = [(name, [*listed(found)] if found else uri) for name, uri, found in self._models(run)]
+        return digest_of(points, self.local.listed(uri, _place(run)) if uri else "", models)
 
     def streams(self, run: SourceRun) -> Iterator[tuple[str, Iterator[Point]]]:
         yield "metrics", self._points(run.key)
@@ -125,19 +133,36 @@ class Database:
                 yield key, at, millis * 1000, nan if no_number else restored(value)
 
     def files(self, run: SourceRun, present: dict[str, int]) -> Iterator[Files | str]:
+        if uri := self._artifact_uri(run):
+            yield from self.local.files(uri, _place(run))
+        for name, location, found in self._models(run):
+            if found is not None:
+                yield Files(found, name=name)
+            elif local_path(location) is None:
+                yield f"the model {name!r} at {location} cannot be read here"
+
+    def _artifact_uri(self, run: SourceRun) -> str:
         [(uri,)] = self._rows("SELECT artifact_uri FROM runs WHERE run_uuid = ?", run.key)
-        if uri:
-            yield from self.local.files(uri, (run.experiment.key, run.key, "artifacts"))
+        return uri or ""
+
+    def _models(self, run: SourceRun) -> list[tuple[str, str, str | None]]:
+        """Since MLflow 3, models are beside the artifacts of the run that made them: name, address and folder."""
         if "logged_models" not in self.tables:
-            return
-        for model, name, location in self._rows(
+            return []
+        rows = self._rows(
             "SELECT model_id, name, artifact_location FROM logged_models WHERE source_run_id = ? ORDER BY "
             "creation_timestamp_ms",
             run.key,
-        ):
-            found = self.local.find(location, (run.experiment.key, "models", model, "artifacts"))
-            if found is not None:
-                yield Files(found, name=name)
+        )
+        return [
+            (name, uri, self.local.find(uri, (run.experiment.key, "models", model, "artifacts")))
+            for model, name, uri in rows
+        ]
+
+
+def _place(run: SourceRun) -> tuple[str, ...]:
+    """The last parts of where the files of a run are."""
+    return run.experiment.key, run.key, "artifacts"
 
 
 def _quoted(path: str) -> str:

@@ -6,14 +6,18 @@ added to its end. That is what makes a second import change nothing, and an inte
 
 from __future__ import annotations
 
+import hashlib
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 Point: TypeAlias = tuple[str, int, int, float]
 """Metric key, step, microseconds since 1970, value."""
+
+Listed: TypeAlias = tuple[str, int, int]
+"""Path, size and time of change of a file, the time 0 where it is not known."""
 
 NAMESPACE = uuid.UUID("5d0a7c1e-6a3c-5b0e-9d52-3f0f8f0f6c11")
 """For the ids that are made of the names that things have in a source."""
@@ -84,7 +88,6 @@ class Files:
     directory: str = ""
     name: str = ""
     """What it is called in the run; by default as here."""
-    temporary: bool = False
 
     @property
     def target(self) -> str:
@@ -93,11 +96,23 @@ class Files:
         return f"{self.directory}/{name}" if self.directory else name
 
 
+@dataclass
+class Fetched:
+    """A file that is elsewhere, and is fetched when it is its turn: that may fail for one and work for the next."""
+
+    target: str
+    """Its path in the run."""
+    fetch: Callable[[str], None]
+    """Writes its content to this local path."""
+
+
 class Source(Protocol):
     """Where runs come from."""
 
     problems: list[str]
     """What could not be read at all, in sentences."""
+    notes: list[str]
+    """What was passed by for a good reason, in sentences."""
 
     def describe(self) -> str:
         """What it is, a colon, and where it is."""
@@ -111,14 +126,20 @@ class Source(Protocol):
         """The runs of an experiment."""
         ...
 
-    def fingerprint(self, run: SourceRun) -> str:
-        """Changes whenever something of the run changes; cheap."""
+    def fingerprint(self, run: SourceRun, files: bool) -> str:
+        """Changes whenever points of the run change, or if wished its files; cheap."""
         ...
 
     def streams(self, run: SourceRun) -> Iterator[tuple[str, Iterator[Point]]]:
         """The points of a run, in one or several named streams."""
         ...
 
-    def files(self, run: SourceRun, present: dict[str, int]) -> Iterator[Files | str]:
-        """What the run has of files, or in a sentence why there are none; `present` has the sizes of those imported."""
+    def files(self, run: SourceRun, present: dict[str, int]) -> Iterator[Files | Fetched | str]:
+        """What the run has of files, or in a sentence why some cannot be read; `present` has the sizes of those
+        imported."""
         ...
+
+
+def digest_of(*facts: object) -> str:
+    """A short text that differs where the facts do."""
+    return hashlib.sha256(repr(facts).encode(errors="backslashreplace")).hexdigest()[:16]

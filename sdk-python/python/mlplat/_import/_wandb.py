@@ -15,7 +15,8 @@ from typing import Any
 
 from .._errors import MisuseError
 from . import _wandb_log as log
-from ._records import Files, Point, SourceExperiment, SourceRun
+from ._local_files import listed
+from ._records import Files, Point, SourceExperiment, SourceRun, digest_of
 
 # Numbers of the fields of the messages of wandb_internal.proto.
 _HISTORY, _SUMMARY, _CONFIG, _RUN, _EXIT = 2, 3, 5, 17, 18
@@ -57,6 +58,7 @@ class Offline:
         if not self.logs:
             raise MisuseError(f"there is no offline run of wandb in {self.path}: no file run-….wandb")
         self.problems: list[str] = []
+        self.notes: list[str] = []
         self._log_of: dict[str, list[str]] = {}
         self._facts: dict[str, _Facts] = {}
 
@@ -71,6 +73,9 @@ class Offline:
             except log.DamagedLogError as error:
                 self.problems.append(str(error))
                 continue
+            if not facts.run_id:
+                self._say_nameless(path, facts)
+                continue
             key = f"{facts.entity}/{facts.project}/{facts.run_id}"
             # A run that was resumed has a log each time.
             self._log_of.setdefault(key, []).append(path)
@@ -78,6 +83,15 @@ class Offline:
             name = self.experiment or facts.project or "uncategorized"
             found.setdefault(name, SourceExperiment(name, name))
         return list(found.values())
+
+    def _say_nameless(self, path: str, facts: _Facts) -> None:
+        """A log says first whose it is. One that does not is of a run that was killed at once, or is not written yet."""
+        if facts.points:
+            self.problems.append(f"{path} does not say of which run it is")
+        else:
+            self.notes.append(
+                f"{path} has nothing in it yet and was left out; a later import takes it when it has"
+            )
 
     def runs(self, experiment: SourceExperiment) -> Iterator[SourceRun]:
         for key, facts in self._facts.items():
@@ -117,9 +131,11 @@ class Offline:
             params={name: _text(value) for name, value in _flat(facts.config)},
         )
 
-    def fingerprint(self, run: SourceRun) -> str:
-        sizes = sum(os.path.getsize(path) for path in self._log_of[run.key])
-        return f"{run.status} {sizes} bytes of log"
+    def fingerprint(self, run: SourceRun, files: bool) -> str:
+        logs = self._log_of[run.key]
+        sizes = [os.path.getsize(path) for path in logs]
+        folders = [os.path.join(os.path.dirname(path), _OWN_FILES) for path in logs] if files else []
+        return digest_of(sizes, [[*listed(folder)] for folder in folders])
 
     def streams(self, run: SourceRun) -> Iterator[tuple[str, Iterator[Point]]]:
         for path in self._log_of[run.key]:
@@ -173,6 +189,8 @@ def _merged(before: _Facts | None, facts: _Facts) -> _Facts:
 
 def _read_facts(path: str) -> _Facts:
     facts = _Facts()
+    if not os.path.getsize(path):
+        return facts
     for record in log.read_records(path):
         for number, value in log.fields(record):
             body = log.message(value)

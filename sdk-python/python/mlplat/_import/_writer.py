@@ -1,26 +1,27 @@
 """Writes the runs of a source: the one place that knows how an import stays repeatable.
 
 Invariant: each run has one id however often it is imported into a project, and each stream of points is a writer of its
-own whose records are numbered from 1, so that the server stores every point once. A run is marked as complete last; one
-that is marked with the same fingerprint is passed by.
+own whose records are numbered from 1, so that the server stores every point once. What was changed in mlplat stays until
+the source changes the same. A run is marked as complete last, and only if nothing of it was left out; one that is marked
+with the same fingerprint is passed by.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
 import sys
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from .. import _native, _runs
 from .._errors import AlreadyExistsError, FailedPreconditionError, MlplatError, NotFoundError
-from ._batches import log_stream, log_texts, name_of, set_tag, value_of
-from ._records import NAMESPACE, Files, Source, SourceExperiment, SourceRun
+from ._batches import log_stream, log_texts, set_tags
+from ._files import log_files
+from ._names import Names, name_of, value_of
+from ._records import NAMESPACE, Source, SourceExperiment, SourceRun, digest_of
+from ._seen import SEEN_TAG, Seen
+from ._summary import Summary, Wish
 
 SOURCE_TAG = "import.source"
 DONE_TAG = "import.complete"
@@ -29,38 +30,6 @@ _MAX_DESCRIPTION = 10_000
 _MAX_NAME = 250
 _MAX_SOURCE = 2000
 _MAX_SOURCE_TYPE = 100
-
-
-@dataclass
-class Wish:
-    """What to import, and how."""
-
-    experiments: tuple[str, ...] = ()
-    """Only these; empty means all."""
-    artifacts: bool = True
-    deleted: bool = False
-    dry_run: bool = False
-
-
-@dataclass
-class Summary:
-    """What was done."""
-
-    experiments: int = 0
-    runs: int = 0
-    unchanged: int = 0
-    left_out: int = 0
-    points: int = 0
-    files: int = 0
-    bytes: int = 0
-    seconds: float = 0.0
-    notes: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-
-    def note(self, text: str) -> None:
-        """Something that the user should know, once."""
-        if text not in self.notes:
-            self.notes.append(text)
 
 
 def import_all(client: _native.Client, source: Source, wish: Wish) -> Summary:
@@ -88,6 +57,7 @@ class _Import:
         finally:
             progress.clear()
         self.summary.errors += self.source.problems
+        self.summary.notes += self.source.notes
         self.summary.seconds = time.monotonic() - began
         return self.summary
 
@@ -95,7 +65,7 @@ class _Import:
         found = self.source.experiments()
         for name in self.wish.experiments:
             if not any(experiment.name == name for experiment in found):
-                self.summary.errors.append(f"there is no experiment {name!r} in {self.source.describe()}")
+                self.summary.fail(f"there is no experiment {name!r} in {self.source.describe()}")
         for experiment in found:
             if self.wish.experiments and experiment.name not in self.wish.experiments:
                 continue
@@ -123,24 +93,45 @@ class _Import:
 
     def _one(self, run: SourceRun) -> None:
         try:
-            fingerprint = self.source.fingerprint(run) + ("" if self.wish.artifacts else " without files")
+            fingerprint = self._fingerprint(run)
             before = self._find(run)
             if before is not None and before.tags.get(DONE_TAG) == fingerprint:
                 self.summary.unchanged += 1
                 return
             self._check_kind(before)
             if self.wish.dry_run:
-                self.summary.runs += 1
-                self.summary.points += sum(1 for _, points in self.source.streams(run) for _ in points)
-                return
-            self._write(run, before)
-            set_tag(self.client, run.id, DONE_TAG, fingerprint)
-            if run.deleted:
-                # And can be restored.
-                _native.delete_runs(self.client, [run.id], False).wait()
+                self._count(run, before)
+            else:
+                complete = self._write(run, before)
+                set_tags(self.client, run.id, {DONE_TAG: fingerprint if complete else ""})
             self.summary.runs += 1
         except (MlplatError, OSError, ValueError) as error:
-            self.summary.errors.append(f"run {run.name!r} ({run.key}) of {run.experiment.name!r}: {error}")
+            self.summary.fail(f"{_called(run)}: {error}")
+
+    def _fingerprint(self, run: SourceRun) -> str:
+        said = digest_of(
+            (run.name, run.description, run.parent, run.deleted, run.status, run.message, run.ended_us),
+            (sorted(run.params.items()), sorted(run.tags.items()), run.datasets),
+        )
+        files = self.wish.artifacts
+        return f"{said} {self.source.fingerprint(run, files)}" + ("" if files else " without files")
+
+    def _count(self, run: SourceRun, before: _runs.Run | None) -> None:
+        """What `_write` would write."""
+        names = self._names(before)
+        names.add(names.params, run.params)
+        names.add(names.tags, run.tags)
+        for _, points in self.source.streams(run):
+            for key, *_ in points:
+                self.summary.points += 1
+                if key not in names.metrics.names:
+                    names.add(names.metrics, [key])
+
+    def _names(self, before: _runs.Run | None) -> Names:
+        """The names of the keys of a run, with those that they got before."""
+        if before is None:
+            return Names(self.summary.note, {})
+        return Names(self.summary.note, before.tags, before.metric_summaries)
 
     def _find(self, run: SourceRun) -> _runs.Run | None:
         """The run in this project, by its own id or by the one it got because another project has it too."""
@@ -165,19 +156,65 @@ class _Import:
                 f"it was imported from {known.partition('#')[0]}, and goes on only from there"
             )
 
-    def _write(self, run: SourceRun, before: _runs.Run | None) -> None:
+    def _write(self, run: SourceRun, before: _runs.Run | None) -> bool:
+        """Brings a run over; returns whether all of it."""
+        names = self._names(before)
+        params = names.add(names.params, run.params)
+        tags = names.add(names.tags, run.tags)
+        said = Seen.of(run, [tags[key] for key in run.tags])
         if before is None:
-            self._create(run)
-        log_texts(self.client, run.id, run.params, run.tags)
+            # It is not deleted yet, and its params and tags are not there.
+            self._create(run, Seen(name=said.name, description=said.description))
+            seen, was_deleted = Seen(name=said.name, description=said.description), False
+        else:
+            seen, was_deleted = Seen.read(before.tags.get(SEEN_TAG)), before.deleted_at is not None
+            # Until all is there again, it is not what the mark says.
+            set_tags(self.client, run.id, {DONE_TAG: ""})
+            was_deleted = self._restored(run, seen, was_deleted)
+            self._describe(run, said, seen, was_deleted)
+        set_tags(self.client, run.id, names.changed())
+        if said.texts != seen.texts:
+            log_texts(
+                self.client,
+                run.id,
+                {params[key]: value for key, value in run.params.items()},
+                {tags[key]: value for key, value in run.tags.items()},
+            )
+            if gone := sorted(set(seen.tags) - set(said.tags)):
+                _native.delete_params_and_tags(self.client, run.id, [], gone).wait()
         for name, points in self.source.streams(run):
-            self.summary.points += log_stream(self.client, run.id, name, points)
+            self.summary.points += log_stream(self.client, run.id, name, points, names)
         self._log_datasets(run)
-        if self.wish.artifacts:
-            _FilesOf(self.client, run, self.summary).log(self.source)
+        complete = not self.wish.artifacts or log_files(self.client, self.source, run, self.summary)
         if run.status != "RUNNING":
             ended = max(run.started_us if run.ended_us is None else run.ended_us, run.started_us)
             message = run.message[:_MAX_DESCRIPTION]
             _native.import_end(self.client, run.id, run.status, message, ended * 1000).wait()
+        if run.deleted and not seen.deleted and not was_deleted:
+            # And can be restored.
+            _native.delete_runs(self.client, [run.id], False).wait()
+        set_tags(self.client, run.id, {SEEN_TAG: said.text()})
+        return complete
+
+    def _restored(self, run: SourceRun, seen: Seen, deleted: bool) -> bool:
+        """Restores what was restored in the source; returns whether the run is deleted still."""
+        if deleted and seen.deleted and not run.deleted:
+            _native.restore_runs(self.client, [run.id], False).wait()
+            return False
+        return deleted
+
+    def _describe(self, run: SourceRun, said: Seen, seen: Seen, deleted: bool) -> None:
+        """Name and description, as far as the source has changed them."""
+        name = name_of(run.name) if said.name != seen.name else None
+        description = run.description[:_MAX_DESCRIPTION] if said.description != seen.description else None
+        if name is None and description is None:
+            return
+        # A deleted run is changed by nobody.
+        if deleted:
+            _native.restore_runs(self.client, [run.id], False).wait()
+        _native.update_run(self.client, run.id, name, description, None).wait()
+        if deleted:
+            _native.delete_runs(self.client, [run.id], False).wait()
 
     def _log_datasets(self, run: SourceRun) -> None:
         for data in run.datasets:
@@ -192,14 +229,14 @@ class _Import:
             }
             _native.log_input(self.client, run.id, entry).wait()
 
-    def _create(self, run: SourceRun) -> None:
+    def _create(self, run: SourceRun, seen: Seen) -> None:
         start = {
             "run_id": run.id,
             "experiment": name_of(run.experiment.name),
             "name": name_of(run.name),
             "parent": self.ids.get(run.parent or ""),
             "description": run.description[:_MAX_DESCRIPTION],
-            "tags": {SOURCE_TAG: f"{self.source.describe()}#{run.key}"},
+            "tags": {SOURCE_TAG: f"{self.source.describe()}#{run.key}", SEEN_TAG: seen.text()},
             "started_at": run.started_us * 1000,
         }
         try:
@@ -209,6 +246,10 @@ class _Import:
             start["run_id"] = run.id = self._other_id(run)
             _native.import_run(self.client, start).wait()
         self.ids[run.key] = run.id
+
+
+def _called(run: SourceRun) -> str:
+    return f"run {run.name!r} ({run.key}) of {run.experiment.name!r}"
 
 
 def _parents_first(runs: list[SourceRun]) -> Iterator[SourceRun]:
@@ -224,67 +265,6 @@ def _parents_first(runs: list[SourceRun]) -> Iterator[SourceRun]:
         for next_one in reversed(line):
             done.add(next_one.key)
             yield next_one
-
-
-class _FilesOf:
-    """Brings the files of one run over; those that it has already are not sent again."""
-
-    def __init__(self, client: _native.Client, run: SourceRun, summary: Summary) -> None:
-        self.client = client
-        self.run = run
-        self.summary = summary
-        present = _runs.get_run(run.id, view="all").artifacts()
-        self.sizes = {file.path: file.size_bytes for file in present}
-        self.digests = {file.path: file.sha256 for file in present}
-
-    def log(self, source: Source) -> None:
-        for found in source.files(self.run, self.sizes):
-            if isinstance(found, str):
-                self.summary.note(found)
-                continue
-            try:
-                self._log_one(found)
-            finally:
-                if found.temporary:
-                    shutil.rmtree(os.path.dirname(found.path), ignore_errors=True)
-
-    def _log_one(self, found: Files) -> None:
-        new = [path for target, path in _walk(found.path, found.target) if self._is_new(target, path)]
-        if not new:
-            return
-        if found.name and found.name != os.path.basename(found.path):
-            # A folder under another name: each of its entries into that directory.
-            for entry in sorted(os.scandir(found.path), key=lambda entry: entry.name):
-                self._upload(entry.path, found.target)
-        else:
-            self._upload(found.path, found.directory)
-        self.summary.files += len(new)
-        self.summary.bytes += sum(os.path.getsize(path) for path in new)
-
-    def _is_new(self, target: str, path: str) -> bool:
-        return target not in self.digests or self.digests[target] != _digest(path)
-
-    def _upload(self, path: str, directory: str) -> None:
-        _, skipped = _native.import_artifact(self.client, self.run.id, path, directory).wait()
-        for local, why in skipped:
-            self.summary.note(f"{local} was left out: {why}")
-
-
-def _walk(path: str, target: str) -> Iterator[tuple[str, str]]:
-    if not os.path.isdir(path):
-        yield target, path
-        return
-    for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
-        if not entry.is_symlink():
-            yield from _walk(entry.path, f"{target}/{entry.name}")
-
-
-def _digest(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()
 
 
 class _Progress:

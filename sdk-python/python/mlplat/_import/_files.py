@@ -1,0 +1,139 @@
+"""Brings the files of a run over.
+
+Invariant: one file that cannot be read or stored is said and takes no other with it. What the run has already is not sent
+again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+
+from .. import _native, _runs
+from .._errors import DeadlineExceededError, MlplatError, UnavailableError
+from ._records import Fetched, Files, Source, SourceRun
+from ._summary import Summary
+
+
+def log_files(client: _native.Client, source: Source, run: SourceRun, summary: Summary) -> bool:
+    """Brings all files of a run over; returns whether none was left out."""
+    return _FilesOf(client, run, summary).log(source)
+
+
+class _FilesOf:
+    def __init__(self, client: _native.Client, run: SourceRun, summary: Summary) -> None:
+        self.client = client
+        self.run = run
+        self.summary = summary
+        self.complete = True
+        present = _runs.get_run(run.id, view="all").artifacts()
+        self.sizes = {file.path: file.size_bytes for file in present}
+        self.digests = {file.path: file.sha256 for file in present}
+
+    def log(self, source: Source) -> bool:
+        for found in source.files(self.run, self.sizes):
+            if isinstance(found, str):
+                self._failed(found)
+            elif isinstance(found, Fetched):
+                self._fetch(found)
+            else:
+                self._log_local(found)
+        return self.complete
+
+    def _failed(self, text: str) -> None:
+        self.complete = False
+        self.summary.fail(text)
+
+    def _lost(self, target: str, error: Exception) -> None:
+        run = self.run
+        self._failed(f"file {target!r} of run {run.name!r} ({run.key}) was left out: {error}")
+
+    def _fetch(self, found: Fetched) -> None:
+        directory, name = os.path.split(found.target)
+        with tempfile.TemporaryDirectory(prefix="mlplat-import-") as folder:
+            local = os.path.join(folder, name)
+            try:
+                found.fetch(local)
+            except (MlplatError, OSError, ValueError) as error:
+                self._lost(found.target, error)
+                return
+            self._log_one(found.target, local, directory)
+
+    def _log_local(self, found: Files) -> None:
+        new = [
+            (target, path)
+            for target, path in self._walk(found.path, found.target)
+            if self._is_new(target, path)
+        ]
+        if not new:
+            return
+        if not found.name or found.name == os.path.basename(found.path):
+            try:
+                self._upload(found.path, found.directory)
+            except (UnavailableError, DeadlineExceededError):
+                raise
+            except (MlplatError, OSError, ValueError):
+                pass  # for one of them; which one is found below
+            else:
+                for _, path in new:
+                    self._count(path)
+                return
+        for target, path in new:
+            self._log_one(target, path, os.path.dirname(target))
+
+    def _log_one(self, target: str, path: str, directory: str) -> None:
+        """One file, whose name is the last part of its path in the run."""
+        try:
+            self._upload(path, directory)
+        except (UnavailableError, DeadlineExceededError):
+            raise  # for all of them
+        except (MlplatError, OSError, ValueError) as error:
+            self._lost(target, error)
+        else:
+            self._count(path)
+
+    def _count(self, path: str) -> None:
+        self.summary.files += 1
+        self.summary.bytes += os.path.getsize(path)
+
+    def _is_new(self, target: str, path: str) -> bool:
+        try:
+            return target not in self.digests or self.digests[target] != _digest(path)
+        except OSError as error:
+            self._lost(target, error)
+            return False
+
+    def _upload(self, path: str, directory: str) -> None:
+        _, skipped = _native.import_artifact(self.client, self.run.id, path, directory).wait()
+        for local, why in skipped:
+            self.summary.note(f"{local} was left out: {why}")
+
+    def _walk(self, path: str, target: str, top: str = "") -> Iterator[tuple[str, str]]:
+        """The files at a path, with the paths that they have in the run; links only to files below the top."""
+        top = top or path
+        if not os.path.isdir(path):
+            yield target, path
+            return
+        try:
+            entries = sorted(os.scandir(path), key=lambda entry: entry.name)
+        except OSError as error:
+            self._lost(target, error)
+            return
+        for entry in entries:
+            # As an upload of the folder does it.
+            if not entry.is_symlink() or _leads_inside(entry.path, top):
+                yield from self._walk(entry.path, f"{target}/{entry.name}", top)
+
+
+def _leads_inside(link: str, top: str) -> bool:
+    return os.path.isfile(link) and os.path.realpath(link).startswith(os.path.realpath(top) + os.sep)
+
+
+def _digest(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
