@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 
+from .. import _spool
 from . import _models, _patches, _session
 from ._session import Session
 
@@ -178,7 +179,7 @@ def _log_checkpoints(session: Session, trainer: Any) -> None:
         return
     if found:
         for path in found:
-            run.log_artifact(path, directory)
+            _spool.put(run, [(path, f"{directory}/{os.path.basename(path)}")])
         session.set_tags(
             {"best_checkpoint": os.path.basename(getattr(callback, "best_model_path", "") or found[-1])}
         )
@@ -186,4 +187,4 @@ def _log_checkpoints(session: Session, trainer: Any) -> None:
     with tempfile.TemporaryDirectory(prefix="mlplat-autolog-") as folder:
         path = os.path.join(folder, "last.ckpt")
         trainer.save_checkpoint(path)
-        run.log_artifact(path, directory)
+        _spool.put(run, [(path, f"{directory}/last.ckpt")])
