@@ -198,12 +198,16 @@ class RichLogging(ActiveRunBase, RichReading):
         it becomes the next version of that model; as this needs the server, it raises where there is none, and the
         model is logged nevertheless.
         """
+        from ._model_files._publish import publish_steps
+        from ._steps import drive
+
         arguments = (model, name, signature, input_example, requirements, metadata)
         with saved_model(self, *arguments) as (info, folder):
             _spool.put(self, [(folder, info.artifact_path)])
             if registered_model_name is not None:
-                call = self._publish_call(registered_model_name, folder, "", None)
-                info.registered_version = call.wait()
+                info.registered_version = drive(
+                    publish_steps(self, registered_model_name, folder, logged_at=info.artifact_path)
+                )
         return info
 
 

@@ -156,10 +156,14 @@ class RichLogging(ActiveRunBase, RichReading):
         metadata: dict[str, Any] | None = None,
     ) -> ModelInfo:
         """Logs a model that `mlplat.load_model` gives back; see :meth:`mlplat.ActiveRun.log_model`."""
+        from .._model_files._publish import publish_steps
+        from .._steps import drive_async
+
         arguments = (model, name, signature, input_example, requirements, metadata)
         with saved_model(self, *arguments) as (info, folder):
             await _spool.put_async(self, [(folder, info.artifact_path)])
             if registered_model_name is not None:
-                call = self._publish_call(registered_model_name, folder, "", None)
-                info.registered_version = await call
+                info.registered_version = await drive_async(
+                    publish_steps(self, registered_model_name, folder, logged_at=info.artifact_path)
+                )
         return info
