@@ -117,6 +117,7 @@ def test_series_of_images_are_browsed():
     images = mlplat.get_run(run.id).images("samples")
     assert [image.step for image in images] == [3, 7, 7, 7, 20, 100]
     assert images.at(20)[0].to_pil().info["Description"] == "step 20"
+    assert [image.caption for image in images] == ["step 3", "", "", "", "step 20", "step 100"]
     assert images[1].timestamp == at
     assert as_array(images[-1].read()).tolist() == [[100, 100], [100, 100]]
     assert images.keys == ["samples"]
@@ -125,6 +126,21 @@ def test_series_of_images_are_browsed():
     assert [image.step for image in everything if image.key == "val/other"] == [0, 1]
     assert images._repr_html_().count("<img") == 6
     assert Path(images[0].download()).exists()
+
+
+def test_captions_are_shown_beside_their_images(tmp_path: Path):
+    long = "<b>ä</b> " + "x" * 9000
+    with mlplat.start_run("e") as run:
+        run.log_image(np.zeros((300, 300, 3)), key="a", caption=long)
+        run.log_image(Image.new("RGB", (2, 2)), key="b", caption="of a PIL image, ü")
+        Image.new("RGB", (2, 2)).save(tmp_path / "c.jpg")
+        run.log_image(tmp_path / "c.jpg", key="c")
+    images = mlplat.get_run(run.id).images()
+    assert [image.caption for image in images] == [long, "of a PIL image, ü", ""]
+    shown = mlplat.get_run(run.id).images()._repr_html_()
+    assert "step 0<br>&lt;b&gt;ä&lt;/b&gt; xxx" in shown
+    assert "of a PIL image, ü" in shown
+    assert len(images[0]._repr_html_().split("<figcaption>")[1]) < 400
 
 
 @pytest.mark.parametrize(
