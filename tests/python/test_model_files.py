@@ -187,8 +187,13 @@ def test_published_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_what_is_left_of_another_model_is_not_published():
     booster = xgboost.train({"max_depth": 1}, xgboost.DMatrix(FRAME, NUMBER), 1)
+    linear = LinearRegression().fit(FRAME, NUMBER)
     with mlplat.start_run("e") as run:
-        run.log_model(LinearRegression().fit(FRAME, NUMBER), "model")
+        # The same kind of model, without the example of the first time.
+        run.log_model(linear, "model", input_example=FRAME.head())
+        run.log_model(linear, "model", registered_model_name="same")
+    with mlplat.start_run("e") as run:
+        run.log_model(linear, "model")
         with pytest.raises(mlplat.FailedPreconditionError, match=r"holds model\.pkl of another model"):
             run.log_model(booster, "model", registered_model_name="stale")
         with pytest.raises(mlplat.FailedPreconditionError, match="name of its own"):

@@ -133,6 +133,8 @@ def stacked(tables: list[Table]) -> Table:
     """Tables of several runs as one; what one of them does not have is null in its rows."""
     if len(tables) == 1:
         return tables[0]
+    if not tables:
+        return of_split_form({"columns": [], "data": []})
     return of_split_form(joined([split_form(table) for table in tables]))
 
 

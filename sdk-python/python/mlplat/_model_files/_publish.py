@@ -54,6 +54,8 @@ def _refuse_remains(run: ActiveRunBase, path: str) -> Generator[_native.Call[Any
     except (ValueError, KeyError, TypeError):
         return  # no model of ours
     remains = sorted(file.removeprefix(f"{path}/") for file in found.keys() - wanted)
+    # An example does no harm, and autologging may have logged the same model with one.
+    remains = [file for file in remains if not file.startswith("input_example.")]
     if remains:
         shown = ", ".join(remains[:5]) + (" …" if len(remains) > 5 else "")
         raise FailedPreconditionError(
