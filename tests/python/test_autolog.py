@@ -17,10 +17,17 @@ import pytest
 import sklearn.metrics
 import xgboost
 from autolog_runs import RX, X, X_test, files, load, only_run, runs, ry, y, y_test
+from mlplat import _active
 from mlplat._autolog import _patches, _session
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.cluster import KMeans
-from sklearn.ensemble import BaggingClassifier, RandomForestClassifier, VotingClassifier
+from sklearn.ensemble import (
+    BaggingClassifier,
+    RandomForestClassifier,
+    StackingClassifier,
+    StackingRegressor,
+    VotingClassifier,
+)
 from sklearn.feature_selection import SelectFromModel
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, cross_val_score
@@ -144,6 +151,59 @@ def test_a_search_has_a_nested_run_per_candidate(logged: str, backend: str):
     assert (load(run).predict(X) == search.predict(X)).all()
 
 
+@pytest.mark.parametrize("scoring", ["accuracy", ["accuracy", "f1"]], ids=["one score", "several"])
+def test_a_search_without_a_refit_logs_its_candidates(logged: str, scoring: Any):
+    search = GridSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, cv=2, scoring=scoring, refit=False)
+    search.fit(X, y)
+    [top] = [run for run in runs() if run["parent_run_id"] is None]
+    assert top["name"] == "GridSearchCV"
+    children = [mlplat.get_run(run["run_id"]) for run in runs() if run["parent_run_id"] is not None]
+    assert {child.params["C"] for child in children} == {"0.1", "1.0"}
+    run = mlplat.get_run(top["run_id"])
+    assert files(run) == {"cv_results.csv"}
+    assert ("best_C" in run.params) == (scoring == "accuracy")
+
+
+@pytest.mark.parametrize(
+    ("model", "data"),
+    [
+        (StackingClassifier([("a", LogisticRegression())], cv=2), (X, y)),
+        (StackingRegressor([("a", Ridge())], cv=2), (RX, ry)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_estimators_that_predict_only_once_they_are_fitted(logged: str, model: Any, data: Any):
+    model.fit(*data)
+    run = only_run()
+    assert run.name == type(model).__name__
+    assert "training_score" in run.metrics
+    assert (load(run).predict(data[0]) == model.predict(data[0])).all()
+
+
+def test_a_search_needs_no_server(
+    logged: str, server: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capfd: Any
+):
+    """What it logs is in the journal, and comes with the server."""
+    monkeypatch.setenv("MLPLAT_OFFLINE_TIMEOUT", "0.2")
+    monkeypatch.delenv("MLPLAT_PROJECT")
+    other = type(server)(tmp_path)
+    monkeypatch.setenv("MLPLAT_URL", other.url)
+    other.stop()
+    mlplat.connect(other.url, timeout=0.5)
+    GridSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, cv=2).fit(X, y)
+    assert "autologging" not in capfd.readouterr().err
+    other = type(server)(tmp_path, other.url.removeprefix("http://"))
+    try:
+        mlplat.connect(other.url)
+        _active.flush_at_exit()
+        found = [mlplat.get_run(one["run_id"]) for one in runs()]
+        [top] = [one for one in found if one.parent_run_id is None]
+        assert sorted(one.params["C"] for one in found if one.parent_run_id == top.id) == ["0.1", "1.0"]
+        assert "cv_results.csv" in files(top)
+    finally:
+        other.stop()
+
+
 def test_a_random_search_logs_its_best_candidates(project: str):
     mlplat.autolog(max_tuning_runs=2, log_models=False)
     try:
@@ -210,7 +270,7 @@ def test_a_failure_of_logging_is_no_failure_of_the_training(
         raise OSError("the disk is full")
 
     monkeypatch.setattr(mlplat.ActiveRun, "log_metrics", fails)
-    monkeypatch.setattr(mlplat.ActiveRun, "log_artifact", fails)
+    monkeypatch.setattr(mlplat.ActiveRun, "_spool", fails)
     LogisticRegression().fit(X, y)
     assert only_run().status == "FINISHED"
     assert "the disk is full" in capfd.readouterr().err

@@ -67,6 +67,42 @@ def test_xgboost_cross_validation(logged: str):
     assert [point["value"] for point in points] == result["test-rmse-mean"]
 
 
+def steps(run: mlplat.ActiveRun, metric: str) -> list[int]:
+    return [point["step"] for point in mlplat.get_run(run.id).metric_history(metric).to_dicts()]
+
+
+def test_repeated_trainings_of_xgboost_add_steps(logged: str):
+    train, valid = xgboost.DMatrix(X[:150], y[:150]), xgboost.DMatrix(X_test, y_test)
+    params = {"objective": "binary:logistic"}
+    with mlplat.start_run() as run:
+        for _ in range(3):
+            xgboost.train(params, train, 3, evals=[(valid, "valid")], verbose_eval=False)
+        for _ in range(2):
+            model = xgboost.XGBClassifier(n_estimators=2)
+            model.fit(X[:150], y[:150], eval_set=[(X_test, y_test)], verbose=False)
+    assert steps(run, "valid-logloss") == list(range(9))
+    # Another kind of training counts for itself.
+    assert steps(run, "XGBClassifier.validation_0-logloss") == [0, 1, 2, 3]
+
+
+def test_repeated_trainings_of_lightgbm_add_steps(logged: str):
+    params = {"objective": "binary", "verbose": -1, "min_data_in_leaf": 5}
+
+    def train(**arguments: Any) -> lightgbm.Booster:
+        data = lightgbm.Dataset(X[:150], y[:150], free_raw_data=False)
+        valid = lightgbm.Dataset(X_test, y_test, reference=data, free_raw_data=False)
+        return lightgbm.train(params, data, 3, valid_sets=[valid], valid_names=["valid"], **arguments)
+
+    with mlplat.start_run() as run:
+        train()
+        booster = train()
+        # This one counts its iterations on by itself.
+        booster = train(init_model=booster)
+        train(init_model=booster)
+        train(init_model=booster)
+    assert steps(run, "valid-binary_logloss") == list(range(15))
+
+
 def test_an_exception_in_xgboost(logged: str):
     with pytest.raises(xgboost.core.XGBoostError):
         xgboost.train({"objective": "no:such"}, xgboost.DMatrix(RX, ry), 2)

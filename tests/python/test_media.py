@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import math
+import os
 import subprocess
 import sys
 import threading
@@ -116,6 +117,7 @@ def test_series_of_images_are_browsed():
     images = mlplat.get_run(run.id).images("samples")
     assert [image.step for image in images] == [3, 7, 7, 7, 20, 100]
     assert images.at(20)[0].to_pil().info["Description"] == "step 20"
+    assert [image.caption for image in images] == ["step 3", "", "", "", "step 20", "step 100"]
     assert images[1].timestamp == at
     assert as_array(images[-1].read()).tolist() == [[100, 100], [100, 100]]
     assert images.keys == ["samples"]
@@ -124,6 +126,21 @@ def test_series_of_images_are_browsed():
     assert [image.step for image in everything if image.key == "val/other"] == [0, 1]
     assert images._repr_html_().count("<img") == 6
     assert Path(images[0].download()).exists()
+
+
+def test_captions_are_shown_beside_their_images(tmp_path: Path):
+    long = "<b>ä</b> " + "x" * 9000
+    with mlplat.start_run("e") as run:
+        run.log_image(np.zeros((300, 300, 3)), key="a", caption=long)
+        run.log_image(Image.new("RGB", (2, 2)), key="b", caption="of a PIL image, ü")
+        Image.new("RGB", (2, 2)).save(tmp_path / "c.jpg")
+        run.log_image(tmp_path / "c.jpg", key="c")
+    images = mlplat.get_run(run.id).images()
+    assert [image.caption for image in images] == [long, "of a PIL image, ü", ""]
+    shown = mlplat.get_run(run.id).images()._repr_html_()
+    assert "step 0<br>&lt;b&gt;ä&lt;/b&gt; xxx" in shown
+    assert "of a PIL image, ü" in shown
+    assert len(images[0]._repr_html_().split("<figcaption>")[1]) < 400
 
 
 @pytest.mark.parametrize(
@@ -412,16 +429,108 @@ def test_media_need_no_server(server: Any, tmp_path: Path, monkeypatch: pytest.M
     run._deactivate()
 
 
-def test_large_tables_do_not_stay_in_memory(monkeypatch: pytest.MonkeyPatch):
-    from mlplat._media import _tables
+@pytest.mark.parametrize("ending", ["json", "parquet", "csv"])
+def test_long_tables_are_not_written_anew(ending: str, monkeypatch: pytest.MonkeyPatch):
+    from mlplat import _spool
+    from mlplat._media import _table_files
 
-    monkeypatch.setattr(_tables, "_MAX_KEPT", 10)
+    written: list[int] = []
+
+    def put(run: Any, items: Any) -> str:
+        written.append(sum(len(content) for content, _ in items))
+        return original(run, items)
+
+    original = _spool.put
+    monkeypatch.setattr(_spool, "put", put)
+    monkeypatch.setattr(_table_files, "_FULL", 2000)
     with mlplat.start_run("e") as run:
-        for at in range(3):
-            run.log_table({"a": [at] * 10}, "t.json")
-        assert not _tables._written
-        assert run.load_table("t.json").num_rows == 30
-    assert not _tables._large
+        for at in range(100):
+            run.log_table({"at": [at], "text": ["x" * 50]}, f"t.{ending}")
+        run.log_table({"at": [100], "new": [1.5]}, f"t.{ending}")
+        table = run.load_table(f"t.{ending}").to_arrow()
+        assert max(written) < 4000
+        paths = [
+            artifact.path for artifact in mlplat.get_run(run.id).artifacts() if ".parts/" in artifact.path
+        ]
+        assert 2 < len(paths) < 60
+        run.log_table({"at": [7]}, f"t.{ending}", append=False)
+        assert run.load_table(f"t.{ending}").to_dicts() == [{"at": 7}]
+        run.log_table({"at": [8]}, f"t.{ending}")
+        assert run.load_table(f"t.{ending}").to_dicts() == [{"at": 7}, {"at": 8}]
+    assert table["at"].to_pylist() == list(range(101))
+    assert table["new"].to_pylist() == [None] * 100 + [1.5]
+    assert not _table_files._open
+
+
+ADD = """
+import sys, time, mlplat
+run = mlplat.active_run()
+for at in range(5):
+    run.log_table({"process": [int(sys.argv[1])], "at": [at]}, sys.argv[2])
+    time.sleep(0.02)
+"""
+
+
+@pytest.mark.parametrize("ending", ["json", "parquet", "csv"])
+def test_processes_that_share_a_table_lose_no_rows(ending: str):
+    with mlplat.start_run("e") as run:
+        shared = {**os.environ, "MLPLAT_RUN_ID": run.id}
+        command = [sys.executable, "-c", ADD]
+        children = [
+            subprocess.Popen([*command, str(at), f"t.{ending}"], env=shared, stderr=subprocess.PIPE)
+            for at in range(3)
+        ]
+        assert [child.communicate()[1] for child in children] == [b""] * 3
+        assert run.load_table(f"t.{ending}").num_rows == 15
+        run.log_table({"process": [3], "at": [0]}, f"t.{ending}")
+        rows = run.load_table(f"t.{ending}").to_dicts()
+    assert len(rows) == 16
+    for process in range(3):
+        assert [row["at"] for row in rows if row["process"] == process] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("ending", ["json", "parquet"])
+def test_rows_are_in_the_order_in_which_processes_logged_them(ending: str, monkeypatch: pytest.MonkeyPatch):
+    code = f"import mlplat; mlplat.log_table({{'a': [%s]}}, 't.{ending}', append=%s)"
+
+    def elsewhere(value: int, append: bool = True) -> None:
+        subprocess.run([sys.executable, "-c", code % (value, append)], check=True)
+
+    with mlplat.start_run("e") as run:
+        monkeypatch.setenv("MLPLAT_RUN_ID", run.id)
+        for value in range(4):
+            if value % 2:
+                run.log_table({"a": [value]}, f"t.{ending}")
+            else:
+                elsewhere(value)
+        assert run.load_table(f"t.{ending}").to_arrow()["a"].to_pylist() == [0, 1, 2, 3]
+        elsewhere(4, append=False)
+        assert run.load_table(f"t.{ending}").to_arrow()["a"].to_pylist() == [4]
+        run.log_table({"a": [5]}, f"t.{ending}")
+        assert run.load_table(f"t.{ending}").to_arrow()["a"].to_pylist() == [4, 5]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_forked_processes_add_to_tables_and_histograms():
+    with mlplat.start_run("e") as run:
+        run.log_table({"a": [0]}, "t.json")
+        run.log_histogram("h", [0.0], step=0)
+        for at in (1, 2):
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    run.log_table({"a": [at]}, "t.json")
+                    run.log_histogram("h", [float(at)], step=at)
+                    os._exit(0 if run.flush() else 1)
+                finally:
+                    os._exit(2)
+            assert os.waitpid(pid, 0)[1] == 0
+        run.log_table({"a": [3]}, "t.json")
+        run.log_histogram("h", [3.0], step=3)
+    again = mlplat.get_run(run.id)
+    assert sorted(again.load_table("t.json").to_arrow()["a"].to_pylist()) == [0, 1, 2, 3]
+    histograms = again.histograms("h").to_arrow()
+    assert len(histograms) == 4 * 64
 
 
 def test_threads_lose_no_rows_and_no_histograms():

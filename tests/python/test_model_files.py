@@ -185,6 +185,26 @@ def test_published_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         mlplat.load_model("nothing")
 
 
+def test_what_is_left_of_another_model_is_not_published():
+    booster = xgboost.train({"max_depth": 1}, xgboost.DMatrix(FRAME, NUMBER), 1)
+    linear = LinearRegression().fit(FRAME, NUMBER)
+    with mlplat.start_run("e") as run:
+        # The same kind of model, without the example of the first time.
+        run.log_model(linear, "model", input_example=FRAME.head())
+        run.log_model(linear, "model", registered_model_name="same")
+    with mlplat.start_run("e") as run:
+        run.log_model(linear, "model")
+        with pytest.raises(mlplat.FailedPreconditionError, match=r"holds model\.pkl of another model"):
+            run.log_model(booster, "model", registered_model_name="stale")
+        with pytest.raises(mlplat.FailedPreconditionError, match="name of its own"):
+            run.publish_model("stale", "model")
+        # It is logged nevertheless, and goes well under its own name.
+        assert isinstance(mlplat.load_model(f"runs:/{run.id}/model"), xgboost.Booster)
+        version = run.log_model(booster, "booster", registered_model_name="stale").registered_version
+    assert version.version == 1
+    assert not any(file.path.endswith(".pkl") for file in version.files)
+
+
 def test_a_plain_pickle_that_was_published(tmp_path: Path):
     (tmp_path / "model.pkl").write_bytes(pickle.dumps({"a": 1}))
     (tmp_path / "weights.bin").write_bytes(b"x")

@@ -122,7 +122,7 @@ class ActiveRunBase(RunInfo):
     def _note_end(self, record: _native.RunRecord) -> None:
         self._record = record
         self._ended = True
-        for module in ("_names", "_tables", "_histograms"):
+        for module in ("_names", "_table_files", "_histograms"):
             used = sys.modules.get(f"mlplat._media.{module}")
             if used is not None:
                 used.forget(self.id)

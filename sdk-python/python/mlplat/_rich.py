@@ -38,9 +38,10 @@ class RichReading(RunInfo):
 
     def load_table(self, artifact_file: str) -> Table:
         """A table as it was logged by `log_table`."""
-        from ._media._tables import table_call
+        from ._media._table_files import table_steps
+        from ._steps import drive
 
-        return table_call(self._client, self.id, artifact_file).wait()
+        return drive(table_steps(self._client, self.id, artifact_file))
 
     def histograms(self, key: str) -> Table:
         """The histograms of a series: columns step, timestamp, bin_start, bin_end, count; a row per bin."""
@@ -97,13 +98,14 @@ class RichLogging(ActiveRunBase, RichReading):
         """Logs a table (dict of columns, list of dicts, pandas, polars, pyarrow) and returns its path in the run.
 
         `artifact_file` ends in `.json`, `.parquet` (which keeps all types) or `.csv`, or is a key: then it becomes
-        `tables/<key>.json`. Logging to the same one again adds the rows, unless `append` is false. `load_table` gives
-        it back.
+        `tables/<key>.json`. Logging to the same one again adds the rows, also from other processes of the run, unless
+        `append` is false. `load_table` gives all of them back, by the path too; a long or shared table is several files.
         """
-        from ._media._tables import table_items
+        from ._media._table_files import table_items, table_path
 
         with _spool.order:
-            return _spool.put(self, table_items(self, data, artifact_file, append))
+            _spool.put(self, table_items(self, data, artifact_file, append))
+        return table_path(artifact_file)
 
     def log_text(self, text: str, artifact_file: str) -> str:
         """Logs a text as a file and returns its path in the run."""
@@ -196,12 +198,16 @@ class RichLogging(ActiveRunBase, RichReading):
         it becomes the next version of that model; as this needs the server, it raises where there is none, and the
         model is logged nevertheless.
         """
+        from ._model_files._publish import publish_steps
+        from ._steps import drive
+
         arguments = (model, name, signature, input_example, requirements, metadata)
         with saved_model(self, *arguments) as (info, folder):
             _spool.put(self, [(folder, info.artifact_path)])
             if registered_model_name is not None:
-                call = self._publish_call(registered_model_name, folder, "", None)
-                info.registered_version = call.wait()
+                info.registered_version = drive(
+                    publish_steps(self, registered_model_name, folder, logged_at=info.artifact_path)
+                )
         return info
 
 

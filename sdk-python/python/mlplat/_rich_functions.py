@@ -117,13 +117,15 @@ def log_model(
 def load_table(artifact_file: str, run_ids: str | Sequence[str] | None = None) -> Table:
     """A table that was logged by `log_table`: of the active run, or of several runs one after the other."""
     from ._arguments import texts
-    from ._media._tables import stacked, table_call
+    from ._media._table_files import table_steps
+    from ._media._tables import stacked
+    from ._steps import drive
 
     if run_ids is None:
         return _required().load_table(artifact_file)
     client = current_client()
     runs = texts(run_ids, "run_ids")
-    return stacked([table_call(client, run_id, artifact_file).wait() for run_id in runs])
+    return stacked([drive(table_steps(client, run_id, artifact_file)) for run_id in runs])
 
 
 def load_model(model: str | PathLike | ModelVersion | ModelInfo) -> Any:
@@ -134,7 +136,8 @@ def load_model(model: str | PathLike | ModelVersion | ModelInfo) -> Any:
     executed; other versions of packages than those it was made with are named on stderr. Loading a pickled model executes
     code of who made it: load only what you trust.
     """
-    from ._model_files._load import drive, load_steps
+    from ._model_files._load import load_steps
+    from ._steps import drive
 
     return drive(load_steps(model))
 

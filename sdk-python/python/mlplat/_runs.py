@@ -136,9 +136,13 @@ class ActiveRun(RichLogging, _native.RunLog):
         """Publishes a file or directory as the next version of a model.
 
         `path` is local (and uploaded, unless the run has the same content already), or else an artifact of the run.
-        Metrics, params and the feature views that the run read are captured with it.
+        Metrics, params and the feature views that the run read are captured with it. A directory of `log_model` that holds
+        files of another model too is refused.
         """
-        return self._publish_call(name, path, description, tags).wait()
+        from ._model_files._publish import publish_steps
+        from ._steps import drive
+
+        return drive(publish_steps(self, name, path, description, tags))
 
     def log_input(
         self,

@@ -109,6 +109,21 @@ def test_a_training(lightning: Any, tmp_path: Path):
     print(f"{run.name}: {len(history)} points, train_loss {model.losses[0]:.3f} -> {model.losses[-1]:.3f}")
 
 
+def test_repeated_fits_add_steps(lightning: Any, tmp_path: Path):
+    with mlplat.start_run() as run:
+        make_trainer(lightning, tmp_path / "a", max_epochs=1).fit(make_model(lightning), data(0))
+        model, trainer = make_model(lightning), make_trainer(lightning, tmp_path / "b", max_epochs=1)
+        trainer.fit(model, data(0))
+        # The same fit goes on: by the same trainer, and from its checkpoint.
+        trainer.fit_loop.max_epochs = 2
+        trainer.fit(model, data(0))
+        checkpoint = trainer.checkpoint_callback.best_model_path
+        again = make_trainer(lightning, tmp_path / "c", max_epochs=3)
+        again.fit(model, data(0), ckpt_path=checkpoint)
+    points = mlplat.get_run(run.id).metric_history("train_loss").to_dicts()
+    assert [point["step"] for point in points] == list(range(32))
+
+
 def test_a_training_that_fails(lightning: Any, tmp_path: Path):
     trainer = make_trainer(lightning, tmp_path, max_epochs=2)
     with pytest.raises(ArithmeticError, match="no number"):

@@ -38,7 +38,7 @@ class Sentences(torch.utils.data.Dataset[Any]):
         return {"input_ids": self.words[at], "labels": int(self.words[at][0] < 25)}
 
 
-def make_trainer(folder: Path, *callbacks: TrainerCallback, steps: int = 20) -> Trainer:
+def make_trainer(folder: Path, *callbacks: TrainerCallback, steps: int = 20, save: str = "no") -> Trainer:
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
@@ -46,7 +46,7 @@ def make_trainer(folder: Path, *callbacks: TrainerCallback, steps: int = 20) -> 
     )  # fmt: skip
     arguments = TrainingArguments(
         output_dir=str(folder), max_steps=steps, per_device_train_batch_size=8, learning_rate=0.01, logging_steps=2,
-        eval_strategy="steps", eval_steps=10, save_strategy="no", report_to="none", disable_tqdm=True, use_cpu=True,
+        eval_strategy="steps", eval_steps=10, save_strategy=save, save_steps=2, report_to="none", disable_tqdm=True, use_cpu=True,
         dataloader_pin_memory=False,
     )  # fmt: skip
     return Trainer(
@@ -110,3 +110,15 @@ def test_the_run_of_the_user_goes_on(logged: str, tmp_path: Path):
     found = only_run()
     assert (found.name, found.status) == ("mine", "FINISHED")
     assert found.metric_summaries["loss"].count == 2
+
+
+def test_repeated_trainings_add_steps(logged: str, tmp_path: Path):
+    with mlplat.start_run():
+        make_trainer(tmp_path / "a", steps=4).train()
+        trainer = make_trainer(tmp_path / "b", steps=4, save="steps")
+        trainer.train()
+        # The same training goes on.
+        make_trainer(tmp_path / "b", steps=8).train(str(tmp_path / "b" / "checkpoint-4"))
+        trainer.train()
+    points = only_run().metric_history("loss").to_dicts()
+    assert [point["step"] for point in points] == [2, 4, 7, 9, 11, 13, 16, 18]

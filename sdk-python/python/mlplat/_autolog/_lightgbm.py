@@ -48,6 +48,9 @@ class _Callback:
         self.session.safely("an iteration was not logged", lambda: self._log(env))
 
     def _log(self, env: Any) -> None:
+        if env.iteration == env.begin_iteration > 0:
+            # With `init_model` the iterations are counted on from those of that model.
+            self.session.begin_at(env.begin_iteration)
         metrics: dict[str, object] = {}
         for entry in env.evaluation_result_list or ():
             key = f"{entry[0]}-{entry[1]}"
@@ -55,7 +58,7 @@ class _Callback:
             if len(entry) > 4:
                 # A cross-validation has a deviation too.
                 metrics[f"{key}-std"] = entry[4]
-        self.session.log_metrics(metrics, env.iteration)
+        self.session.log_step(metrics, env.iteration)
 
 
 def _log_estimator(session: Session, estimator: Any) -> None:

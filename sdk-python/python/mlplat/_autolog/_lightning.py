@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import os
 import sys
 import tempfile
 
+from .. import _spool
 from . import _models, _patches, _session
 from ._session import Session
 
@@ -39,6 +41,8 @@ def install(module: str) -> None:
 
 
 def _logged_fit(original: Callable[..., Any], package: str) -> Callable[..., Any]:
+    signature = inspect.signature(original)
+
     @functools.wraps(original)
     def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
         if _session.options(_NAME) is None or _session.current() is not None:
@@ -46,19 +50,36 @@ def _logged_fit(original: Callable[..., Any], package: str) -> Callable[..., Any
         if not getattr(self, "is_global_zero", True):
             return _session.quietly(lambda: original(self, *args, **kwargs))
         model = args[0] if args else kwargs.get("model")
+        goes_on = _goes_on(self, signature, args, kwargs)
 
         def train() -> Any:
             return _with_logger(self, package, lambda: original(self, *args, **kwargs))
+
+        def before(session: Session) -> None:
+            if goes_on:
+                session.go_on(getattr(self, _SESSION, None))
+            _log_settings(session, self, model)
 
         return _session.run_logged(
             _NAME,
             type(model).__name__,
             train,
-            before=lambda session: _log_settings(session, self, model),
+            before=before,
             after=lambda session, result: _log_fitted(session, self, model),
         )
 
     return fit
+
+
+def _goes_on(
+    trainer: Any, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> bool:
+    """Whether the trainer counts its steps on: from a checkpoint, or from what it has trained already."""
+    try:
+        given = signature.bind_partial(trainer, *args, **kwargs).arguments
+        return given.get("ckpt_path") is not None or trainer.global_step > 0
+    except (TypeError, AttributeError):
+        return False  # its own error is the better one
 
 
 def _logged_evaluation(original: Callable[..., Any], package: str) -> Callable[..., Any]:
@@ -125,7 +146,7 @@ def _logger_class(package: str) -> type:
 
         def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
             if self._session is not None:
-                self._session.log_metrics(metrics, step)
+                self._session.log_step(metrics, step)
 
         def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
             session = self._session
@@ -178,7 +199,7 @@ def _log_checkpoints(session: Session, trainer: Any) -> None:
         return
     if found:
         for path in found:
-            run.log_artifact(path, directory)
+            _spool.put(run, [(path, f"{directory}/{os.path.basename(path)}")])
         session.set_tags(
             {"best_checkpoint": os.path.basename(getattr(callback, "best_model_path", "") or found[-1])}
         )
@@ -186,4 +207,4 @@ def _log_checkpoints(session: Session, trainer: Any) -> None:
     with tempfile.TemporaryDirectory(prefix="mlplat-autolog-") as folder:
         path = os.path.join(folder, "last.ckpt")
         trainer.save_checkpoint(path)
-        run.log_artifact(path, directory)
+        _spool.put(run, [(path, f"{directory}/last.ckpt")])

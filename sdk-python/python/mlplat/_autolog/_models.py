@@ -6,6 +6,8 @@ import json
 import os
 import tempfile
 
+from .. import _spool
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,8 +47,10 @@ def log_files(session: Session, directory: str, write: Callable[[str], None]) ->
         return
     with tempfile.TemporaryDirectory(prefix="mlplat-autolog-") as folder:
         write(folder)
+        # Through the journal, as all that autologging logs: a training needs no server.
+        within = f"{directory}/" if directory else ""
         for name in sorted(os.listdir(folder)):
-            run.log_artifact(os.path.join(folder, name), directory or None)
+            _spool.put(run, [(os.path.join(folder, name), within + name)])
 
 
 def log_text(session: Session, path: str, text: str) -> None:

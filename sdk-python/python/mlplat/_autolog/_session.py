@@ -27,8 +27,8 @@ _warned: set[tuple[str, str]] = set()
 # Runs that sessions have started and not ended: no other thread takes them for the user's.
 _owned: set[str] = set()
 _finding = threading.Lock()
-# (run, kind of model) -> how many trainings it has had, while the run lives.
-_trainings: dict[str, dict[str, int]] = {}
+# Run -> kind of model -> what is known of its trainings.
+_trainings: dict[str, dict[str, Trainings]] = {}
 
 _MAX_TEXT = 2000
 _MAX_RUNS_KNOWN = 1000
@@ -100,6 +100,17 @@ def quietly(work: Callable[[], Any]) -> Any:
         _current.reset(token)
 
 
+class Trainings:
+    """Those of one kind of model in one run."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.first_step = 0
+        """Where the steps of the last one begin."""
+        self.next_step = 0
+        """One more than the last step of all of them."""
+
+
 class Session(Guard):
     """One training. `run` is None where the run could not be had; then nothing is logged."""
 
@@ -110,6 +121,10 @@ class Session(Guard):
         self.prefix = ""
         self.model_path = "model"
         self.number = 0
+        self.first_step = 0
+        """The step in the run of what is step 0 to the library."""
+        self._alike = Trainings()
+        self._before = 0
         self.takes_callback = False
         """Whether the next call of the library's `train` is that of this session's estimator."""
         self._is_ours = False
@@ -155,7 +170,17 @@ class Session(Guard):
         if kinds and next(iter(kinds)) != kind:
             self.prefix = f"{kind}."
             self.model_path = f"model-{kind}"
-        self.number = kinds[kind] = kinds.get(kind, -1) + 1
+        self._alike = alike = kinds.setdefault(kind, Trainings())
+        self.number = alike.number
+        alike.number += 1
+        self._before = alike.first_step
+        self.first_step = alike.first_step = alike.next_step
+
+    def go_on(self, earlier: Session | None = None) -> None:
+        """The library counts on from an earlier training, of the same kind if it is not known which."""
+        if earlier is not None and (earlier.run is None or self.run is None or earlier.run.id != self.run.id):
+            earlier = None
+        self.first_step = self._alike.first_step = self._before if earlier is None else earlier.first_step
 
     def safely(self, what: str, work: Callable[[], object]) -> None:
         """Does some logging; whatever goes wrong is a warning."""
@@ -182,6 +207,20 @@ class Session(Guard):
         found = {self.prefix + metric_key(key): number for key, number in numbers(metrics).items()}
         if self.run is not None and found:
             self.run.log_metrics(found, step)
+
+    def begin_at(self, step: int) -> None:
+        """The first step that the library counts is this one, and new all the same."""
+        self.first_step = self._alike.first_step = max(0, self._alike.next_step - step)
+
+    def log_step(self, metrics: Mapping[str, object], step: int | None) -> None:
+        """Logs metrics of a step as the library counts it; those of repeated trainings follow one another."""
+        self.safely("metrics of a step were not logged", lambda: self._log_step(metrics, step))
+
+    def _log_step(self, metrics: Mapping[str, object], step: int | None) -> None:
+        if step is not None:
+            step = self.first_step + int(step)
+            self._alike.next_step = max(self._alike.next_step, step + 1)
+        self._log_metrics(metrics, step)
 
     def set_tags(self, tags: Mapping[str, object]) -> None:
         """Sets labels."""

@@ -14,7 +14,7 @@ import sys
 
 from . import _patches, _session
 from ._sklearn_scores import known_prediction, remember_model, scored
-from ._sklearn_training import log_fitted, log_unfitted
+from ._sklearn_training import is_search, log_fitted, log_unfitted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,8 +122,15 @@ def _logged_fit(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _is_model(estimator: Any) -> bool:
+    """Whether it can predict, be it only after the fit, or is a search, which may keep none that can."""
     try:
-        return hasattr(estimator, "predict") or hasattr(estimator, "fit_predict")
+        if hasattr(estimator, "predict") or hasattr(estimator, "fit_predict") or is_search(estimator):
+            return True
+        # Methods that are there under a condition, which before the fit may be about what comes with it. Of a selector or
+        # a pipeline of transformers it is not to be met at all, and they are no classifiers either.
+        from sklearn.base import is_classifier, is_regressor
+
+        return hasattr(type(estimator), "predict") and (is_classifier(estimator) or is_regressor(estimator))
     except Exception:
         return False
 

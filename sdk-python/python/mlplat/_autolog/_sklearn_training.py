@@ -28,7 +28,7 @@ def log_unfitted(session: Session, estimator: Any) -> None:
         {"estimator_name": kind.__name__, "estimator_class": f"{kind.__module__}.{kind.__qualname__}"}
     )
     # The params of the estimator in a search are those of its candidates.
-    session.log_params(estimator.get_params(deep=not _is_search(estimator)))
+    session.log_params(estimator.get_params(deep=not is_search(estimator)))
 
 
 def log_fitted(
@@ -40,14 +40,15 @@ def log_fitted(
     given = _arguments(fit, estimator, args, kwargs)
     if session.options.log_training_metrics:
         session.safely("the training data was not scored", lambda: _score(session, estimator, given))
-    if _is_search(estimator):
+    if is_search(estimator):
         session.safely("the candidates of a search were not logged", lambda: _log_search(session, estimator))
         estimator = getattr(estimator, "best_estimator_", None)
     if estimator is not None:
         _models.log_model(session, estimator, given.get("X"))
 
 
-def _is_search(estimator: Any) -> bool:
+def is_search(estimator: Any) -> bool:
+    """Whether it is a search over params, such as `GridSearchCV`."""
     try:
         from sklearn.model_selection._search import BaseSearchCV
     except ImportError:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _NAME = "transformers"
 _CALLBACK = "_mlplat_callback"
+_RESUME = "resume_from_checkpoint"
 
 
 def install(module: str) -> None:
@@ -40,14 +41,17 @@ def _logged_train(original: Callable[..., Any]) -> Callable[..., Any]:
             _NAME,
             type(self.model).__name__,
             work,
-            before=lambda session: _begin(session, self),
+            before=lambda session: _begin(session, self, args[0] if args else kwargs.get(_RESUME)),
             after=lambda session, result: _log_fitted(session, self),
         )
 
     return train
 
 
-def _begin(session: Session, trainer: Any) -> None:
+def _begin(session: Session, trainer: Any, checkpoint: object) -> None:
+    if checkpoint:
+        # The steps of the trainer go on from there.
+        session.go_on()
     params = trainer.args.to_sanitized_dict()
     session.log_params({name: value for name, value in params.items() if value not in (None, "", "None")})
     session.set_tags({"estimator_name": type(trainer.model).__name__})
@@ -81,7 +85,7 @@ def _callback_class() -> type:
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
             if self._session is not None and logs and state.is_world_process_zero:
-                self._session.log_metrics(logs, state.global_step)
+                self._session.log_step(logs, state.global_step)
 
     return MlplatCallback
 

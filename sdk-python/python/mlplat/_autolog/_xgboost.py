@@ -56,7 +56,7 @@ def _log_iteration(session: Session, epoch: int, evals_log: Any) -> None:
             metrics[f"{data}-{name}"] = last[0] if isinstance(last, tuple) else last
             if isinstance(last, tuple):
                 metrics[f"{data}-{name}-std"] = last[1]
-    session.log_metrics(metrics, epoch)
+    session.log_step(metrics, epoch)
 
 
 def _log_estimator(session: Session, estimator: Any) -> None:

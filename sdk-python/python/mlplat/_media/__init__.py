@@ -5,7 +5,7 @@ error before anything is made.
 
     figures/<key>.png                  a figure without a step (or the path that was given)
     images/<key>/<step>_<ms>_<n>.png   images and figures of a step
-    tables/<key>.json                  tables
+    tables/<key>.json                  tables; more of long and shared ones in tables/<key>.json.parts/
     html/<key>.html, audio/<key>/…     pages, sound
     histograms/<key>/<step>_<ms>.json.gz   up to 64 histograms each
 """

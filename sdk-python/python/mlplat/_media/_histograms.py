@@ -165,3 +165,12 @@ def _read(local: str, series: str) -> Table:
 def _edges(span: list[float], bins: int) -> list[float]:
     low, high = span
     return [low + (high - low) * at / bins for at in range(bins)] + [high]
+
+
+def _forked() -> None:
+    """The files of the parent are not this process's to fill."""
+    _open.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)

@@ -1,4 +1,4 @@
-"""PNG files from arrays of bytes, so that logging images needs no imaging library."""
+"""PNG files from arrays of bytes, and their captions, so that images need no imaging library."""
 
 from __future__ import annotations
 
@@ -33,3 +33,18 @@ def encode(pixels: Any, caption: str = "") -> bytes:
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def caption(head: bytes) -> str:
+    """The caption of a file that begins like this; empty where there is none."""
+    at = 8
+    while head[:8] == b"\x89PNG\r\n\x1a\n" and at + 8 <= len(head):
+        length, kind = struct.unpack(">I4s", head[at : at + 8])
+        data = head[at + 8 : at + 8 + length]
+        if kind == b"IDAT" or len(data) < length:
+            break
+        if kind == b"iTXt" and data.startswith(b"Description\0\0"):
+            # Language and translated keyword come before the text.
+            return data[14:].split(b"\0", 2)[-1].decode(errors="replace")
+        at += length + 12
+    return ""

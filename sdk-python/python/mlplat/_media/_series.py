@@ -12,15 +12,18 @@ from typing import Any, overload
 
 from .. import _arguments, _native
 from .._scratch import Scratch
-from . import _names
+from . import _names, _png
 
 _SHOWN = 24
+_SHOWN_CAPTION = 200
+_HEAD = 64 << 10
+"""Bytes of a file in which the longest caption ends."""
 
 
 class LoggedImage:
     """One image of a run; its content comes when it is asked for."""
 
-    __slots__ = ("_artifact", "_client", "_run_id", "key", "step", "timestamp")
+    __slots__ = ("_artifact", "_caption", "_client", "_run_id", "key", "step", "timestamp")
 
     key: str
     """Name of the series."""
@@ -35,6 +38,7 @@ class LoggedImage:
         self._client = client
         self._run_id = run_id
         self._artifact = artifact
+        self._caption: str | None = None
         self.key = found[0].removeprefix("images/")
         self.step = found[1]
         self.timestamp = datetime.fromtimestamp(found[2] / 1000, timezone.utc)
@@ -43,6 +47,21 @@ class LoggedImage:
     def path(self) -> str:
         """Path in the run."""
         return self._artifact.path
+
+    @property
+    def caption(self) -> str:
+        """What `log_image(…, caption=)` said of it; read when it is asked for. Files other than PNG have none."""
+        if self._caption is None:
+            found = ""
+            if self.path.endswith(".png"):
+                file = self._artifact
+                length = min(_HEAD, file.size_bytes)
+                head = _native.read_artifact(
+                    self._client, self._run_id, self.path, file.sha256, 0, length
+                ).wait()
+                found = _png.caption(head)
+            self._caption = found
+        return self._caption
 
     @property
     def media_type(self) -> str:
@@ -68,7 +87,7 @@ class LoggedImage:
         return _native.download_artifact(self._client, self._run_id, self.path, into).wait()
 
     def to_pil(self) -> Any:
-        """The image as PIL's; its caption is `.info["Description"]`."""
+        """The image as PIL's."""
         import io
 
         image = _arguments.package("PIL.Image", "to_pil()").open(io.BytesIO(self.read()))
@@ -79,13 +98,21 @@ class LoggedImage:
         return f"LoggedImage({self.key!r}, step={self.step}, {self.size_bytes} bytes)"
 
     def _repr_html_(self) -> str:
-        data = base64.b64encode(self.read()).decode()
+        content = self.read()
+        data = base64.b64encode(content).decode()
+        if self._caption is None:
+            self._caption = _png.caption(content)
+        said = f"<br>{html.escape(_cut(self._caption))}" if self._caption else ""
         kind = html.escape(self.media_type or "image/png")
         return (
-            "<figure style='display:inline-block;margin:4px;text-align:center'>"
+            "<figure style='display:inline-block;max-width:180px;vertical-align:top;margin:4px;text-align:center'>"
             f"<img style='max-width:180px;max-height:180px;min-width:48px;image-rendering:auto' src='data:{kind};base64,{data}'>"
-            f"<figcaption><small>{html.escape(self.key)}, step {self.step}</small></figcaption></figure>"
+            f"<figcaption><small>{html.escape(self.key)}, step {self.step}{said}</small></figcaption></figure>"
         )
+
+
+def _cut(caption: str) -> str:
+    return caption if len(caption) <= _SHOWN_CAPTION else caption[: _SHOWN_CAPTION - 1] + "…"
 
 
 class ImageSeries(Sequence[LoggedImage]):

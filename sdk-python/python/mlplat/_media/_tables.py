@@ -1,4 +1,4 @@
-"""Tables on their way into a run and back.
+"""The forms of tables: what is given, what is in a file, and what is given back. `_table_files.py` names and joins the files.
 
 JSON files have the form {"columns": […], "data": [[…], …]}, which pandas reads with `orient="split"`. Parquet keeps all types.
 """
@@ -6,76 +6,21 @@ JSON files have the form {"columns": […], "data": [[…], …]}, which pandas 
 from __future__ import annotations
 
 import json
-import os
-import time
 
 from .. import _arguments, _native
-from .._errors import ArrowError, MisuseError, MlplatError, NotFoundError, WrongTypeError
-from .._scratch import Scratch
+from .._errors import MisuseError, WrongTypeError
 from .._table import Table
-from . import _names
 from ._text import plain, utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .._active import ActiveRunBase
-    from .._spool import Item
-
-ENDINGS = frozenset({".json", ".parquet", ".csv"})
 _MAX_CELLS = 50_000_000
-_MAX_KEPT = 32 << 20
-"""Bytes of a file whose rows are kept in memory for those to come."""
-
-_written: dict[tuple[str, str], Any] = {}
-"""What the tables of each run under way hold so far, so that the next rows can be added."""
-_large: set[tuple[str, str]] = set()
-"""Tables that are too large for that."""
 
 
-def table_items(run: ActiveRunBase, data: object, artifact_file: str, append: bool) -> list[Item]:
-    """The file of `log_table`: all rows logged under this name, or the new ones alone. One call at a time."""
-    path = _names.single(artifact_file, "tables", ENDINGS, ".json")
-    ending = _names.split(path, ENDINGS)[1]
-    fresh = _arrow(data) if ending == ".parquet" else _split_form(data)
-    before = _written.get((run.id, path)) if append else None
-    elsewhere = before is None and append and (not run._fresh or (run.id, path) in _large)
-    if elsewhere:
-        before, path = _of_earlier_process(run, path, ending)
-    whole = fresh if before is None else _joined(before, fresh)
-    content = _encoded(whole, ending)
-    if len(content) <= _MAX_KEPT:
-        _written[run.id, path] = whole
-    else:
-        # Memory is the training's; where rows are added, the table is read back.
-        _written.pop((run.id, path), None)
-        _large.add((run.id, path))
-    return [(content, path)]
-
-
-def forget(run_id: str) -> None:
-    """A run has ended: nothing is added to its tables any more."""
-    for held in [held for held in list(_written) if held[0] == run_id]:
-        _written.pop(held, None)
-    _large.difference_update([held for held in list(_large) if held[0] == run_id])
-
-
-def _of_earlier_process(run: ActiveRunBase, path: str, ending: str) -> tuple[Any, str]:
-    """The rows that another process logged to this table of the run. Where they cannot be read, they are left alone."""
-    try:
-        table = table_call(run._client, run.id, path).wait()
-    except NotFoundError:
-        return None, path
-    except MlplatError:
-        stem = path[: -len(ending)]
-        return None, f"{stem}-{time.time_ns() // 1_000_000}{ending}"
-    if ending == ".parquet":
-        return _arguments.package("pyarrow", "a table in Parquet").table(table), path
-    return _split_form(table), path
-
-
-def _arrow(data: object) -> Any:
+def arrow(data: object) -> Any:
+    """Any table as pyarrow's."""
     pyarrow = _arguments.package("pyarrow", "a table in Parquet")
     if hasattr(data, "get_dataframe"):
         data = data.get_dataframe()  # pyright: ignore  # wandb.Table
@@ -93,7 +38,7 @@ def _wrapped(data: object) -> object:
     return data
 
 
-def _split_form(data: Any) -> dict[str, list[Any]]:
+def split_form(data: Any) -> dict[str, list[Any]]:
     """Columns and rows of any table."""
     data = _wrapped(data)
     if hasattr(data, "get_dataframe"):
@@ -139,24 +84,30 @@ def _cell(value: Any) -> Any:
     return plain(value)
 
 
-def _joined(before: Any, fresh: Any) -> Any:
-    if not isinstance(before, dict):
+def joined(parts: list[Any]) -> Any:
+    """Tables of one form as one, with all their columns."""
+    if len(parts) == 1:
+        return parts[0]
+    if not isinstance(parts[0], dict):
         pyarrow = _arguments.package("pyarrow", "a table in Parquet")
         try:
-            return pyarrow.concat_tables([before, fresh], promote_options="permissive")
+            return pyarrow.concat_tables(parts, promote_options="permissive")
         except (ValueError, TypeError) as error:
             raise MisuseError(f"the rows do not fit those logged before: {error}") from None
-    columns = list(dict.fromkeys([*before["columns"], *fresh["columns"]]))
-    if columns == before["columns"] == fresh["columns"]:
-        return {"columns": columns, "data": before["data"] + fresh["data"]}
+    columns = list(dict.fromkeys(name for part in parts for name in part["columns"]))
     rows: list[list[Any]] = []
-    for part in (before, fresh):
-        at = [part["columns"].index(name) if name in part["columns"] else None for name in columns]
+    for part in parts:
+        if part["columns"] == columns:
+            rows += part["data"]
+            continue
+        places = {name: at for at, name in enumerate(part["columns"])}
+        at = [places.get(name) for name in columns]
         rows += [[None if i is None else row[i] for i in at] for row in part["data"]]
     return {"columns": columns, "data": rows}
 
 
-def _encoded(table: Any, ending: str) -> bytes:
+def encoded(table: Any, ending: str) -> bytes:
+    """The content of a file with this ending."""
     import io
 
     if ending == ".parquet":
@@ -178,51 +129,21 @@ def _encoded(table: Any, ending: str) -> bytes:
     return utf8(json.dumps(table, ensure_ascii=False, separators=(",", ":")))
 
 
-def table_call(client: _native.Client, run_id: str, artifact_file: str) -> _native.Call[Table]:
-    """A table of a run, as it was logged."""
-    path = _names.single(artifact_file, "tables", ENDINGS, ".json")
-    scratch = Scratch()
-
-    def read(local: str) -> Table:
-        with scratch:
-            return _read(local, path)
-
-    return _native.download_artifact(client, run_id, path, scratch.path).then(read)
-
-
 def stacked(tables: list[Table]) -> Table:
     """Tables of several runs as one; what one of them does not have is null in its rows."""
     if len(tables) == 1:
         return tables[0]
-    parts = [_split_form(table) for table in tables]
-    whole: dict[str, list[Any]] = {"columns": [], "data": []}
-    for part in parts:
-        whole = _joined(whole, part)
-    return _of_split_form(whole)
+    if not tables:
+        return of_split_form({"columns": [], "data": []})
+    return of_split_form(joined([split_form(table) for table in tables]))
 
 
-def _of_split_form(held: dict[str, Any]) -> Table:
+def of_split_form(held: dict[str, Any]) -> Table:
+    """The table of columns and rows."""
     columns, rows = held["columns"], held["data"]
     cells = [[row[at] for row in rows] for at in range(len(columns))]
     pairs = zip(columns, cells, strict=True)
     return Table(_native.from_columns([(str(name), _uniform(column)) for name, column in pairs]))
-
-
-def _read(local: str, path: str) -> Table:
-    ending = os.path.splitext(path)[1].lower()
-    try:
-        if ending == ".parquet":
-            parquet = _arguments.package("pyarrow.parquet", "a table in Parquet")
-            return Table(_native.from_arrow(parquet.read_table(local, memory_map=False)))
-        if ending == ".csv":
-            reader = _arguments.package("pyarrow.csv", "a table in CSV")
-            return Table(_native.from_arrow(reader.read_csv(local)))
-        with open(local, encoding="utf-8") as file:
-            return _of_split_form(json.load(file))
-    except MlplatError:
-        raise
-    except (ValueError, KeyError, TypeError, IndexError, OSError) as error:
-        raise ArrowError(f"{path} is no table: {error}") from None
 
 
 def _uniform(cells: list[Any]) -> list[Any]:

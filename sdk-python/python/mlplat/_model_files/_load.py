@@ -100,27 +100,3 @@ def _warn(held: dict[str, Any]) -> None:
     if differences:
         shown = ", ".join(differences[:8]) + (" …" if len(differences) > 8 else "")
         print(f"mlplat: the model was made with other versions: {shown}", file=sys.stderr)
-
-
-def drive(steps: Generator[_native.Call[Any], Any, Any]) -> Any:
-    """Makes the calls one after the other, blocking."""
-    answer = None
-    try:
-        while True:
-            answer = steps.send(answer).wait()
-    except StopIteration as end:
-        return end.value
-    finally:
-        steps.close()
-
-
-async def drive_async(steps: Generator[_native.Call[Any], Any, Any]) -> Any:
-    """As :func:`drive`, for asyncio."""
-    answer = None
-    try:
-        while True:
-            answer = await steps.send(answer)
-    except StopIteration as end:
-        return end.value
-    finally:
-        steps.close()

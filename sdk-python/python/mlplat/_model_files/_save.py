@@ -119,9 +119,9 @@ def _write_example(folder: str, example: Any) -> str:
     held: dict[str, Any]
     kind = (described(example) or {})["kind"]
     if kind == "table":
-        from .._media._tables import _split_form
+        from .._media._tables import split_form
 
-        held = {"kind": kind, **_split_form(example)}
+        held = {"kind": kind, **split_form(example)}
     elif kind == "tensor":
         dense = example.toarray() if hasattr(example, "toarray") else example
         size = getattr(dense, "size", 0)

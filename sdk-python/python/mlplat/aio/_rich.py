@@ -35,9 +35,10 @@ class RichReading(RunInfo):
 
     async def load_table(self, artifact_file: str) -> Table:
         """A table as it was logged by `log_table`; see :meth:`mlplat.Run.load_table`."""
-        from .._media._tables import table_call
+        from .._media._table_files import table_steps
+        from .._steps import drive_async
 
-        return await table_call(self._client, self.id, artifact_file)
+        return await drive_async(table_steps(self._client, self.id, artifact_file))
 
     async def histograms(self, key: str) -> Table:
         """The histograms of a series; see :meth:`mlplat.Run.histograms`."""
@@ -82,10 +83,11 @@ class RichLogging(ActiveRunBase, RichReading):
 
     async def log_table(self, data: TableLike | object, artifact_file: str, *, append: bool = True) -> str:
         """Logs a table; see :meth:`mlplat.ActiveRun.log_table`."""
-        from .._media._tables import table_items
+        from .._media._table_files import table_items, table_path
 
         with _spool.order:
-            return _spool.put(self, table_items(self, data, artifact_file, append))
+            _spool.put(self, table_items(self, data, artifact_file, append))
+        return table_path(artifact_file)
 
     async def log_text(self, text: str, artifact_file: str) -> str:
         """Logs a text as a file; see :meth:`mlplat.ActiveRun.log_text`."""
@@ -154,10 +156,14 @@ class RichLogging(ActiveRunBase, RichReading):
         metadata: dict[str, Any] | None = None,
     ) -> ModelInfo:
         """Logs a model that `mlplat.load_model` gives back; see :meth:`mlplat.ActiveRun.log_model`."""
+        from .._model_files._publish import publish_steps
+        from .._steps import drive_async
+
         arguments = (model, name, signature, input_example, requirements, metadata)
         with saved_model(self, *arguments) as (info, folder):
             await _spool.put_async(self, [(folder, info.artifact_path)])
             if registered_model_name is not None:
-                call = self._publish_call(registered_model_name, folder, "", None)
-                info.registered_version = await call
+                info.registered_version = await drive_async(
+                    publish_steps(self, registered_model_name, folder, logged_at=info.artifact_path)
+                )
         return info

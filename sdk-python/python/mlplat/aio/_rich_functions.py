@@ -118,13 +118,15 @@ async def log_model(
 async def load_table(artifact_file: str, run_ids: str | Sequence[str] | None = None) -> Table:
     """A table that was logged by `log_table`: of the active run, or of several runs one after the other."""
     from .._arguments import texts
-    from .._media._tables import stacked, table_call
+    from .._media._table_files import table_steps
+    from .._media._tables import stacked
+    from .._steps import drive_async
 
     if run_ids is None:
         return await (await _required()).load_table(artifact_file)
     client = current_client()
     runs = texts(run_ids, "run_ids")
-    return stacked([await table_call(client, run_id, artifact_file) for run_id in runs])
+    return stacked([await drive_async(table_steps(client, run_id, artifact_file)) for run_id in runs])
 
 
 async def load_model(model: str | PathLike | ModelVersion | ModelInfo) -> Any:
@@ -135,6 +137,7 @@ async def load_model(model: str | PathLike | ModelVersion | ModelInfo) -> Any:
     executed; other versions of packages than those it was made with are named on stderr. Loading a pickled model executes
     code of who made it: load only what you trust.
     """
-    from .._model_files._load import drive_async, load_steps
+    from .._model_files._load import load_steps
+    from .._steps import drive_async
 
     return await drive_async(load_steps(model))

@@ -140,7 +140,10 @@ class ActiveRun(RichLogging):
         tags: Mapping[str, object] | None = None,
     ) -> _native.ModelVersion:
         """Publishes a file or directory as the next version of a model; see :meth:`mlplat.ActiveRun.publish_model`."""
-        return await self._publish_call(name, path, description, tags)
+        from .._model_files._publish import publish_steps
+        from .._steps import drive_async
+
+        return await drive_async(publish_steps(self, name, path, description, tags))
 
     async def log_input(
         self,
