@@ -257,6 +257,15 @@ impl Reader {
 
     fn end_of_own_segment(&mut self, writer: &mut Writer, bad: Bad) -> io::Result<bool> {
         let end = writer.end();
+        // Under the lock nothing is added, so either the file has grown since it was read (or is there only now), or the rest is
+        // in memory.
+        if self.file.is_none() {
+            let folder = self.folder.as_ref();
+            self.file = folder.and_then(|folder| File::open(folder.segment(self.segment)).ok());
+        }
+        if self.fill(readable(self.segment, end))? {
+            return Ok(true);
+        }
         if self.segment < end.0 {
             self.note_damage();
             self.move_to(self.segment + 1);
@@ -266,15 +275,6 @@ impl Reader {
             self.note_damage();
             writer.finish();
             self.move_to(self.segment + 1);
-            return Ok(true);
-        }
-        // Under the lock nothing is added, so either the file has grown since it was read (or is there only now), or the rest is
-        // in memory.
-        if self.file.is_none() {
-            let folder = self.folder.as_ref();
-            self.file = folder.and_then(|folder| File::open(folder.segment(self.segment)).ok());
-        }
-        if self.fill(readable(self.segment, end))? {
             return Ok(true);
         }
         let at = self.offset + self.buffer.len() as u64;
