@@ -12,6 +12,8 @@ from datetime import datetime, timedelta, timezone
 import mlplat
 import numpy as np
 import pytest
+from conftest import Server
+from mlplat import _active
 
 pytestmark = pytest.mark.usefixtures("project")
 
@@ -186,6 +188,34 @@ def test_runs_nest():
     with mlplat.start_run("e", parent=outer) as late:
         pass
     assert mlplat.get_run(late.id).parent_run_id == outer.id
+
+
+def test_a_run_of_another_project_is_no_parent(project: str):
+    other = f"{project}-2"
+    mlplat.create_project(other)
+    with mlplat.start_run("e") as outer:
+        mlplat.connect(project=other)
+        with mlplat.start_run() as inner:
+            # The training set is read in this project, where only this run exists.
+            assert _active.active_run_id() == inner.id
+            with pytest.raises(mlplat.MisuseError, match=f"project `{project}`"):
+                mlplat.start_run(parent=outer)
+            mlplat.connect()
+            with mlplat.start_run() as child:
+                assert _active.active_run_id() == child.id
+            mlplat.connect(project=other)
+        assert _active.active_run_id() == ""
+        found = mlplat.get_run(inner.id)
+        assert (found.parent_run_id, found.experiment, found.status) == (None, "default", "FINISHED")
+    mlplat.connect()
+    found = mlplat.get_run(child.id)
+    assert (found.parent_run_id, found.experiment) == (outer.id, "e")
+
+
+def test_a_run_of_another_server_is_no_parent(server: Server):
+    with mlplat.start_run("e") as outer:
+        assert _active._outer(mlplat.connect("http://127.0.0.1:1")) is None
+        assert _active._outer(mlplat.connect(f"{server.url}/")) is outer
 
 
 def test_threads_log_to_the_only_run():

@@ -12,6 +12,7 @@ from contextvars import ContextVar
 
 from . import _arguments, _native
 from ._connection import client as current_client
+from ._connection import is_same_project
 from ._errors import MisuseError, MlplatError, NoActiveRunError, WrongTypeError
 from ._run_info import RunInfo
 
@@ -291,7 +292,10 @@ def run_id_to_join() -> str | None:
 def active_run_id() -> str:
     """Id of the active run, for what becomes part of its lineage; empty where there is none."""
     run = innermost()
-    return run.id if run else run_id_to_join() or ""
+    if run is None:
+        return run_id_to_join() or ""
+    # A run of another project is none for the one that is asked.
+    return run.id if is_same_project(run._client, current_client()) else ""
 
 
 def settings(
@@ -319,14 +323,7 @@ def start_call(
         return client, _native.join_run(client, joined), True
     if resume_from is not None and run_id is None:
         raise MisuseError("resume_from needs the run_id of the run to resume")
-    stack = [run for run in _stack.get() if not run._ended]
-    outer = stack[-1] if stack else None
-    if parent is None:
-        parent = outer
-    if isinstance(parent, RunInfo):
-        parent = parent.id
-    elif parent is not None and not isinstance(parent, str):
-        raise WrongTypeError(f"parent is a {type(parent).__name__}; give a run or its id")
+    outer = _outer(client)
     keep_experiment = experiment is None
     if experiment is None:
         experiment = outer.experiment if outer else os.environ.get("MLPLAT_EXPERIMENT") or "default"
@@ -335,9 +332,29 @@ def start_call(
         "experiment": _arguments.text(experiment, "experiment"),
         "keep_experiment": keep_experiment,
         "name": _arguments.optional_text(name, "name"),
-        "parent": parent,
+        "parent": _parent_id(parent if parent is not None else outer, client),
         "description": _arguments.optional_text(description, "description"),
         "tags": _arguments.labels(tags, "tags"),
         "resume_from": None if resume_from is None else _arguments.integer(resume_from, "resume_from"),
     }
     return client, _native.start_run(client, start), False
+
+
+def _outer(client: _native.Client) -> ActiveRunBase | None:
+    """The active run of this context that a run of `client` can be nested in: one of the same project."""
+    runs = (run for run in reversed(_stack.get()) if not run._ended)
+    return next((run for run in runs if is_same_project(run._client, client)), None)
+
+
+def _parent_id(parent: RunInfo | str | None, client: _native.Client) -> str | None:
+    if not isinstance(parent, RunInfo):
+        if parent is not None and not isinstance(parent, str):
+            raise WrongTypeError(f"parent is a {type(parent).__name__}; give a run or its id")
+        return parent
+    # The same server may have another address, so only the project tells for sure.
+    if parent._client.project != client.project:
+        raise MisuseError(
+            f"parent is a run of the project `{parent._client.project}`, and runs start in `{client.project}` now; a run "
+            "and its parent are in one project"
+        )
+    return parent.id
