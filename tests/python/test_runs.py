@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import pickle
 import subprocess
 import sys
 import threading
@@ -288,6 +290,40 @@ def test_a_forgotten_run_ends_with_the_process():
     assert mlplat.get_run(good.stdout.strip()).status == "FINISHED"
     bad = subprocess.run([sys.executable, "-c", code.format("1/0")], capture_output=True, text=True)
     assert mlplat.get_run(bad.stdout.strip()).status == "FAILED"
+
+
+THREAD = "import threading; t = threading.Thread(target=sys.exit, args=(3,)); t.start(); t.join()"
+CAUGHT = "\ntry: sys.exit(3)\nexcept SystemExit: mlplat.start_run('e')"
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "status", "message"),
+    [
+        ("sys.exit(3)", 3, "FAILED", "SystemExit: 3"),
+        ("sys.exit('bad data')", 1, "FAILED", "SystemExit: bad data"),
+        ("exit(3)", 3, "FAILED", "SystemExit: 3"),
+        ("import argparse; argparse.ArgumentParser().error('x')", 2, "FAILED", "SystemExit: 2"),
+        ("sys.exit()", 0, "FINISHED", ""),
+        ("quit(0)", 0, "FINISHED", ""),
+        (THREAD, 0, "FINISHED", ""),
+        (CAUGHT, 0, "FINISHED", ""),
+    ],
+)
+def test_the_exit_code_says_how_a_forgotten_run_ends(how: str, code: int, status: str, message: str):
+    script = f"import mlplat, sys; print(mlplat.start_run('e').id, flush=True); {how}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    run = mlplat.get_run(done.stdout.strip())
+    assert (run.status, run.status_message) == (status, message)
+
+
+def test_sys_exit_stays_what_it_was():
+    with mlplat.start_run("e"):
+        assert (sys.exit.__name__, sys.exit.__module__) == ("exit", "sys")
+        assert str(inspect.signature(sys.exit)) == "(status=None, /)"
+        assert pickle.loads(pickle.dumps(sys.exit)) is sys.exit
+        with pytest.raises(TypeError):
+            sys.exit(1, 2)  # pyright: ignore[reportCallIssue]
 
 
 def test_search_runs_is_a_table():

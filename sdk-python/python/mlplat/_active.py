@@ -89,10 +89,14 @@ class ActiveRunBase(RunInfo):
         global _at_exit
         _stack.set((*_stack.get(), self))
         _open.append(self)
+        from . import _exit
+
+        _exit.forget()
         if not _at_exit:
             _at_exit = True
             import atexit
 
+            _exit.listen()
             atexit.register(_end_open_runs)
 
     def _deactivate(self) -> None:
@@ -229,7 +233,9 @@ def outcome(
 
 def _end_open_runs() -> None:
     """Ends what was started without `with` and never ended, and delivers what was logged, at the exit of the process."""
-    error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    from . import _exit
+
+    error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None) or _exit.last()
     status, message = outcome(type(error) if error else None, error, None)
     for run in reversed(_open[:]):
         if run._is_ours():
