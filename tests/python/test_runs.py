@@ -13,6 +13,8 @@ from datetime import datetime, timedelta, timezone
 
 import mlplat
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 from conftest import Server
 from mlplat import _active
@@ -114,15 +116,38 @@ def test_numbers_of_all_kinds_are_metrics():
         def __float__(self) -> float:
             return 4.5
 
+    class Tensor:
+        """As those of torch: only `item` tells."""
+
+        def item(self) -> float:
+            return 11.0
+
     values = [1, True, 2.5, np.float32(0.5), np.int64(7), np.array(3.0), np.bool_(True), Scalar(), math.inf]
+    values += [
+        np.array([2.0]),
+        np.array([[8]]),
+        pl.Series([9.0]),
+        pd.Series([10]),
+        np.array([True]),
+        Tensor(),
+    ]
     with mlplat.start_run("e") as run:
         for value in values:
             run.log_metric("m", value)
-    logged = mlplat.get_run(run.id).metric_history("m").to_arrow()["value"].to_pylist()
-    assert logged == [1.0, 1.0, 2.5, 0.5, 7.0, 3.0, 1.0, 4.5, math.inf]
+        run.log_metrics({"array": np.array([2.0], "float16")})
+    again = mlplat.get_run(run.id)
+    logged = again.metric_history("m").to_arrow()["value"].to_pylist()
+    assert logged == [1.0, 1.0, 2.5, 0.5, 7.0, 3.0, 1.0, 4.5, math.inf, 2.0, 8.0, 9.0, 10.0, 1.0, 11.0]
+    assert again.metrics["array"] == 2.0
 
 
-@pytest.mark.parametrize("value", ["3.5", None, [1.0], {"a": 1}, np.array([1.0, 2.0]), 10**400, 1j])
+NO_NUMBERS = [
+    "3.5", None, [1.0], {"a": 1}, np.array([1.0, 2.0]), np.array([]), np.array(["3.5"]), np.array([1j]), pl.Series([1, 2]),
+    np.array([None]), np.array([[1.0]] * 2), np.array(["2020"], "M8[ns]"), 10**400, 1j,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS)
 def test_what_is_no_number_is_refused_with_advice(value: object):
     with mlplat.start_run("e") as run, pytest.raises(mlplat.MlplatError, match="metric `m`"):
         run.log_metric("m", value)

@@ -101,13 +101,14 @@ def path(value: str | os.PathLike[str], what: str) -> str:
 
 
 def number(key: str, value: object) -> float:
-    """The value of a metric: whatever has a float value, numpy and torch scalars included."""
-    if isinstance(value, str) or not hasattr(value, "__float__"):
+    """The value of a metric: whatever has a float value, arrays and tensors of one element included."""
+    scalar = _only_element(value)
+    if isinstance(scalar, (str, bytes)) or not hasattr(scalar, "__float__"):
         raise WrongTypeError(
             f"metric `{key}` is a {type(value).__name__}, and metrics are numbers; log it with log_param or set_tag"
         )
     try:
-        return float(value)  # pyright: ignore[reportArgumentType]
+        return float(scalar)  # pyright: ignore[reportArgumentType]
     except OverflowError:
         raise MisuseError(f"metric `{key}` does not fit into a 64-bit float") from None
     except (TypeError, ValueError, RuntimeError) as error:
@@ -115,6 +116,18 @@ def number(key: str, value: object) -> float:
             f"metric `{key}` is a {type(value).__name__} without a single float value ({error}); "
             "log one number per call, e.g. its mean"
         ) from None
+
+
+def _only_element(value: object) -> object:
+    """The element of an array, tensor or series that has exactly one; whatever else is given as it is."""
+    item = getattr(value, "item", None)
+    # Times of numpy may come out as plain integers.
+    if not callable(item) or getattr(getattr(value, "dtype", None), "kind", None) in ("m", "M"):
+        return value
+    try:
+        return item()
+    except (TypeError, ValueError, RuntimeError):
+        return value
 
 
 def integer(value: object, what: str) -> int:
