@@ -141,11 +141,13 @@ class ActiveRunBase(RunInfo):
         self._handle.set_tags(_arguments.labels(tags, "tags"))
 
     def _write_series(self, key: str, steps: object, values: object, timestamps: object) -> None:
+        from . import _series
+
         self._handle.log_series(
             _arguments.text(key, "a metric key"),
-            None if steps is None else _arguments.column(steps, "steps", "int64"),
-            _arguments.column(values, "values", "float64"),
-            None if timestamps is None else _arguments.times(timestamps, "timestamps"),
+            None if steps is None else _series.steps(steps),
+            _series.numbers(values),
+            None if timestamps is None else _series.times(timestamps),
         )
 
     def _spool(self, content: PathLike | bytes, artifact_path: str, media_type: str = "") -> None:

@@ -185,47 +185,6 @@ def pairs(metrics: Mapping[str, object]) -> list[tuple[str, object]]:
     return list(metrics.items())
 
 
-def column(values: object, what: str, dtype: str) -> object:
-    """A column of numbers as the native part takes it: the bytes of an array, what speaks Arrow, or a list."""
-    root = type(values).__module__.split(".")[0]
-    if hasattr(values, "__arrow_c_array__") or (root != "pandas" and hasattr(values, "__arrow_c_stream__")):
-        return values
-    if hasattr(values, "detach") and hasattr(values, "cpu"):
-        values = values.detach().cpu()  # pyright: ignore  # a torch tensor
-    if hasattr(values, "__array__"):
-        try:
-            array = package("numpy", f"a column of {root}").asarray(values)
-            if dtype == "int64" and array.dtype.kind == "f":
-                raise WrongTypeError(f"{what} are floats; give whole numbers")
-            array = array.astype(dtype, copy=False)
-        except MisuseError:
-            raise
-        except (TypeError, ValueError, OverflowError) as error:
-            raise WrongTypeError(f"{what} are not numbers: {error}") from None
-        if array.ndim != 1:
-            raise MisuseError(f"{what} have {array.ndim} dimensions; give one column")
-        return array.tobytes()
-    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
-        raise WrongTypeError(f"{what} is a {type(values).__name__}; give an array or a list of numbers")
-    return list(values)  # pyright: ignore[reportArgumentType]
-
-
-def times(values: object, what: str) -> object:
-    """A column of times as the native part takes it: microseconds since 1970."""
-    root = type(values).__module__.split(".")[0]
-    if hasattr(values, "__arrow_c_array__") or (root != "pandas" and hasattr(values, "__arrow_c_stream__")):
-        return values
-    if root == "pandas" and hasattr(values, "to_numpy"):
-        # A zone is taken off on the way; what is left is UTC.
-        values = values.to_numpy("datetime64[us]")  # pyright: ignore
-    if hasattr(values, "dtype") and hasattr(values, "astype"):
-        kind: str = values.dtype.kind  # pyright: ignore
-        if kind != "M":
-            raise WrongTypeError(f"{what} are of type {values.dtype}; give datetime64")  # pyright: ignore
-        return values.astype("datetime64[us]").astype("int64").tobytes()  # pyright: ignore
-    return [nanos(value, f"one of {what}") // 1000 for value in items(values, what)]
-
-
 def optional_seconds(value: object, what: str) -> timedelta | None:
     """A length of time, in seconds or as a timedelta; None stays None."""
     if value is None:
