@@ -376,6 +376,11 @@ print(good.id, bad.id)
     again = world.sync("--rejected")
     assert again["journals"][0]["rejected"] == 3
     assert again["rejected"] == 1
+    assert again["journals"][0]["owner"] == ""
+    command = [sys.executable, "-m", "mlplat", "sync", "--rejected"]
+    told = subprocess.run(command, env=world.env, capture_output=True, text=True, timeout=120).stdout
+    assert f"{world.url} default (refused before): sent 3 records" in told
+    assert "3 records were refused by the server, and are kept" in told
 
 
 def test_damage_is_told_and_costs_no_more_than_it_must(world: World):
