@@ -245,6 +245,19 @@ def test_a_run_of_another_server_is_no_parent(server: Server):
         assert _active._outer(mlplat.connect(f"{server.url}/")) is outer
 
 
+def test_a_run_that_is_active_already_is_not_started_again():
+    with mlplat.start_run("e") as run:
+        with (
+            mlplat.start_run(),
+            pytest.raises(mlplat.MisuseError, match=f"{run.id} is active .* already; use"),
+        ):
+            mlplat.start_run(run_id=run.id)
+        with pytest.raises(mlplat.MisuseError, match="already; end it"):
+            mlplat.start_run(run_id=run.id, resume_from=3)
+    with mlplat.start_run(run_id=run.id) as again:
+        assert again.parent_run_id is None
+
+
 def test_threads_log_to_the_only_run():
     def work(thread: int) -> None:
         for step in range(20):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import timedelta
     from types import TracebackType
+    from typing import NoReturn
 
     from ._companions._companion import Companion
     from ._companions._settings import Settings
@@ -62,6 +63,14 @@ class ActiveRunBase(RunInfo):
     def status(self) -> str:
         """RUNNING, and after its end FINISHED, FAILED or KILLED."""
         return self._record.status
+
+    def __reduce__(self) -> NoReturn:
+        # A TypeError, as whoever tries whether something can be pickled expects.
+        raise WrongTypeError(
+            f"run {self.id} is under way in this process, and cannot be copied or sent to another one; send `run.id`, and there "
+            "set the environment variable MLPLAT_RUN_ID to it: mlplat.active_run(), mlplat.log_metric(…) and its like take part "
+            "in the run then"
+        )
 
     def _repr_html_(self) -> str:
         self._look()
@@ -331,6 +340,8 @@ def start_call(
         return client, _native.join_run(client, joined), True
     if resume_from is not None and run_id is None:
         raise MisuseError("resume_from needs the run_id of the run to resume")
+    if run_id is not None:
+        _check_not_active(run_id, resume_from)
     outer = _outer(client)
     keep_experiment = experiment is None
     if experiment is None:
@@ -346,6 +357,16 @@ def start_call(
         "resume_from": None if resume_from is None else _arguments.integer(resume_from, "resume_from"),
     }
     return client, _native.start_run(client, start), False
+
+
+def _check_not_active(run_id: object, resume_from: object) -> None:
+    if any(run.id == run_id and not run._ended for run in _open):
+        advice = (
+            "use its run object, or mlplat.active_run()"
+            if resume_from is None
+            else "end it before it goes on from an earlier step"
+        )
+        raise MisuseError(f"run {run_id} is active in this process already; {advice}")
 
 
 def _outer(client: _native.Client) -> ActiveRunBase | None:
