@@ -16,11 +16,15 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import mlplat
 import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from conftest import Server
 
@@ -372,6 +376,11 @@ print(good.id, bad.id)
     again = world.sync("--rejected")
     assert again["journals"][0]["rejected"] == 3
     assert again["rejected"] == 1
+    assert again["journals"][0]["owner"] == ""
+    command = [sys.executable, "-m", "mlplat", "sync", "--rejected"]
+    told = subprocess.run(command, env=world.env, capture_output=True, text=True, timeout=120).stdout
+    assert f"{world.url} default (refused before): sent 3 records" in told
+    assert "3 records were refused by the server, and are kept" in told
 
 
 def test_damage_is_told_and_costs_no_more_than_it_must(world: World):
@@ -453,8 +462,6 @@ def test_forks_while_threads_log():
 
 @pytest.mark.usefixtures("project")
 def test_series():
-    pa = pytest.importorskip("pyarrow")
-    pl = pytest.importorskip("polars")
     steps = np.arange(200_000)
     values = np.sin(steps / 100)
     times = (np.datetime64("2024-01-01T00:00:00", "us") + steps).astype("datetime64[us]")
@@ -487,6 +494,83 @@ def test_series():
     assert again.metric_history("list").to_dicts()[1]["timestamp"].isoformat() == "2024-01-02T00:00:00+00:00"
     assert again.metric_history("counted").to_arrow()["step"].to_pylist() == [0, 1, 2]
     assert "m" not in again.metrics
+
+
+DAY = "2024-01-01"
+TIMES = {
+    "numpy": np.array([DAY], "M8[ns]"),
+    "index": pd.to_datetime([DAY]),
+    "series": pd.Series(pd.to_datetime([DAY])),
+    "zone": pd.Series(pd.to_datetime([DAY]).tz_localize("Europe/Berlin").tz_convert("UTC")),
+    "objects": pd.Series([datetime(2024, 1, 1)], dtype=object),
+    "texts": pd.Series([DAY]),
+    "pyarrow": pa.array([datetime(2024, 1, 1)], pa.timestamp("s")),
+    "chunked": pa.chunked_array([pa.array([datetime(2024, 1, 1)], pa.timestamp("ns", "UTC"))]),
+    "pandas_arrow": pd.Series(pa.array([datetime(2024, 1, 1)], pa.timestamp("ns")), dtype="timestamp[ns][pyarrow]"),
+    "polars": pl.Series([datetime(2024, 1, 1)]),
+}  # fmt: skip
+NO_TIMES = {
+    "numpy": np.array([DAY, "NaT"], "M8[ns]"),
+    "index": pd.to_datetime([DAY, None]),
+    "series": pd.Series(pd.to_datetime([DAY, None])),
+    "objects": pd.Series([datetime(2024, 1, 1), pd.NaT], dtype=object),
+    "pyarrow": pa.array([1, None], pa.timestamp("us")),
+    "pandas_arrow": pd.Series(pa.array([1, None], pa.timestamp("us")), dtype="timestamp[us][pyarrow]"),
+    "polars": pl.Series([datetime(2024, 1, 1), None]),
+    "list": [datetime(2024, 1, 1), pd.NaT],
+    "far": np.array([DAY, "20000-01-01"], "M8[D]"),
+    "columns": np.array([[DAY, DAY]], "M8[us]"),
+    "integers": np.array([1, 2]),
+    "pandas_integers": pd.Series([1, 2]),
+    "pyarrow_integers": pa.array([1, 2]),
+    "polars_dates": pl.Series([datetime(2024, 1, 1).date()] * 2),
+    "polars_times": pl.Series([datetime(2024, 1, 1).time()] * 2),
+}
+NO_STEPS = {
+    "numpy": np.array([1, 2**63], "u8"),
+    "pandas": pd.Series([1, 2**63], dtype="UInt64"),
+    "pyarrow": pa.array([1, 2**63], pa.uint64()),
+    "chunked": pa.chunked_array([pa.array([1, 2**63], pa.uint64())]),
+    "polars": pl.Series([1, 2**63], dtype=pl.UInt64),
+    "pandas_arrow": pd.Series([1, 2**63], dtype="uint64[pyarrow]"),
+    "list": [1, 2**63],
+    "fractions": np.array([1, 0.5], dtype=object),
+    "pyarrow_fractions": pa.array([1, 0.5]),
+    "polars_fractions": pl.Series([1, 0.5], dtype=pl.Float32),
+    "duration": np.array([1, 2], "m8[s]"),
+    "text": np.array(["1", "2"]),
+}
+
+
+@pytest.mark.usefixtures("project")
+def test_series_take_times_of_all_kinds():
+    with mlplat.start_run("e") as run:
+        for key, times in TIMES.items():
+            run.log_series(key, np.array([1], "u8"), [1.0], times)
+    again = mlplat.get_run(run.id)
+    found = {key: again.metric_history(key).to_dicts()[0]["timestamp"].isoformat() for key in TIMES}
+    assert found == dict.fromkeys(TIMES, "2024-01-01T00:00:00+00:00") | {"zone": "2023-12-31T23:00:00+00:00"}
+
+
+@pytest.mark.usefixtures("project")
+def test_series_refuse_what_would_become_another_number():
+    with mlplat.start_run("e") as run:
+        for key, times in NO_TIMES.items():
+            with pytest.raises(mlplat.MisuseError, match="timestamps"):
+                run.log_series(f"times/{key}", [1, 2], [1.0, 2.0], times)
+        for key, steps in NO_STEPS.items():
+            with pytest.raises(mlplat.MisuseError, match="steps"):
+                run.log_series(f"steps/{key}", steps, [1.0, 2.0])
+        for key, times in TIMES.items():
+            with pytest.raises(mlplat.MisuseError, match="steps"):
+                run.log_series(f"steps/times/{key}", times, [1.0])
+            with pytest.raises(mlplat.MisuseError, match="values"):
+                run.log_series(f"values/times/{key}", None, times)
+        with pytest.raises(mlplat.MisuseError, match="values are complex128"):
+            run.log_series("values", None, np.array([1j]))
+        with pytest.raises(mlplat.MisuseError, match="steps go up to 9223372036854775808"):
+            run.log_series("steps", NO_STEPS["pyarrow"], [1.0, 2.0])
+    assert mlplat.get_run(run.id).metrics == {}
 
 
 @pytest.mark.usefixtures("project")

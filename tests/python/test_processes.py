@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import multiprocessing
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -64,6 +66,30 @@ def log_in_worker(arguments: tuple[str, int]) -> float:
 def test_a_pool_of_processes():
     with mlplat.start_run("e") as run, multiprocessing.get_context("fork").Pool(2) as pool:
         assert pool.map(log_in_worker, [(run.id, at) for at in range(6)]) == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+
+
+def log_as_told(run_id: str) -> None:
+    os.environ["MLPLAT_RUN_ID"] = run_id
+    mlplat.log_metric("worker", 1.0)
+    run = mlplat.active_run()
+    assert run is not None
+    run.log_metric("joined", 2.0)
+
+
+def test_a_run_is_not_pickled_and_says_what_to_do():
+    with mlplat.start_run("e") as run:
+        for take in (pickle.dumps, copy.copy, copy.deepcopy):
+            with pytest.raises(TypeError, match=r"send `run\.id`.* MLPLAT_RUN_ID") as caught:
+                take(run)
+            assert isinstance(caught.value, mlplat.MisuseError)
+        for way in set(multiprocessing.get_all_start_methods()) - {"forkserver"}:
+            worker = multiprocessing.get_context(way).Process(target=log_as_told, args=(run.id,))  # pyright: ignore
+            worker.start()
+            worker.join()
+            assert worker.exitcode == 0
+        again = mlplat.get_run(run.id)
+        assert (again.status, again.metrics) == ("RUNNING", {"worker": 1.0, "joined": 2.0})
+        assert len(again.metric_history("worker")) == 2
 
 
 def test_ctrl_c_interrupts_a_call(tmp_path):

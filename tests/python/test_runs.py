@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import pickle
 import subprocess
 import sys
 import threading
@@ -11,7 +13,11 @@ from datetime import datetime, timedelta, timezone
 
 import mlplat
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
+from conftest import Server
+from mlplat import _active
 
 pytestmark = pytest.mark.usefixtures("project")
 
@@ -110,15 +116,38 @@ def test_numbers_of_all_kinds_are_metrics():
         def __float__(self) -> float:
             return 4.5
 
+    class Tensor:
+        """As those of torch: only `item` tells."""
+
+        def item(self) -> float:
+            return 11.0
+
     values = [1, True, 2.5, np.float32(0.5), np.int64(7), np.array(3.0), np.bool_(True), Scalar(), math.inf]
+    values += [
+        np.array([2.0]),
+        np.array([[8]]),
+        pl.Series([9.0]),
+        pd.Series([10]),
+        np.array([True]),
+        Tensor(),
+    ]
     with mlplat.start_run("e") as run:
         for value in values:
             run.log_metric("m", value)
-    logged = mlplat.get_run(run.id).metric_history("m").to_arrow()["value"].to_pylist()
-    assert logged == [1.0, 1.0, 2.5, 0.5, 7.0, 3.0, 1.0, 4.5, math.inf]
+        run.log_metrics({"array": np.array([2.0], "float16")})
+    again = mlplat.get_run(run.id)
+    logged = again.metric_history("m").to_arrow()["value"].to_pylist()
+    assert logged == [1.0, 1.0, 2.5, 0.5, 7.0, 3.0, 1.0, 4.5, math.inf, 2.0, 8.0, 9.0, 10.0, 1.0, 11.0]
+    assert again.metrics["array"] == 2.0
 
 
-@pytest.mark.parametrize("value", ["3.5", None, [1.0], {"a": 1}, np.array([1.0, 2.0]), 10**400, 1j])
+NO_NUMBERS = [
+    "3.5", None, [1.0], {"a": 1}, np.array([1.0, 2.0]), np.array([]), np.array(["3.5"]), np.array([1j]), pl.Series([1, 2]),
+    np.array([None]), np.array([[1.0]] * 2), np.array(["2020"], "M8[ns]"), 10**400, 1j,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS)
 def test_what_is_no_number_is_refused_with_advice(value: object):
     with mlplat.start_run("e") as run, pytest.raises(mlplat.MlplatError, match="metric `m`"):
         run.log_metric("m", value)
@@ -186,6 +215,47 @@ def test_runs_nest():
     with mlplat.start_run("e", parent=outer) as late:
         pass
     assert mlplat.get_run(late.id).parent_run_id == outer.id
+
+
+def test_a_run_of_another_project_is_no_parent(project: str):
+    other = f"{project}-2"
+    mlplat.create_project(other)
+    with mlplat.start_run("e") as outer:
+        mlplat.connect(project=other)
+        with mlplat.start_run() as inner:
+            # The training set is read in this project, where only this run exists.
+            assert _active.active_run_id() == inner.id
+            with pytest.raises(mlplat.MisuseError, match=f"project `{project}`"):
+                mlplat.start_run(parent=outer)
+            mlplat.connect()
+            with mlplat.start_run() as child:
+                assert _active.active_run_id() == child.id
+            mlplat.connect(project=other)
+        assert _active.active_run_id() == ""
+        found = mlplat.get_run(inner.id)
+        assert (found.parent_run_id, found.experiment, found.status) == (None, "default", "FINISHED")
+    mlplat.connect()
+    found = mlplat.get_run(child.id)
+    assert (found.parent_run_id, found.experiment) == (outer.id, "e")
+
+
+def test_a_run_of_another_server_is_no_parent(server: Server):
+    with mlplat.start_run("e") as outer:
+        assert _active._outer(mlplat.connect("http://127.0.0.1:1")) is None
+        assert _active._outer(mlplat.connect(f"{server.url}/")) is outer
+
+
+def test_a_run_that_is_active_already_is_not_started_again():
+    with mlplat.start_run("e") as run:
+        with (
+            mlplat.start_run(),
+            pytest.raises(mlplat.MisuseError, match=f"{run.id} is active .* already; use"),
+        ):
+            mlplat.start_run(run_id=run.id)
+        with pytest.raises(mlplat.MisuseError, match="already; end it"):
+            mlplat.start_run(run_id=run.id, resume_from=3)
+    with mlplat.start_run(run_id=run.id) as again:
+        assert again.parent_run_id is None
 
 
 def test_threads_log_to_the_only_run():
@@ -258,6 +328,40 @@ def test_a_forgotten_run_ends_with_the_process():
     assert mlplat.get_run(good.stdout.strip()).status == "FINISHED"
     bad = subprocess.run([sys.executable, "-c", code.format("1/0")], capture_output=True, text=True)
     assert mlplat.get_run(bad.stdout.strip()).status == "FAILED"
+
+
+THREAD = "import threading; t = threading.Thread(target=sys.exit, args=(3,)); t.start(); t.join()"
+CAUGHT = "\ntry: sys.exit(3)\nexcept SystemExit: mlplat.start_run('e')"
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "status", "message"),
+    [
+        ("sys.exit(3)", 3, "FAILED", "SystemExit: 3"),
+        ("sys.exit('bad data')", 1, "FAILED", "SystemExit: bad data"),
+        ("exit(3)", 3, "FAILED", "SystemExit: 3"),
+        ("import argparse; argparse.ArgumentParser().error('x')", 2, "FAILED", "SystemExit: 2"),
+        ("sys.exit()", 0, "FINISHED", ""),
+        ("quit(0)", 0, "FINISHED", ""),
+        (THREAD, 0, "FINISHED", ""),
+        (CAUGHT, 0, "FINISHED", ""),
+    ],
+)
+def test_the_exit_code_says_how_a_forgotten_run_ends(how: str, code: int, status: str, message: str):
+    script = f"import mlplat, sys; print(mlplat.start_run('e').id, flush=True); {how}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    run = mlplat.get_run(done.stdout.strip())
+    assert (run.status, run.status_message) == (status, message)
+
+
+def test_sys_exit_stays_what_it_was():
+    with mlplat.start_run("e"):
+        assert (sys.exit.__name__, sys.exit.__module__) == ("exit", "sys")
+        assert str(inspect.signature(sys.exit)) == "(status=None, /)"
+        assert pickle.loads(pickle.dumps(sys.exit)) is sys.exit
+        with pytest.raises(TypeError):
+            sys.exit(1, 2)  # pyright: ignore[reportCallIssue]
 
 
 def test_search_runs_is_a_table():

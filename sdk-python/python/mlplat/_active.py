@@ -12,6 +12,7 @@ from contextvars import ContextVar
 
 from . import _arguments, _native
 from ._connection import client as current_client
+from ._connection import is_same_project
 from ._errors import MisuseError, MlplatError, NoActiveRunError, WrongTypeError
 from ._run_info import RunInfo
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import timedelta
     from types import TracebackType
+    from typing import NoReturn
 
     from ._companions._companion import Companion
     from ._companions._settings import Settings
@@ -62,6 +64,14 @@ class ActiveRunBase(RunInfo):
         """RUNNING, and after its end FINISHED, FAILED or KILLED."""
         return self._record.status
 
+    def __reduce__(self) -> NoReturn:
+        # A TypeError, as whoever tries whether something can be pickled expects.
+        raise WrongTypeError(
+            f"run {self.id} is under way in this process, and cannot be copied or sent to another one; send `run.id`, and there "
+            "set the environment variable MLPLAT_RUN_ID to it: mlplat.active_run(), mlplat.log_metric(…) and its like take part "
+            "in the run then"
+        )
+
     def _repr_html_(self) -> str:
         self._look()
         return super()._repr_html_()
@@ -88,10 +98,14 @@ class ActiveRunBase(RunInfo):
         global _at_exit
         _stack.set((*_stack.get(), self))
         _open.append(self)
+        from . import _exit
+
+        _exit.forget()
         if not _at_exit:
             _at_exit = True
             import atexit
 
+            _exit.listen()
             atexit.register(_end_open_runs)
 
     def _deactivate(self) -> None:
@@ -136,11 +150,13 @@ class ActiveRunBase(RunInfo):
         self._handle.set_tags(_arguments.labels(tags, "tags"))
 
     def _write_series(self, key: str, steps: object, values: object, timestamps: object) -> None:
+        from . import _series
+
         self._handle.log_series(
             _arguments.text(key, "a metric key"),
-            None if steps is None else _arguments.column(steps, "steps", "int64"),
-            _arguments.column(values, "values", "float64"),
-            None if timestamps is None else _arguments.times(timestamps, "timestamps"),
+            None if steps is None else _series.steps(steps),
+            _series.numbers(values),
+            None if timestamps is None else _series.times(timestamps),
         )
 
     def _spool(self, content: PathLike | bytes, artifact_path: str, media_type: str = "") -> None:
@@ -228,7 +244,9 @@ def outcome(
 
 def _end_open_runs() -> None:
     """Ends what was started without `with` and never ended, and delivers what was logged, at the exit of the process."""
-    error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
+    from . import _exit
+
+    error = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None) or _exit.last()
     status, message = outcome(type(error) if error else None, error, None)
     for run in reversed(_open[:]):
         if run._is_ours():
@@ -291,7 +309,10 @@ def run_id_to_join() -> str | None:
 def active_run_id() -> str:
     """Id of the active run, for what becomes part of its lineage; empty where there is none."""
     run = innermost()
-    return run.id if run else run_id_to_join() or ""
+    if run is None:
+        return run_id_to_join() or ""
+    # A run of another project is none for the one that is asked.
+    return run.id if is_same_project(run._client, current_client()) else ""
 
 
 def settings(
@@ -319,14 +340,9 @@ def start_call(
         return client, _native.join_run(client, joined), True
     if resume_from is not None and run_id is None:
         raise MisuseError("resume_from needs the run_id of the run to resume")
-    stack = [run for run in _stack.get() if not run._ended]
-    outer = stack[-1] if stack else None
-    if parent is None:
-        parent = outer
-    if isinstance(parent, RunInfo):
-        parent = parent.id
-    elif parent is not None and not isinstance(parent, str):
-        raise WrongTypeError(f"parent is a {type(parent).__name__}; give a run or its id")
+    if run_id is not None:
+        _check_not_active(run_id, resume_from)
+    outer = _outer(client)
     keep_experiment = experiment is None
     if experiment is None:
         experiment = outer.experiment if outer else os.environ.get("MLPLAT_EXPERIMENT") or "default"
@@ -335,9 +351,39 @@ def start_call(
         "experiment": _arguments.text(experiment, "experiment"),
         "keep_experiment": keep_experiment,
         "name": _arguments.optional_text(name, "name"),
-        "parent": parent,
+        "parent": _parent_id(parent if parent is not None else outer, client),
         "description": _arguments.optional_text(description, "description"),
         "tags": _arguments.labels(tags, "tags"),
         "resume_from": None if resume_from is None else _arguments.integer(resume_from, "resume_from"),
     }
     return client, _native.start_run(client, start), False
+
+
+def _check_not_active(run_id: object, resume_from: object) -> None:
+    if any(run.id == run_id and not run._ended for run in _open):
+        advice = (
+            "use its run object, or mlplat.active_run()"
+            if resume_from is None
+            else "end it before it goes on from an earlier step"
+        )
+        raise MisuseError(f"run {run_id} is active in this process already; {advice}")
+
+
+def _outer(client: _native.Client) -> ActiveRunBase | None:
+    """The active run of this context that a run of `client` can be nested in: one of the same project."""
+    runs = (run for run in reversed(_stack.get()) if not run._ended)
+    return next((run for run in runs if is_same_project(run._client, client)), None)
+
+
+def _parent_id(parent: RunInfo | str | None, client: _native.Client) -> str | None:
+    if not isinstance(parent, RunInfo):
+        if parent is not None and not isinstance(parent, str):
+            raise WrongTypeError(f"parent is a {type(parent).__name__}; give a run or its id")
+        return parent
+    # The same server may have another address, so only the project tells for sure.
+    if parent._client.project != client.project:
+        raise MisuseError(
+            f"parent is a run of the project `{parent._client.project}`, and runs start in `{client.project}` now; a run "
+            "and its parent are in one project"
+        )
+    return parent.id

@@ -101,13 +101,14 @@ def path(value: str | os.PathLike[str], what: str) -> str:
 
 
 def number(key: str, value: object) -> float:
-    """The value of a metric: whatever has a float value, numpy and torch scalars included."""
-    if isinstance(value, str) or not hasattr(value, "__float__"):
+    """The value of a metric: whatever has a float value, arrays and tensors of one element included."""
+    scalar = _only_element(value)
+    if isinstance(scalar, (str, bytes)) or not hasattr(scalar, "__float__"):
         raise WrongTypeError(
             f"metric `{key}` is a {type(value).__name__}, and metrics are numbers; log it with log_param or set_tag"
         )
     try:
-        return float(value)  # pyright: ignore[reportArgumentType]
+        return float(scalar)  # pyright: ignore[reportArgumentType]
     except OverflowError:
         raise MisuseError(f"metric `{key}` does not fit into a 64-bit float") from None
     except (TypeError, ValueError, RuntimeError) as error:
@@ -115,6 +116,18 @@ def number(key: str, value: object) -> float:
             f"metric `{key}` is a {type(value).__name__} without a single float value ({error}); "
             "log one number per call, e.g. its mean"
         ) from None
+
+
+def _only_element(value: object) -> object:
+    """The element of an array, tensor or series that has exactly one; whatever else is given as it is."""
+    item = getattr(value, "item", None)
+    # Times of numpy may come out as plain integers.
+    if not callable(item) or getattr(getattr(value, "dtype", None), "kind", None) in ("m", "M"):
+        return value
+    try:
+        return item()
+    except (TypeError, ValueError, RuntimeError):
+        return value
 
 
 def integer(value: object, what: str) -> int:
@@ -170,47 +183,6 @@ def pairs(metrics: Mapping[str, object]) -> list[tuple[str, object]]:
     if not hasattr(metrics, "items"):
         raise WrongTypeError(f"metrics is a {type(metrics).__name__}; give a dict")
     return list(metrics.items())
-
-
-def column(values: object, what: str, dtype: str) -> object:
-    """A column of numbers as the native part takes it: the bytes of an array, what speaks Arrow, or a list."""
-    root = type(values).__module__.split(".")[0]
-    if hasattr(values, "__arrow_c_array__") or (root != "pandas" and hasattr(values, "__arrow_c_stream__")):
-        return values
-    if hasattr(values, "detach") and hasattr(values, "cpu"):
-        values = values.detach().cpu()  # pyright: ignore  # a torch tensor
-    if hasattr(values, "__array__"):
-        try:
-            array = package("numpy", f"a column of {root}").asarray(values)
-            if dtype == "int64" and array.dtype.kind == "f":
-                raise WrongTypeError(f"{what} are floats; give whole numbers")
-            array = array.astype(dtype, copy=False)
-        except MisuseError:
-            raise
-        except (TypeError, ValueError, OverflowError) as error:
-            raise WrongTypeError(f"{what} are not numbers: {error}") from None
-        if array.ndim != 1:
-            raise MisuseError(f"{what} have {array.ndim} dimensions; give one column")
-        return array.tobytes()
-    if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__"):
-        raise WrongTypeError(f"{what} is a {type(values).__name__}; give an array or a list of numbers")
-    return list(values)  # pyright: ignore[reportArgumentType]
-
-
-def times(values: object, what: str) -> object:
-    """A column of times as the native part takes it: microseconds since 1970."""
-    root = type(values).__module__.split(".")[0]
-    if hasattr(values, "__arrow_c_array__") or (root != "pandas" and hasattr(values, "__arrow_c_stream__")):
-        return values
-    if root == "pandas" and hasattr(values, "to_numpy"):
-        # A zone is taken off on the way; what is left is UTC.
-        values = values.to_numpy("datetime64[us]")  # pyright: ignore
-    if hasattr(values, "dtype") and hasattr(values, "astype"):
-        kind: str = values.dtype.kind  # pyright: ignore
-        if kind != "M":
-            raise WrongTypeError(f"{what} are of type {values.dtype}; give datetime64")  # pyright: ignore
-        return values.astype("datetime64[us]").astype("int64").tobytes()  # pyright: ignore
-    return [nanos(value, f"one of {what}") // 1000 for value in items(values, what)]
 
 
 def optional_seconds(value: object, what: str) -> timedelta | None:

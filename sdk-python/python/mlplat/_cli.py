@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _SERVER = "mlplat-server.exe" if os.name == "nt" else "mlplat-server"
+_NOBODY = ":0"
+"""The owner of what was refused: it is of no single process."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -115,6 +117,8 @@ def _sync(options: Any) -> None:
         if options.json:
             fields = ("path", "url", "project", "owner", "records", "points", "rejected", "left")
             journals = [{field: getattr(left, field) for field in fields} for left in report.journals]
+            for journal in journals:
+                journal["owner"] = "" if journal["owner"] == _NOBODY else journal["owner"]
             _print_json({"journals": journals, "live": report.live, "rejected": report.rejected})
         elif text != last or not options.watch:
             print(text, flush=True)
@@ -132,8 +136,11 @@ def _sync(options: Any) -> None:
 def _sync_text(report: _native.SyncReport) -> str:
     lines = []
     for journal in report.journals:
+        origin = f"by {journal.owner}" if journal.owner != _NOBODY else "refused before"
+        # What is refused is among the records.
+        done = "sent" if journal.rejected else "delivered"
         lines.append(
-            f"{journal.url} {journal.project} (by {journal.owner}): delivered {journal.records} records, {journal.points} points"
+            f"{journal.url} {journal.project} ({origin}): {done} {journal.records} records, {journal.points} points"
         )
         if journal.rejected:
             lines.append(f"  {journal.rejected} records were refused by the server, and are kept")
@@ -144,7 +151,7 @@ def _sync_text(report: _native.SyncReport) -> str:
     if report.live:
         lines.append(f"{report.live} journals belong to processes that live, and deliver them themselves")
     if report.rejected:
-        lines.append(f"{report.rejected} journals hold what a server refused; --rejected tries them again")
+        lines.append(f"{report.rejected} journals hold what a server refused; --rejected tries it again")
     return "\n".join(lines)
 
 

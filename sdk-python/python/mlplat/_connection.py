@@ -45,3 +45,8 @@ def make_client(
 def client() -> _native.Client:
     """The client of the last `connect`."""
     return _current or connect()
+
+
+def is_same_project(one: _native.Client, other: _native.Client) -> bool:
+    """Whether both work in the same project of the same server: what is of one of them exists for the other."""
+    return (one.url.rstrip("/"), one.project) == (other.url.rstrip("/"), other.project)

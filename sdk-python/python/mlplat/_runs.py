@@ -219,8 +219,8 @@ def start_run(
     """Starts a run and makes it the active one: `with mlplat.start_run(experiment="delays") as run: …`.
 
     The experiment is created where it does not exist; by default it is that of the run around this one, else
-    `MLPLAT_EXPERIMENT`, else `default`. A run inside another one is its child. Where `MLPLAT_RUN_ID` is set, the
-    process takes part in that run instead, and leaves it to others to end it.
+    `MLPLAT_EXPERIMENT`, else `default`. A run inside another one of the same project is its child. Where `MLPLAT_RUN_ID`
+    is set, the process takes part in that run instead, and leaves it to others to end it.
 
     It returns at once, and needs no server. With the `run_id` of a run that exists that run goes on; with `resume_from`
     what it logged from that step on is set aside (it stays readable), and logged anew.
