@@ -352,10 +352,12 @@ def test_a_full_disk(world: World, tmp_path: Path):
 def test_what_the_server_refuses_does_not_stop_the_rest(world: World):
     world.start()
     code = """
-import mlplat, uuid
+import mlplat
+mlplat.create_experiment("gone")
+mlplat.delete_experiment("gone")
 good = mlplat.start_run("e", "good")
 good.log_metric("m", 1.0, step=0)
-bad = mlplat.start_run("e", "bad", parent=str(uuid.uuid4()))
+bad = mlplat.start_run("gone", "bad", parent=None)
 bad.log_metric("m", 1.0)
 bad.end()
 good.log_metric("m", 2.0, step=1)
@@ -381,6 +383,107 @@ print(good.id, bad.id)
     told = subprocess.run(command, env=world.env, capture_output=True, text=True, timeout=120).stdout
     assert f"{world.url} default (refused before): sent 3 records" in told
     assert "3 records were refused by the server, and are kept" in told
+
+
+def test_refused_files_stay_with_their_records(world: World):
+    world.start()
+    code = """
+import mlplat
+mlplat.create_experiment("gone")
+mlplat.delete_experiment("gone")
+with mlplat.start_run("gone", "z") as run:
+    run.log_text("hello", "notes/a.md")
+print(run.id)
+"""
+    done = world.python(code)
+    assert "THE SERVER REFUSES" in done.stderr
+    [run_id] = done.stdout.split()
+    mlplat.connect(world.url)
+    mlplat.restore_experiment("gone")
+    world.sync("--rejected")
+    assert mlplat.get_run(run_id).read_artifact("notes/a.md") == b"hello"
+    assert not [path for path in (world.home / "rejected").rglob("*") if path.is_file()]
+
+
+def test_a_nested_run_waits_for_its_parent(world: World):
+    outer = world.die_after(1)
+    [parent] = world.journals()
+    code = f"""
+import os, mlplat
+run = mlplat.start_run("e", "inner", parent="{outer}")
+run.log_metric("m", 1.0)
+print(run.id, flush=True)
+os._exit(0)
+"""
+    inner = world.python(code).stdout.strip()
+    # The child is found first.
+    aside = world.home / "aside"
+    parent.rename(aside)
+    world.start()
+    [left] = world.sync()["journals"]
+    assert (left["rejected"], left["records"]) == (0, 0)
+    assert left["left"] is not None
+    aside.rename(parent)
+    world.sync()
+    mlplat.connect(world.url)
+    run = mlplat.get_run(inner)
+    assert (run.parent_run_id, run.metrics["m"]) == (outer, 1.0)
+    assert world.journals() == []
+
+
+def test_a_run_that_goes_on_takes_what_is_said_of_it_now(world: World):
+    world.start()
+    mlplat.connect(world.url)
+    with mlplat.start_run("e", "first", tags={"a": "1", "b": "1"}) as run:
+        pass
+    with mlplat.start_run(run_id=run.id, name="second", description="notes", tags={"b": "2"}) as again:
+        assert again.name == "second"
+    with mlplat.start_run(run_id=run.id):
+        pass
+    found = mlplat.get_run(run.id)
+    assert (found.name, found.description) == ("second", "notes")
+    assert {key: found.tags[key] for key in "ab"} == {"a": "1", "b": "2"}
+
+
+def test_inputs_are_kept_while_there_is_no_server(world: World):
+    code = """
+import mlplat
+with mlplat.start_run("e", "r") as run:
+    run.log_input({"a": [1, 2]}, "training", name="pairs")
+print(run.id)
+"""
+    done = world.python(code)
+    assert done.returncode == 0, done.stderr
+    world.start()
+    world.sync()
+    mlplat.connect(world.url)
+    [kept] = mlplat.get_run(done.stdout.strip()).inputs
+    assert (kept.name, kept.context, kept.rows) == ("pairs", "training", 2)
+
+
+def test_a_download_outlasts_a_restart_of_the_server(world: World, tmp_path: Path):
+    world.start()
+    mlplat.connect(world.url)
+    content = os.urandom(1 << 20) * 300
+    source = tmp_path / "large"
+    source.write_bytes(content)
+    with mlplat.start_run("e", "r") as run:
+        run.log_artifact(source)
+    into = tmp_path / "into"
+    found: list[str] = []
+    client = threading.Thread(
+        target=lambda: found.append(mlplat.get_run(run.id).download_artifact("large", into))
+    )
+    client.start()
+    deadline = time.monotonic() + 20
+    while not (into.exists() and any(path.stat().st_size for path in into.iterdir())):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    world.kill()
+    time.sleep(2.5)
+    world.start()
+    client.join(60)
+    assert Path(found[0]).read_bytes() == content
 
 
 def test_damage_is_told_and_costs_no_more_than_it_must(world: World):

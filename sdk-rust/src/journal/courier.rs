@@ -17,7 +17,7 @@ use super::{
     reader::{Definitions, Reader, RunDefinition},
     record::Record,
     rejects::Rejects,
-    retries::{GivenUp, Manner, RUN_NOT_FOUND},
+    retries::{GivenUp, Manner, Needs, RUN_NOT_FOUND},
     window::{Call, Piece, Step, Window},
 };
 use crate::{
@@ -147,7 +147,7 @@ impl Courier {
             let last = batch.sequence;
             let sent = self
                 .manner
-                .until_done(!run.own, || async {
+                .until_done(Needs::of(run), || async {
                     rpc!(self.client, Repeatable, tracking.log_batch, batch.clone())
                 })
                 .await?;
@@ -183,7 +183,7 @@ impl Courier {
         if let Some(resume) = resume.and_then(|bytes| pb::ResumeRunRequest::decode(bytes).ok()) {
             let sent = self
                 .manner
-                .until_done(!task.run.own, || async {
+                .until_done(Needs::of(task.run), || async {
                     rpc!(self.client, Repeatable, tracking.resume_run, resume.clone())
                 })
                 .await?;
@@ -196,9 +196,14 @@ impl Courier {
         loop {
             // The run that it is nested in may be of another process.
             let nested = !create.parent_run_id.is_empty();
+            let needs = if nested {
+                Needs::Parent
+            } else {
+                Needs::Nothing
+            };
             let sent = self
                 .manner
-                .until_done(nested, || async {
+                .until_done(needs, || async {
                     rpc!(self.client, Repeatable, tracking.create_run, create.clone())
                 })
                 .await?;
@@ -217,11 +222,11 @@ impl Courier {
 
     /// What is a call of its own.
     async fn call(&mut self, task: Task<'_>) -> Result<Result<()>, GivenUp> {
-        let of_others = !task.run.own;
+        let needs = Needs::of(task.run);
         match task.record() {
             Record::Inputs { message, .. } => {
                 let request = pb::LogInputsRequest::decode(message).unwrap_or_default();
-                let sent = self.manner.until_done(of_others, || async {
+                let sent = self.manner.until_done(needs, || async {
                     rpc!(
                         self.client,
                         Repeatable,
@@ -233,7 +238,7 @@ impl Courier {
             }
             Record::Update { message, .. } => {
                 let request = pb::UpdateRunRequest::decode(message).unwrap_or_default();
-                let sent = self.manner.until_done(of_others, || async {
+                let sent = self.manner.until_done(needs, || async {
                     rpc!(
                         self.client,
                         Repeatable,
@@ -262,7 +267,7 @@ impl Courier {
         let request = pb::EndRunRequest::decode(message).unwrap_or_default();
         let sent = self
             .manner
-            .until_done(!task.run.own, || async {
+            .until_done(Needs::of(task.run), || async {
                 rpc!(self.client, Repeatable, tracking.end_run, request.clone())
             })
             .await?;
@@ -294,7 +299,7 @@ impl Courier {
         let run_id = task.run.run.to_string();
         let sent = self
             .manner
-            .until_done(!task.run.own, || async {
+            .until_done(Needs::of(task.run), || async {
                 let options = UploadOptions::default()
                     .directory(directory)
                     .media_type(media_type);

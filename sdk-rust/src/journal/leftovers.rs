@@ -24,8 +24,6 @@ use crate::{
 const SILENT: Duration = Duration::from_secs(300);
 /// Its journal is removed after this long.
 const GONE: Duration = Duration::from_secs(24 * 3600);
-/// A run that another process begins is not waited for any longer than this.
-const OLD: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How often a process looks for what others left.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// How long it tries to deliver that, without any success.
@@ -260,7 +258,7 @@ async fn deliver(
         Some(home.to_owned()),
         Manner::Found {
             give_up: GIVE_UP,
-            old: meta.age() > OLD,
+            age: meta.age(),
         },
     );
     let mut reader = Reader::leftover(folder.clone(), state == State::Dead);

@@ -7,15 +7,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::shared::{Progress, Shared};
+use super::{
+    reader::RunDefinition,
+    shared::{Progress, Shared},
+};
 use crate::error::{Error, Result};
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 /// How long a server may fail over one call before its records are taken for the cause.
 const DOUBTED: Duration = Duration::from_secs(300);
-/// How long the run of another process may be missing before it is taken for deleted.
+/// How long the run of another process may be missing before it is taken for deleted; a journal that is left is so old then.
 const AWAITED: Duration = Duration::from_secs(3600);
+const AWAITED_OF_LEFT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long a run is awaited in which one is to be nested. Then it is stored without, which is better than later.
+const PARENT_AWAITED: Duration = Duration::from_secs(20);
+const PARENT_AWAITED_OF_LEFT: Duration = Duration::from_secs(24 * 3600);
 
 /// What the server says of a run that it does not know.
 pub(super) const RUN_NOT_FOUND: &str = "RUN_NOT_FOUND";
@@ -29,9 +36,26 @@ pub(super) struct GivenUp(pub(super) Error);
 pub(super) enum Manner {
     /// The process that writes the journal: it goes on for ever.
     Own(Arc<Shared>),
-    /// Somebody who has found it: gives up after this long without success. A run that is not there is not waited for when
-    /// the journal is `old`.
-    Found { give_up: Duration, old: bool },
+    /// Somebody who has found it, so many hours or days after it began: gives up after a while without success.
+    Found { give_up: Duration, age: Duration },
+}
+
+/// Which run a call needs that may not be there yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// None.
+    Nothing,
+    /// The run itself, which another process begins.
+    Run,
+    /// The run that this one is nested in.
+    Parent,
+}
+
+impl Needs {
+    /// What the records of a run need.
+    pub(super) fn of(run: RunDefinition) -> Self {
+        if run.own { Self::Nothing } else { Self::Run }
+    }
 }
 
 /// What a failure means for the call that failed.
@@ -46,7 +70,7 @@ enum Verdict {
     Refused,
 }
 
-fn verdict(error: &Error, of_others: bool) -> Verdict {
+fn verdict(error: &Error, needs: Needs) -> Verdict {
     match error {
         Error::Unavailable(_)
         | Error::DeadlineExceeded(_)
@@ -54,18 +78,19 @@ fn verdict(error: &Error, of_others: bool) -> Verdict {
         | Error::Unauthenticated(_)
         | Error::ResourceExhausted(_)
         | Error::Aborted(_) => Verdict::Later,
-        Error::NotFound(_) if of_others && error.reason() == RUN_NOT_FOUND => Verdict::WhenBegun,
+        Error::NotFound(_) if needs != Needs::Nothing && error.reason() == RUN_NOT_FOUND => {
+            Verdict::WhenBegun
+        }
         Error::Internal(_) | Error::DataLoss(_) | Error::Unimplemented(_) => Verdict::Doubtful,
         _ => Verdict::Refused,
     }
 }
 
 impl Manner {
-    /// Tries a call until it is done or refused; the inner error says that it is refused. `of_others`: it needs a run that
-    /// another process begins.
+    /// Tries a call until it is done or refused; the inner error says that it is refused.
     pub(super) async fn until_done<R, F, Fut>(
         &self,
-        of_others: bool,
+        needs: Needs,
         call: F,
     ) -> Result<Result<R>, GivenUp>
     where
@@ -73,6 +98,7 @@ impl Manner {
         Fut: Future<Output = Result<R>>,
     {
         let (began, mut wait) = (Instant::now(), FIRST_WAIT);
+        let mut missing: Option<Instant> = None;
         loop {
             let error = match call().await {
                 Ok(answer) => {
@@ -81,13 +107,14 @@ impl Manner {
                 }
                 Err(error) => error,
             };
-            let given_up = match verdict(&error, of_others) {
+            let given_up = match verdict(&error, needs) {
                 Verdict::Refused => return Ok(Err(error)),
                 Verdict::Doubtful if began.elapsed() > DOUBTED => return Ok(Err(error)),
-                Verdict::WhenBegun if began.elapsed() > AWAITED || self.is_old() => {
-                    return Ok(Err(error));
+                Verdict::WhenBegun if self.has_waited(needs, missing) => return Ok(Err(error)),
+                Verdict::WhenBegun => {
+                    missing.get_or_insert_with(Instant::now);
+                    self.note(Some(&error), true)
                 }
-                Verdict::WhenBegun => self.note(Some(&error), true),
                 Verdict::Later | Verdict::Doubtful => self.note(Some(&error), false),
             };
             if given_up.is_some_and(|after| began.elapsed() >= after) {
@@ -110,8 +137,17 @@ impl Manner {
         }
     }
 
-    fn is_old(&self) -> bool {
-        matches!(self, Self::Found { old: true, .. })
+    /// Whether a run, missing since then, is not waited for any more.
+    fn has_waited(&self, needs: Needs, missing: Option<Instant>) -> bool {
+        match (self, needs) {
+            (_, Needs::Nothing) => true,
+            (Self::Own(_), Needs::Run) => missing.is_some_and(|since| since.elapsed() > AWAITED),
+            (Self::Own(_), Needs::Parent) => {
+                missing.is_some_and(|since| since.elapsed() > PARENT_AWAITED)
+            }
+            (Self::Found { age, .. }, Needs::Run) => *age > AWAITED_OF_LEFT,
+            (Self::Found { age, .. }, Needs::Parent) => *age > PARENT_AWAITED_OF_LEFT,
+        }
     }
 
     async fn pause(&self, time: Duration) {
