@@ -21,6 +21,8 @@ use crate::error::{Error, Result};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Our queries take milliseconds: to start other processes or a compiler for them takes longer than they do.
+const SHORT_QUERIES: &str = "SET jit = off; SET max_parallel_workers_per_gather = 0";
 /// A connection to PostgreSQL that was idle for longer is tried before it is used.
 const TRUSTED: Duration = Duration::from_secs(1);
 /// Key of PostgreSQL's advisory lock under which one replica migrates while the others wait.
@@ -173,7 +175,13 @@ fn postgres(url: &str, connections: u32) -> ConnectOptions {
         // A round trip before every statement would cost as much as the statement. What was used a moment ago is there.
         .test_before_acquire(false)
         .map_sqlx_postgres_pool_opts(|pool| {
-            pool.before_acquire(|connection, state| {
+            pool.after_connect(|connection, _| {
+                Box::pin(async move {
+                    sqlx::raw_sql(SHORT_QUERIES).execute(connection).await?;
+                    Ok(())
+                })
+            })
+            .before_acquire(|connection, state| {
                 Box::pin(async move {
                     if state.idle_for < TRUSTED {
                         return Ok(true);
