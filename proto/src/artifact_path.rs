@@ -154,7 +154,8 @@ mod tests {
             "weights/epoch=1:loss=0.5.pt",
             "日本語/模型.bin",
             "👩\u{200d}🔬.png",
-            &"x".repeat(MAX_BYTES),
+            &"x".repeat(MAX_PART_BYTES),
+            &format!("{}/{}", "x/".repeat(372), "y".repeat(MAX_PART_BYTES)),
         ] {
             assert_eq!(parse(good).as_deref(), Ok(good));
         }
@@ -162,7 +163,8 @@ mod tests {
 
     #[test]
     fn names_that_lead_elsewhere_are_refused() {
-        let long = "x".repeat(MAX_BYTES + 1);
+        let long = "x/".repeat(MAX_BYTES / 2) + "x";
+        let part = "x".repeat(MAX_PART_BYTES + 1);
         for bad in [
             "",
             "/",
@@ -182,7 +184,8 @@ mod tests {
             "C:",
             "C:/x",
             "c:x",
-            &long, // wide and compatibility forms
+            &long,
+            &part, // wide and compatibility forms
             "a／b",
             "a＼b",
             "．．/x",
