@@ -155,7 +155,7 @@ mod tests {
             "日本語/模型.bin",
             "👩\u{200d}🔬.png",
             &"x".repeat(MAX_PART_BYTES),
-            &format!("{}/{}", "x/".repeat(372), "y".repeat(MAX_PART_BYTES)),
+            &format!("{}{}", "x/".repeat(372), "y".repeat(MAX_PART_BYTES)),
         ] {
             assert_eq!(parse(good).as_deref(), Ok(good));
         }
