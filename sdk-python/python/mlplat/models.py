@@ -9,7 +9,7 @@ from . import _arguments, _native
 from ._connection import client as current_client
 from ._errors import MisuseError, WrongTypeError
 from ._native import FeatureViewUse, ModelFile, ModelVersion, RegisteredModel
-from ._runs import download_call
+from ._run_calls import download_call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

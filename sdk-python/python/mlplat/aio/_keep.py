@@ -5,9 +5,9 @@ from __future__ import annotations
 from .. import _arguments, _native
 from .._connection import client as current_client
 from .._find import page_size_of
+from .._run_calls import search_of
 from .._run_info import RunInfo
 from .._runs import Run as BlockingRun
-from .._runs import search_of
 from .._table import Table
 from ._runs import Run
 

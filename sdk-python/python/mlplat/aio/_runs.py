@@ -6,8 +6,7 @@ import sys
 
 from .. import _active, _arguments, _native
 from .._connection import client as current_client
-from .._run_info import RunInfo
-from .._runs import (
+from .._run_calls import (
     artifacts_call,
     create_experiment_call,
     create_project_call,
@@ -17,6 +16,7 @@ from .._runs import (
     search_call,
     update_call,
 )
+from .._run_info import RunInfo
 from .._table import Table
 from ._rich import RichLogging, RichReading
 
