@@ -216,8 +216,8 @@ impl LocalPart {
         } = self;
         blocking(move || {
             data.sync_data()?;
-            list.write_all(&entry(number))?;
-            list.sync_data()
+            // An entry that a crash of the machine takes along costs its part, which is sent again.
+            list.write_all(&entry(number))
         })
         .await
     }

@@ -1,6 +1,6 @@
 //! Objects that come in parts: in any order, several at a time, with breaks, on local disk or in S3.
 //!
-//! Invariant: a part that was stored survives a crash of the machine; the object appears under its key when it is assembled,
+//! Invariant: a part that is said to be stored is on the disk; the object appears under its key when it is assembled,
 //! and not before.
 
 use bytes::Bytes;
