@@ -28,7 +28,8 @@ impl Limits {
             })
         });
         Self {
-            segment_bytes: (64 << 20).min(quota_bytes / 4),
+            // What is delivered goes with its segment, so it should not be a large one.
+            segment_bytes: (16 << 20).min(quota_bytes / 4),
             quota_bytes,
             memory_bytes: 16 << 20,
             fsync: variable("MLPLAT_JOURNAL_FSYNC").is_some_and(|value| value != "0"),
