@@ -35,7 +35,7 @@ fmt: ## format Rust and Python
 	@.cache/tools/bin/ruff format --quiet .
 	@.cache/tools/bin/ruff check --quiet --select I --fix .
 
-bench-tracking: build ## tracking beside MLflow, wandb and trackio; a table (OPTIONS=--quick: 2 minutes instead of 15)
+bench-tracking: build ## tracking beside MLflow, wandb and trackio; a table (OPTIONS=--quick: 2 minutes instead of 10)
 	@.venv/bin/python benchmarks/tracking/run.py $(OPTIONS)
 
 crash-matrix: build ## what is lost or doubled when clients, server, network, disks and clocks break (OPTIONS=--repetitions N)

@@ -104,6 +104,7 @@ pub(super) struct Reader {
     finished: bool,
     /// Segments in which something is lost.
     damaged: Vec<u64>,
+    /// Records that are missing before later ones, until somebody asks.
     lost: u64,
 }
 

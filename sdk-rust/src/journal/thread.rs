@@ -157,7 +157,7 @@ impl Delivery<'_> {
         self.window.end = self.reader.position();
     }
 
-    /// What is lost is waited for no more.
+    /// What is lost is counted, and waited for no more: no window that holds it will ever be delivered.
     fn note_lost(&mut self) {
         let shared = &self.journal.shared;
         self.journal.writer.lock().look_at_guard();
