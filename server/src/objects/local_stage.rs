@@ -1,8 +1,10 @@
-//! Objects in parts, in a folder: one file that is filled in any order, and beside it the list of the parts that are synced.
+//! Objects in parts, in a folder: one file that is filled in any order, and beside it the list of the parts that are stored.
 //!
-//! Invariant: a part is in the list only after its bytes are on the disk. The list only grows, so that its torn end is
-//! recognized and ignored. Who writes a part holds a shared lock on the file, who assembles it an exclusive one: what
-//! was assembled does not change any more.
+//! Invariant: a part is in the list only after its bytes are written. What is written survives the end of the server, but
+//! not of the machine: an entry holds for as long as the machine is not started anew, or is made after a sync and holds for
+//! good. An object is assembled only when all of it is on the disk. The list only grows, so that its torn end is recognized
+//! and ignored. Who writes a part holds a shared lock on the file, who assembles it an exclusive one: what was assembled
+//! does not change any more.
 
 use std::{
     collections::BTreeSet,
@@ -24,8 +26,13 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// Bytes of an entry of the list: the number, and its complement as a check.
+/// Bytes of an entry of the list: the number, and the same under a seal, which also tells how long the entry holds.
 const ENTRY: usize = 8;
+/// Seal of a part that is on the disk.
+const SYNCED: u32 = u32::MAX;
+/// To wait for the disk with each part costs more time than all the rest; so many parts are what a crash of the machine may
+/// cost an upload.
+const SYNC_EVERY: u32 = 64;
 
 impl LocalObjects {
     fn data_file(&self, id: Uuid) -> PathBuf {
@@ -75,6 +82,7 @@ impl LocalObjects {
         Ok(LocalPart {
             data: Arc::new(data),
             list,
+            list_path: self.list_file(stage.id),
             number,
             start,
             length,
@@ -87,7 +95,7 @@ impl LocalObjects {
         let list = blocking(move || std::fs::read(list))
             .await
             .map_err(|error| gone(error, stage))?;
-        Ok(listed(&list))
+        Ok(listed(&list, &[Some(SYNCED), durable::this_boot()]))
     }
 
     pub(super) async fn read_part(
@@ -122,6 +130,7 @@ impl LocalObjects {
                 Err(TryLockError::WouldBlock) => return Ok(false),
                 Ok(()) => {}
             }
+            file.sync_data()?;
             std::fs::rename(data, &target)?;
             // Left behind by a crash it is removed with the upload.
             let _ = std::fs::remove_file(list);
@@ -164,18 +173,23 @@ fn gone(error: Error, stage: &Stage) -> Error {
     }
 }
 
-fn entry(number: u32) -> [u8; ENTRY] {
+fn entry(number: u32, seal: u32) -> [u8; ENTRY] {
     let mut entry = [0; ENTRY];
     entry[..4].copy_from_slice(&number.to_le_bytes());
-    entry[4..].copy_from_slice(&(!number).to_le_bytes());
+    entry[4..].copy_from_slice(&(number ^ seal).to_le_bytes());
     entry
 }
 
-/// The parts in a list; what is torn or no entry is passed over.
-fn listed(list: &[u8]) -> Vec<u32> {
+/// The parts in a list under one of these seals; what is torn or no entry is passed over.
+fn listed(list: &[u8], seals: &[Option<u32>]) -> Vec<u32> {
     let number = |bytes: &[u8]| {
         let number = u32::from_le_bytes(bytes[..4].try_into().ok()?);
-        (entry(number) == *bytes).then_some(number)
+        let holds = |seal: u32| entry(number, seal) == *bytes;
+        seals
+            .iter()
+            .flatten()
+            .any(|seal| holds(*seal))
+            .then_some(number)
     };
     let parts: BTreeSet<u32> = list.chunks_exact(ENTRY).filter_map(number).collect();
     parts.into_iter().collect()
@@ -186,6 +200,7 @@ fn listed(list: &[u8]) -> Vec<u32> {
 pub struct LocalPart {
     data: Arc<File>,
     list: File,
+    list_path: PathBuf,
     number: u32,
     start: u64,
     length: u64,
@@ -208,18 +223,30 @@ impl LocalPart {
         if self.written != self.length {
             return Err(wrong_size(self.number, self.length, self.written));
         }
-        let Self {
-            data,
-            mut list,
-            number,
-            ..
-        } = self;
-        blocking(move || {
-            data.sync_data()?;
-            // An entry that a crash of the machine takes along costs its part, which is sent again.
-            list.write_all(&entry(number))
-        })
-        .await
+        blocking(move || self.note()).await
+    }
+
+    /// Puts the part into the list. (An entry that a crash of the machine takes along costs its part, which is sent again.)
+    fn note(mut self) -> io::Result<()> {
+        match durable::this_boot() {
+            Some(boot) if !self.number.is_multiple_of(SYNC_EVERY) => {
+                durable::begin_write_back(&self.data, self.start, self.length);
+                self.list.write_all(&entry(self.number, boot))
+            }
+            boot => {
+                let written = std::fs::read(&self.list_path)?;
+                self.data.sync_data()?;
+                let synced = listed(&written, &[Some(SYNCED)]);
+                let mut parts = listed(&written, &[boot]);
+                parts.retain(|number| synced.binary_search(number).is_err());
+                parts.push(self.number);
+                let entries: Vec<u8> = parts
+                    .into_iter()
+                    .flat_map(|number| entry(number, SYNCED))
+                    .collect();
+                self.list.write_all(&entries)
+            }
+        }
     }
 }
 
@@ -227,11 +254,29 @@ impl LocalPart {
 mod tests {
     use super::*;
 
+    const BOOT: u32 = 0x1234_5678;
+
     #[test]
     fn a_torn_list_is_read_up_to_its_tear() {
+        let entry = |number| entry(number, SYNCED);
         let mut list = [entry(3), entry(1), entry(3)].concat();
         list.extend_from_slice(&entry(2)[..5]);
-        assert_eq!(listed(&list), [1, 3]);
-        assert_eq!(listed(&[0; 16]), Vec::<u32>::new());
+        let seals = [Some(SYNCED), Some(BOOT)];
+        assert_eq!(listed(&list, &seals), [1, 3]);
+        assert_eq!(listed(&[0; 16], &seals), Vec::<u32>::new());
+    }
+
+    #[test]
+    fn after_a_start_of_the_machine_only_what_was_synced_is_there() {
+        let list = [
+            entry(1, SYNCED),
+            entry(2, BOOT),
+            entry(3, BOOT),
+            entry(2, SYNCED),
+        ]
+        .concat();
+        assert_eq!(listed(&list, &[Some(SYNCED), Some(BOOT)]), [1, 2, 3]);
+        assert_eq!(listed(&list, &[Some(SYNCED), Some(BOOT + 1)]), [1, 2]);
+        assert_eq!(listed(&list, &[Some(SYNCED), None]), [1, 2]);
     }
 }
