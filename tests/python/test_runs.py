@@ -411,3 +411,23 @@ def test_shown_in_notebooks_and_terminals():
     table = mlplat.search_runs()
     assert "a & b" in repr(table)
     assert "a &amp; b" in table._repr_html_()
+
+
+@pytest.mark.usefixtures("project")
+def test_several_histories_come_in_one_call():
+    with mlplat.start_run("e") as run:
+        for step in range(5):
+            run.log_metrics({"loss": 1 / (step + 1), "accuracy": step / 10, "other": 0.0}, step=step)
+    again = mlplat.get_run(run.id)
+    found = again.metric_histories(["loss", "accuracy", "loss", "never"], start_step=1, last=2)
+    assert list(found) == ["loss", "accuracy", "never"]
+    assert [row["step"] for row in found["loss"].to_dicts()] == [3, 4]
+    assert [row["value"] for row in found["accuracy"].to_dicts()] == [0.3, 0.4]
+    assert len(found["never"]) == 0
+    everything = again.metric_histories()
+    assert {key: len(points) for key, points in everything.items()} == {"loss": 5, "accuracy": 5, "other": 5}
+    with mlplat.start_run("e") as empty:
+        pass
+    assert mlplat.get_run(empty.id).metric_histories() == {}
+    with pytest.raises(mlplat.MisuseError, match="keys"):
+        again.metric_histories(3)  # pyright: ignore[reportArgumentType]

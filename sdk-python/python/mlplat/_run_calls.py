@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import _arguments, _native
 from ._connection import client as current_client
 from ._run_info import RunInfo
+from ._table import Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,16 +36,15 @@ def create_experiment_call(
     )
 
 
-def history_call(
+def histories_call(
     run: RunInfo,
-    key: str,
+    keys: list[str],
     start_step: int | None,
     end_step: int | None,
     last: int | None,
     buckets: int | None,
     branch: int | None,
-) -> _native.Call[_native.Batches]:
-    key = _arguments.text(key, "key")
+) -> _native.Call[dict[str, Table]]:
     history = {
         "start_step": _arguments.optional_integer(start_step, "start_step"),
         "end_step": _arguments.optional_integer(end_step, "end_step"),
@@ -52,7 +52,14 @@ def history_call(
         "buckets": _arguments.optional_count(buckets, "buckets", 100_000),
         "branch": _arguments.optional_count(branch, "branch", 2**31 - 1, least=0),
     }
-    return _native.metric_history(run._client, run.id, key, history)
+    keys = list(dict.fromkeys(keys))
+    call = _native.metric_histories(run._client, run.id, keys, history)
+    return call.then(lambda found: {key: Table(points) for key, points in found})
+
+
+def history_call(run: RunInfo, key: str, *which: int | None) -> _native.Call[Table]:
+    key = _arguments.text(key, "key")
+    return histories_call(run, [key], *which).then(lambda found: found[key])
 
 
 def artifacts_call(run: RunInfo, path: str) -> _native.Call[list[_native.Artifact]]:

@@ -115,21 +115,24 @@ impl From<History> for HistoryRange {
     }
 }
 
-/// The points of a metric.
+/// The points of metrics, by key, in one call.
 #[pyfunction]
-fn metric_history(
+fn metric_histories(
     py: Python<'_>,
     client: &Client,
     run_id: String,
-    key: String,
+    keys: Vec<String>,
     history: History,
 ) -> PyResult<Call> {
     let client = client.get(py)?;
     let range = HistoryRange::from(history);
     Ok(Call::new(async move {
         let tracking = client.tracking();
-        let history = tracking.metric_history(&run_id, &key, range).await?;
-        Ok(Batches::from(history))
+        let histories = tracking.metric_histories(&run_id, &keys, range).await?;
+        let histories = histories.into_iter();
+        Ok(histories
+            .map(|(key, points)| (key, Batches::from(points)))
+            .collect::<Vec<_>>())
     }))
 }
 
@@ -177,7 +180,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(digest::table_digest, module)?)?;
     search::register(module)?;
     keeping::register(module)?;
-    module.add_function(wrap_pyfunction!(metric_history, module)?)?;
+    module.add_function(wrap_pyfunction!(metric_histories, module)?)?;
     module.add_function(wrap_pyfunction!(get_experiment, module)?)?;
     module.add_function(wrap_pyfunction!(create_experiment, module)?)
 }

@@ -11,6 +11,7 @@ from .._run_calls import (
     create_experiment_call,
     create_project_call,
     download_call,
+    histories_call,
     history_call,
     read_call,
     search_call,
@@ -23,7 +24,7 @@ from ._rich import RichLogging, RichReading
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import io
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Mapping, Sequence
     from datetime import timedelta
     from types import TracebackType
     from typing import Any, Literal
@@ -48,7 +49,23 @@ class Run(RichReading):
         branch: int | None = None,
     ) -> Table:
         """The points of a metric; see :meth:`mlplat.Run.metric_history`."""
-        return await history_call(self, key, start_step, end_step, last, buckets, branch).then(Table)
+        return await history_call(self, key, start_step, end_step, last, buckets, branch)
+
+    async def metric_histories(
+        self,
+        keys: Iterable[str] | None = None,
+        *,
+        start_step: int | None = None,
+        end_step: int | None = None,
+        last: int | None = None,
+        buckets: int | None = None,
+        branch: int | None = None,
+    ) -> dict[str, Table]:
+        """The points of several metrics by key; see :meth:`mlplat.Run.metric_histories`."""
+        wanted = list(self.metrics) if keys is None else _arguments.texts(keys, "keys")
+        if not wanted:
+            return {}
+        return await histories_call(self, wanted, start_step, end_step, last, buckets, branch)
 
     async def artifacts(self, path: str = "") -> list[_native.Artifact]:
         """The files of the run, or those at or below `path`."""
