@@ -226,6 +226,39 @@ async fn a_silent_run_is_shown_as_crashed_until_it_is_heard_of() {
 }
 
 #[tokio::test]
+async fn a_crash_that_is_told_late_is_dated_when_it_was() {
+    let mut platform = Platform::start().await;
+    let run = platform.create_run().await;
+    platform.clock.advance(Duration::from_secs(500));
+    let told = |seconds: i64| pb::HeartbeatRunsRequest {
+        run_ids: vec![run.clone()],
+        last_heard_at: at(START + seconds * SECOND),
+        ..Default::default()
+    };
+    let heard = platform.tracking.heartbeat_runs(told(30)).await;
+    heard.expect("heard");
+    let crashed = platform.until(&run, pb::RunStatus::Crashed).await;
+    assert_eq!(crashed.ended_at, at(START + 30 * SECOND));
+    assert_eq!(crashed.heartbeat_at, crashed.ended_at);
+
+    // Somebody else knows more; who knows less changes nothing.
+    for seconds in [200, 100] {
+        let heard = platform.tracking.heartbeat_runs(told(seconds)).await;
+        heard.expect("heard");
+        let still = platform.run(&run).await;
+        assert_eq!(still.status(), pb::RunStatus::Crashed);
+        assert_eq!(still.ended_at, at(START + 200 * SECOND));
+    }
+    // A clock that is ahead says no more than that it is heard of now.
+    let heard = platform.tracking.heartbeat_runs(told(5000)).await;
+    heard.expect("heard");
+    let back = platform.run(&run).await;
+    assert_eq!(back.status(), pb::RunStatus::Running);
+    assert_eq!(back.heartbeat_at, at(START + 500 * SECOND));
+    platform.server.stop().await;
+}
+
+#[tokio::test]
 async fn a_journal_that_comes_late_changes_nothing_twice() {
     let mut platform = Platform::start().await;
     let run_id = Uuid::now_v7().to_string();

@@ -703,6 +703,18 @@ def test_spooled_files_survive_a_kill(world: World):
     assert world.journals() == []
 
 
+def test_what_is_delivered_late_tells_when_its_process_was_last_heard_of(world: World):
+    run_id = world.die_after(3)
+    (alive,) = world.home.glob("journal/*/alive")
+    os.utime(alive, (last := time.time() - 3600, last))
+    world.start()
+    world.sync()
+    mlplat.connect(world.url)
+    heard_of = mlplat.get_run(run_id).heartbeat_at
+    assert heard_of is not None
+    assert abs(heard_of.timestamp() - last) < 1
+
+
 def test_a_crashed_run_is_resumed_from_a_step(world: World):
     world.start()
     run_id = world.die_after(100)

@@ -324,17 +324,18 @@ impl Courier {
         })
     }
 
-    /// Lets the server find out that runs of a dead process are not under way any more: it was heard of once, and then never
-    /// again.
+    /// Lets the server find out that runs of a dead process are not under way any more: it was heard of then, and never again.
     pub(super) async fn last_heartbeat(&self) {
         const MOST: usize = 1000;
         if self.unended.is_empty() {
             return;
         }
         let unended = self.unended.iter().take(MOST);
+        let heard_of = self.folder.as_ref().and_then(|f| f.heard_of().ok());
         let request = pb::HeartbeatRunsRequest {
             project: self.client.project().to_owned(),
             run_ids: unended.map(Uuid::to_string).collect(),
+            last_heard_at: heard_of.map(Into::into),
         };
         let told = rpc!(self.client, Repeatable, tracking.heartbeat_runs, request);
         if let Err(error) = told {

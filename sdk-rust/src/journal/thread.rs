@@ -249,6 +249,7 @@ async fn signs_of_life(journal: Arc<Journal>, client: Client) {
 /// One heartbeat; the answer is when to send the next one.
 async fn heartbeat(journal: &Journal, client: &Client, run_ids: Vec<String>) -> Option<u32> {
     let request = pb::HeartbeatRunsRequest {
+        last_heard_at: None,
         project: client.project().to_owned(),
         run_ids,
     };

@@ -196,27 +196,44 @@ impl Resumption {
 
 const MAX_HEARTBEATS: usize = 1000;
 
-/// The runs of a HeartbeatRuns, each once.
-pub(super) fn heartbeat_ids(message: &pb::HeartbeatRunsRequest) -> Result<Vec<Uuid>> {
-    let mut violations = Violations::new();
-    let mut ids = Vec::new();
-    if message.run_ids.len() > MAX_HEARTBEATS {
-        violations.add(
-            "run_ids",
-            format!(
-                "must hold at most {MAX_HEARTBEATS} ids, holds {}",
-                message.run_ids.len()
-            ),
-        );
-    } else {
-        for (index, text) in message.run_ids.iter().enumerate() {
-            ids.extend(violations.parse(format!("run_ids[{index}]"), run_id(text)));
+/// Signs of life of some runs.
+#[derive(Debug)]
+pub(super) struct Heartbeat {
+    /// Each once.
+    pub(super) ids: Vec<Uuid>,
+    /// When they were given; none for now.
+    pub(super) heard_at: Option<Timestamp>,
+}
+
+impl Heartbeat {
+    pub(super) fn parse(message: &pb::HeartbeatRunsRequest, now: Timestamp) -> Result<Self> {
+        let mut violations = Violations::new();
+        let mut ids = Vec::new();
+        if message.run_ids.len() > MAX_HEARTBEATS {
+            violations.add(
+                "run_ids",
+                format!(
+                    "must hold at most {MAX_HEARTBEATS} ids, holds {}",
+                    message.run_ids.len()
+                ),
+            );
+        } else {
+            for (index, text) in message.run_ids.iter().enumerate() {
+                ids.extend(violations.parse(format!("run_ids[{index}]"), run_id(text)));
+            }
         }
+        let heard_at = message
+            .last_heard_at
+            .as_ref()
+            .and_then(|at| violations.parse("last_heard_at", request::timestamp(at)));
+        violations.finish()?;
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(Self {
+            ids,
+            heard_at: heard_at.filter(|at| *at < now),
+        })
     }
-    violations.finish()?;
-    ids.sort_unstable();
-    ids.dedup();
-    Ok(ids)
 }
 
 /// The id of a run: any UUID but nil, which is what a forgotten one looks like.

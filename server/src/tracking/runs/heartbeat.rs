@@ -14,7 +14,7 @@ use std::time::Duration;
 use tonic::Request;
 use uuid::Uuid;
 
-use super::{convert, life, life::Heard, store};
+use super::{convert::Heartbeat, life, life::Heard, store};
 use crate::{
     admin::entity::project,
     app::App,
@@ -35,24 +35,25 @@ pub(crate) async fn heartbeat_runs(
 ) -> Result<pb::HeartbeatRunsResponse> {
     let caller = Caller::of(&request)?;
     let message = request.into_inner();
-    let ids = convert::heartbeat_ids(&message)?;
+    let now = app.now();
+    let heartbeat = Heartbeat::parse(&message, now)?;
     let scope = caller
         .authorize(app, Action::WriteRuns, &project_name(&message.project))
         .await?;
 
-    let now = app.now();
-    let rows = store::load_runs(app.db.read(), &scope, &ids).await?;
-    let with = |wanted: &[Heard]| -> Vec<Uuid> {
-        rows.iter()
-            .filter(|row| wanted.contains(&Heard::of(app, row, now)))
-            .map(|row| row.id)
-            .collect()
+    let rows = store::load_runs(app.db.read(), &scope, &heartbeat.ids).await?;
+    let is_news = |row: &&run::Model| match heartbeat.heard_at {
+        Some(at) => life::is_news(row, at),
+        None => matches!(Heard::of(app, row, now), Heard::Later | Heard::Crashed),
     };
-    let news = with(&[Heard::Later, Heard::Crashed]);
+    let news: Vec<Uuid> = rows.iter().filter(is_news).map(|row| row.id).collect();
     if !news.is_empty() {
         let txn = app.db.begin().await?;
         let locked = store::lock_runs(&txn, &scope, &news).await?;
-        life::beat(app, &txn, &scope, locked, now).await?;
+        match heartbeat.heard_at {
+            Some(at) => life::beat_late(app, &txn, &scope, locked, at, now).await?,
+            None => life::beat(app, &txn, &scope, locked, now).await?,
+        }
         txn.commit().await?;
     }
     Ok(pb::HeartbeatRunsResponse {

@@ -250,3 +250,28 @@ pub(super) async fn beat(
     }
     store::set_heartbeat(txn, scope, &later, now).await
 }
+
+/// Whether it is new of a run that its process was heard of at `at`, some time ago.
+pub(super) fn is_news(row: &run::Model, at: Timestamp) -> bool {
+    matches!(row.status, Status::Running | Status::Crashed)
+        && row.heartbeat_at.is_none_or(|known| known < at.micros())
+}
+
+/// Notes a heartbeat of locked runs that is told late. It brings no run back; but one that has crashed did so after it.
+pub(super) async fn beat_late(
+    app: &App,
+    txn: &impl ConnectionTrait,
+    scope: &Scope,
+    rows: Vec<run::Model>,
+    at: Timestamp,
+    now: Timestamp,
+) -> Result<()> {
+    let mut later = Vec::new();
+    for row in rows.into_iter().filter(|row| is_news(row, at)) {
+        later.push(row.id);
+        if row.status == Status::Crashed {
+            crash(app, txn, scope, row, at, now).await?;
+        }
+    }
+    store::set_heartbeat(txn, scope, &later, at).await
+}
