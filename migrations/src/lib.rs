@@ -13,6 +13,7 @@ mod m0005_lineage;
 mod m0006_branches;
 mod m0007_runs;
 mod m0008_artifacts;
+mod m0009_revisions;
 
 /// All migrations in order.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_branches::Migration),
             Box::new(m0007_runs::Migration),
             Box::new(m0008_artifacts::Migration),
+            Box::new(m0009_revisions::Migration),
         ]
     }
 }

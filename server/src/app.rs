@@ -5,6 +5,7 @@
 use std::{fs::File, sync::Arc};
 
 use anyhow::Context as _;
+use moka::future::Cache;
 use sea_orm::{ActiveValue::Set, EntityTrait as _, sea_query::OnConflict};
 use uuid::Uuid;
 
@@ -15,7 +16,11 @@ use crate::{
     db::Db,
     objects::Objects,
     request::DEFAULT_PROJECT,
+    tracking::RecentRuns,
 };
+
+/// Projects whose ids are kept in memory.
+const PROJECTS: u64 = 10_000;
 
 /// The database, the objects, the clock, the settings.
 #[derive(Debug)]
@@ -30,6 +35,10 @@ pub struct App {
     pub config: Arc<Config>,
     /// Name of this installation in OpenLineage namespaces.
     pub instance: String,
+    /// Runs that were read before.
+    pub(crate) recent_runs: RecentRuns,
+    /// Ids of projects by name: both stay for as long as the installation does.
+    pub(crate) project_ids: Cache<String, Uuid>,
     /// Held while the server lives, so that no second one works on the same folder.
     _data_dir_lock: File,
 }
@@ -63,6 +72,8 @@ impl App {
             clock,
             config: Arc::new(config),
             instance,
+            recent_runs: RecentRuns::default(),
+            project_ids: Cache::new(PROJECTS),
             _data_dir_lock: lock,
         })
     }

@@ -14,6 +14,7 @@ mod platform;
 mod resumed;
 mod rpc_walk;
 mod search;
+mod search_again;
 mod search_random;
 mod search_speed;
 mod settings;

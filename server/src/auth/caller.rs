@@ -64,14 +64,8 @@ impl Caller {
 
     /// Checks that the caller may do this in the project. A project that the caller has no role in is not there.
     pub async fn authorize(&self, app: &App, action: Action, project: &str) -> Result<Scope> {
-        let found = project::Entity::find()
-            .filter(project::Column::Name.eq(project))
-            .one(app.db.read())
-            .await?;
-        let Some(found) = found else {
-            return Err(Error::not_found("project", project));
-        };
-        let roles = self.roles(app, Some(found.id)).await?;
+        let project_id = project_id(app, project).await?;
+        let roles = self.roles(app, Some(project_id)).await?;
         if roles.is_empty() {
             return Err(Error::not_found("project", project));
         }
@@ -84,8 +78,8 @@ impl Caller {
             });
         }
         Ok(Scope::of_project(
-            found.id,
-            found.name,
+            project_id,
+            project.to_owned(),
             self.subject.clone(),
         ))
     }
@@ -152,4 +146,18 @@ impl Caller {
             .filter_map(|binding| Role::parse(&binding.role))
             .collect())
     }
+}
+
+/// The id of a project. Once it is known it is not asked for again, as a project keeps its name and is never removed.
+async fn project_id(app: &App, name: &str) -> Result<Uuid> {
+    if let Some(id) = app.project_ids.get(name).await {
+        return Ok(id);
+    }
+    let found = project::Entity::find()
+        .filter(project::Column::Name.eq(name))
+        .one(app.db.read())
+        .await?
+        .ok_or_else(|| Error::not_found("project", name))?;
+    app.project_ids.insert(found.name, found.id).await;
+    Ok(found.id)
 }

@@ -4,7 +4,11 @@
     reason = "the columns are described in the contract and in the migration"
 )]
 
-use sea_orm::entity::prelude::*;
+use sea_orm::{
+    ActiveValue, UpdateMany,
+    entity::prelude::{async_trait::async_trait, *},
+    sea_query::{Expr, ExprTrait as _},
+};
 
 /// Where a run is in its life, under the names that filters use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
@@ -48,9 +52,31 @@ pub struct Model {
     pub branch: i32,
     /// Time of the last event that told of a crash or a resumption; later events of the run are dated after it.
     pub lineage_at: Option<i64>,
+    /// Grows with every change of the run, its params, tags, metrics, inputs and branches. It begins with the time of creation,
+    /// so that a run which takes the id of one that was removed does not go through its revisions again.
+    pub revision: i64,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 
-impl ActiveModelBehavior for ActiveModel {}
+#[async_trait]
+impl ActiveModelBehavior for ActiveModel {
+    /// An update makes a new revision. The run is locked.
+    async fn before_save<C>(mut self, _: &C, insert: bool) -> Result<Self, DbErr>
+    where
+        C: ConnectionTrait,
+    {
+        if let (false, ActiveValue::Unchanged(revision)) = (insert, &self.revision) {
+            self.revision = ActiveValue::Set(revision + 1);
+        }
+        Ok(self)
+    }
+}
+
+impl Entity {
+    /// Changes runs, or notes that something below them has changed: makes new revisions. Nothing else updates runs.
+    pub fn revise() -> UpdateMany<Self> {
+        Self::update_many().col_expr(Column::Revision, Expr::col(Column::Revision).add(1))
+    }
+}

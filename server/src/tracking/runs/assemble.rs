@@ -40,6 +40,29 @@ impl Selection {
             inputs: true,
         }
     }
+
+    /// Whether whole runs are wanted, with or without their inputs.
+    pub(super) fn is_whole(&self) -> bool {
+        let keys = [&self.metrics, &self.params, &self.tags];
+        keys.iter().all(|keys| matches!(keys, Keys::All))
+    }
+
+    /// Leaves of a whole run what is wanted.
+    pub(super) fn narrow(&self, run: &mut pb::Run) {
+        run.metrics.retain(|metric| self.metrics.hold(&metric.key));
+        run.params.retain(|key, _| self.params.hold(key));
+        run.tags.retain(|key, _| self.tags.hold(key));
+        if !self.inputs {
+            run.inputs.clear();
+        }
+    }
+}
+
+/// A run as it was in one revision.
+#[derive(Debug, Clone)]
+pub(super) struct Assembled {
+    pub(super) revision: i64,
+    pub(super) run: pb::Run,
 }
 
 /// The runs of the project, in the order of their ids, by one query; nothing in the place of one that is not there.
@@ -48,7 +71,7 @@ pub(super) async fn assemble(
     scope: &Scope,
     ids: &[Uuid],
     selection: &Selection,
-) -> Result<Vec<Option<pb::Run>>> {
+) -> Result<Vec<Option<Assembled>>> {
     let mut runs = vec![None; ids.len()];
     if ids.is_empty() {
         return Ok(runs);
@@ -69,7 +92,7 @@ async fn fill(
     scope: &Scope,
     ids: &[Uuid],
     selection: &Selection,
-    runs: &mut [Option<pb::Run>],
+    runs: &mut [Option<Assembled>],
 ) -> Result<()> {
     if ids.is_empty() {
         return Ok(());
@@ -99,10 +122,11 @@ pub(super) async fn assemble_one(
         .await?
         .pop()
         .flatten()
+        .map(|assembled| assembled.run)
         .ok_or_else(|| Error::not_found("run", run_id))
 }
 
-fn read(id: Uuid, gathered: &Gathered<'_>) -> Result<pb::Run> {
+fn read(id: Uuid, gathered: &Gathered<'_>) -> Result<Assembled> {
     let row: RunRow = serde_json::from_str(gathered.run).map_err(Error::internal)?;
     let mut metrics: Vec<MetricRow> = json(gathered.metrics)?;
     metrics.sort_unstable_by(|one, other| one.key.cmp(&other.key));
@@ -110,7 +134,8 @@ fn read(id: Uuid, gathered: &Gathered<'_>) -> Result<pb::Run> {
     inputs.sort_by(|one, other| logged(one).cmp(&logged(other)));
     let mut branches: Vec<BranchRow> = json(gathered.branches)?;
     branches.sort_unstable_by_key(|branch| branch.number);
-    Ok(pb::Run {
+    let revision = row.revision;
+    let run = pb::Run {
         params: json(gathered.params)?,
         tags: json(gathered.tags)?,
         metrics: metrics
@@ -123,7 +148,8 @@ fn read(id: Uuid, gathered: &Gathered<'_>) -> Result<pb::Run> {
             .collect(),
         branches: branches.iter().map(branch_to_proto).collect(),
         ..row_to_proto(id, row)?
-    })
+    };
+    Ok(Assembled { revision, run })
 }
 
 /// What a text holds; an empty one holds nothing.

@@ -55,6 +55,7 @@ pub(super) struct RunRow {
     pub(super) created_by: String,
     pub(super) deleted_at: Option<i64>,
     pub(super) heartbeat_at: Option<i64>,
+    pub(super) revision: i64,
 }
 
 /// What the summary of a series says.
@@ -214,7 +215,7 @@ impl Sql {
         );
         let columns = format!(
             "experiments.name, runs.name, {parent}, status, status_message, runs.description, started_at, ended_at, \
-             runs.created_at, runs.updated_at, runs.created_by, runs.deleted_at, heartbeat_at"
+             runs.created_at, runs.updated_at, runs.created_by, runs.deleted_at, heartbeat_at, revision"
         );
         self.text_of(&self.array(&columns))
     }

@@ -16,6 +16,14 @@ impl Default for Keys {
 }
 
 impl Keys {
+    /// Whether the key is wanted.
+    pub(super) fn hold(&self, key: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some(keys) => keys.contains(key),
+        }
+    }
+
     /// Adds one key; `None` is all of them.
     pub(super) fn add(&mut self, key: Option<String>) {
         match (&mut *self, key) {

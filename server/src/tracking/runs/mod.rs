@@ -12,6 +12,7 @@ mod known;
 mod life;
 mod lifecycle;
 mod list;
+mod recent;
 mod search;
 mod service;
 pub(super) mod store;
@@ -24,5 +25,6 @@ pub(super) use lifecycle::{
     delete_params_and_tags, delete_runs, delete_runs_of_experiment, move_runs, restore_runs,
     restore_runs_of_experiment,
 };
+pub(crate) use recent::RecentRuns;
 pub(super) use search::search_runs;
 pub(super) use service::{create_run, get_run, update_run};

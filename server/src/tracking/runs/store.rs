@@ -122,6 +122,7 @@ pub(super) async fn create_run(
         heartbeat_at: None,
         branch: 0,
         lineage_at: None,
+        revision: now.micros(),
     };
     let taken = OnConflict::column(run::Column::Id).do_nothing().to_owned();
     let inserted = run::Entity::insert(row.clone().into_active_model())
@@ -238,7 +239,7 @@ pub(super) async fn set_heartbeat(
     now: Timestamp,
 ) -> Result<()> {
     for part in run_ids.chunks(ROWS) {
-        run::Entity::update_many()
+        run::Entity::revise()
             .col_expr(run::Column::HeartbeatAt, now.micros().into())
             .filter(run::Column::Id.is_in(part.iter().copied()))
             .filter(run::Column::ProjectId.eq(scope.project_id()))
@@ -299,7 +300,7 @@ pub(crate) async fn touch(
     run_id: Uuid,
     now: Timestamp,
 ) -> Result<()> {
-    run::Entity::update_many()
+    run::Entity::revise()
         .col_expr(run::Column::UpdatedAt, now.micros().into())
         .filter(run::Column::Id.eq(run_id))
         .filter(run::Column::ProjectId.eq(scope.project_id()))

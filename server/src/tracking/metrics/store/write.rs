@@ -176,7 +176,7 @@ pub(in crate::tracking::metrics) async fn touch(
     now: Timestamp,
 ) -> Result<()> {
     for part in run_ids.chunks(VALUES) {
-        run::Entity::update_many()
+        run::Entity::revise()
             .col_expr(run::Column::UpdatedAt, now.micros().into())
             .filter(run::Column::Id.is_in(padded(part.to_vec())))
             .exec(txn)

@@ -83,7 +83,7 @@ pub(super) async fn delete_runs(
 ) -> Result<u64> {
     let mut changed = 0;
     for part in ids.chunks(ROWS) {
-        changed += run::Entity::update_many()
+        changed += run::Entity::revise()
             .col_expr(run::Column::DeletedAt, now.micros().into())
             .filter(run::Column::ProjectId.eq(scope.project_id()))
             .filter(run::Column::Id.is_in(part.iter().copied()))
@@ -104,7 +104,7 @@ pub(super) async fn restore_runs(
 ) -> Result<u64> {
     let mut changed = 0;
     for part in ids.chunks(ROWS) {
-        changed += run::Entity::update_many()
+        changed += run::Entity::revise()
             .col_expr(run::Column::DeletedAt, Expr::val(None::<i64>))
             .col_expr(run::Column::UpdatedAt, now.micros().into())
             .filter(run::Column::ProjectId.eq(scope.project_id()))
@@ -160,7 +160,7 @@ pub(super) async fn move_runs(
 ) -> Result<u64> {
     let mut changed = 0;
     for part in ids.chunks(ROWS) {
-        changed += run::Entity::update_many()
+        changed += run::Entity::revise()
             .col_expr(run::Column::ExperimentId, target.id.into())
             .col_expr(run::Column::UpdatedAt, now.micros().into())
             .filter(run::Column::ProjectId.eq(scope.project_id()))
@@ -180,7 +180,7 @@ pub(in crate::tracking) async fn delete_runs_of_experiment(
     experiment_id: Uuid,
     now: Timestamp,
 ) -> Result<u64> {
-    let deleted = run::Entity::update_many()
+    let deleted = run::Entity::revise()
         .col_expr(run::Column::DeletedAt, now.micros().into())
         .filter(run::Column::ProjectId.eq(scope.project_id()))
         .filter(run::Column::ExperimentId.eq(experiment_id))
@@ -197,7 +197,7 @@ pub(in crate::tracking) async fn restore_runs_of_experiment(
     experiment_id: Uuid,
     deleted_at: i64,
 ) -> Result<u64> {
-    let restored = run::Entity::update_many()
+    let restored = run::Entity::revise()
         .col_expr(run::Column::DeletedAt, Expr::val(None::<i64>))
         .filter(run::Column::ProjectId.eq(scope.project_id()))
         .filter(run::Column::ExperimentId.eq(experiment_id))

@@ -6,7 +6,7 @@
 
 use sea_orm::{
     ConnectionTrait, DbBackend,
-    sea_query::{Expr, ExprTrait as _, Query, SelectStatement},
+    sea_query::{Alias, Expr, ExprTrait as _, Query, QueryStatementBuilder as _, SelectStatement},
 };
 use uuid::Uuid;
 
@@ -31,6 +31,9 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) id: Uuid,
+    pub(super) revision: i64,
+    /// Name of its experiment.
+    pub(super) experiment: String,
     pub(super) sort_values: Vec<Option<SortValue>>,
 }
 
@@ -136,17 +139,34 @@ async fn find(
         select.cond_where(Terms { backend, joined }.condition(&search.filter));
     }
     order::apply(&mut select, &keys, after);
-    select.limit(limit);
+    select
+        .column((run::Entity, run::Column::Revision))
+        .expr(experiment_name())
+        .limit(limit);
 
     let rows = conn.query_all(&select).await?;
     let found = rows.iter().map(|row| {
         let sort_values = order::read(row, &keys)?;
         Ok(Found {
             id: order::run_id(&sort_values),
+            revision: row.try_get_by_index(keys.len())?,
+            experiment: row.try_get_by_index(keys.len() + 1)?,
             sort_values,
         })
     });
     found.collect()
+}
+
+fn experiment_name() -> Expr {
+    let of_run = Alias::new("of_run");
+    let mut name = Query::select();
+    name.column((of_run.clone(), experiment::Column::Name))
+        .from_as(experiment::Entity, of_run.clone())
+        .and_where(
+            Expr::col((of_run, experiment::Column::Id))
+                .equals((run::Entity, run::Column::ExperimentId)),
+        );
+    Expr::SubQuery(None, Box::new(name.into_sub_query_statement()))
 }
 
 /// To the project, the experiments and the candidates, and to what may be seen.

@@ -2,9 +2,7 @@
 
 use mlplat_proto::tracking::v1 as pb;
 use prost::Message as _;
-use sea_orm::ConnectionTrait;
 use tonic::Request;
-use uuid::Uuid;
 
 use super::{
     ast::{Filter, Selected},
@@ -42,11 +40,10 @@ pub(crate) async fn search_runs(
     let (search, selection, page) = parse(&message, &project)?;
     let scope = caller.authorize(app, Action::Read, &project).await?;
 
-    let conn = app.db.read();
-    let mut found = query::search(conn, &scope, &search, &page).await?;
+    let mut found = query::search(app.db.read(), &scope, &search, &page).await?;
     let sort_values = |last: &Found| last.sort_values.iter().map(order::encode).collect();
     let mut next_page_token = page.cut(&mut found, sort_values);
-    let (runs, fitted) = assemble_what_fits(conn, &scope, &found, &selection).await?;
+    let (runs, fitted) = assemble_what_fits(app, &scope, &found, &selection).await?;
     if fitted < found.len()
         && let Some(last) = fitted.checked_sub(1).and_then(|last| found.get(last))
     {
@@ -61,17 +58,16 @@ pub(crate) async fn search_runs(
 /// The runs from the first on that fit into one message together, at least one, and how many were found up to there: one that
 /// is gone meanwhile is left out.
 async fn assemble_what_fits(
-    conn: &impl ConnectionTrait,
+    app: &App,
     scope: &Scope,
     found: &[Found],
     selection: &Selection,
 ) -> Result<(Vec<pb::Run>, usize)> {
-    let ids: Vec<Uuid> = found.iter().map(|found| found.id).collect();
-    let (mut runs, mut bytes, mut done) = (Vec::with_capacity(ids.len()), 0, 0);
+    let (mut runs, mut bytes, mut done) = (Vec::with_capacity(found.len()), 0, 0);
     let mut part = FIRST_PART;
-    while done < ids.len() {
-        let end = ids.len().min(done + part);
-        for run in assemble(conn, scope, &ids[done..end], selection).await? {
+    while done < found.len() {
+        let end = found.len().min(done + part);
+        for run in assemble_found(app, scope, &found[done..end], selection).await? {
             if let Some(run) = run {
                 bytes += run.encoded_len();
                 if bytes > PAGE_BYTES && !runs.is_empty() {
@@ -85,6 +81,37 @@ async fn assemble_what_fits(
         part = PAGE_BYTES.saturating_sub(bytes) / (bytes / done).max(1) + 1;
     }
     Ok((runs, done))
+}
+
+/// Found runs: those that have changed since they were read last, or never were, from the database.
+async fn assemble_found(
+    app: &App,
+    scope: &Scope,
+    found: &[Found],
+    selection: &Selection,
+) -> Result<Vec<Option<pb::Run>>> {
+    let mut runs = Vec::with_capacity(found.len());
+    let (mut places, mut ids) = (Vec::new(), Vec::new());
+    for (place, found) in found.iter().enumerate() {
+        let recent = app.recent_runs.get(found.id, found.revision, selection);
+        let run = recent.await.map(|run| pb::Run {
+            experiment: found.experiment.clone(),
+            ..run
+        });
+        if run.is_none() {
+            places.push(place);
+            ids.push(found.id);
+        }
+        runs.push(run);
+    }
+    let assembled = assemble(app.db.read(), scope, &ids, selection).await?;
+    for ((place, id), assembled) in places.into_iter().zip(ids).zip(assembled) {
+        if let Some(assembled) = assembled {
+            app.recent_runs.keep(id, &assembled, selection).await;
+            runs[place] = Some(assembled.run);
+        }
+    }
+    Ok(runs)
 }
 
 fn parse(message: &pb::SearchRunsRequest, project: &str) -> Result<(Search, Selection, Page)> {
