@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::store;
 use crate::{
     app::App,
-    auth::{Action, Caller},
+    auth::{Action, Caller, Scope},
     error::Result,
     request::{self, Violations, project_name},
     tracking::{
@@ -26,10 +26,9 @@ pub(in crate::tracking) async fn delete_runs(
 ) -> Result<pb::DeleteRunsResponse> {
     let caller = Caller::of(&request)?;
     let message = request.into_inner();
-    let ids = run_ids(&message.run_ids)?;
-    let scope = caller
-        .authorize(app, Action::WriteRuns, &project_name(&message.project))
-        .await?;
+    let violations = Violations::new();
+    let (scope, ids) =
+        authorize_runs(app, &caller, violations, &message.run_ids, &message.project).await?;
 
     let txn = app.db.begin().await?;
     let ids = store::lock_runs(&txn, &scope, ids, message.nested).await?;
@@ -45,10 +44,9 @@ pub(in crate::tracking) async fn restore_runs(
 ) -> Result<pb::RestoreRunsResponse> {
     let caller = Caller::of(&request)?;
     let message = request.into_inner();
-    let ids = run_ids(&message.run_ids)?;
-    let scope = caller
-        .authorize(app, Action::WriteRuns, &project_name(&message.project))
-        .await?;
+    let violations = Violations::new();
+    let (scope, ids) =
+        authorize_runs(app, &caller, violations, &message.run_ids, &message.project).await?;
 
     let txn = app.db.begin().await?;
     let ids = store::lock_runs(&txn, &scope, ids, message.nested).await?;
@@ -70,11 +68,8 @@ pub(in crate::tracking) async fn move_runs(
         "experiment",
         request::name(&message.experiment, experiments::MAX_NAME),
     );
-    let ids = parse_ids(&mut violations, &message.run_ids);
-    violations.finish()?;
-    let scope = caller
-        .authorize(app, Action::WriteRuns, &project_name(&message.project))
-        .await?;
+    let (scope, ids) =
+        authorize_runs(app, &caller, violations, &message.run_ids, &message.project).await?;
 
     let now = app.now();
     let txn = app.db.begin().await?;
@@ -117,11 +112,20 @@ pub(in crate::tracking) async fn delete_params_and_tags(
     Ok(pb::DeleteParamsAndTagsResponse { deleted })
 }
 
-fn run_ids(ids: &[String]) -> Result<Vec<Uuid>> {
-    let mut violations = Violations::new();
-    let ids = parse_ids(&mut violations, ids);
+/// Which runs a message names, and the right to change them in its project; `violations` is what else of it is bad.
+async fn authorize_runs(
+    app: &App,
+    caller: &Caller,
+    mut violations: Violations,
+    run_ids: &[String],
+    project: &str,
+) -> Result<(Scope, Vec<Uuid>)> {
+    let ids = parse_ids(&mut violations, run_ids);
     violations.finish()?;
-    Ok(ids)
+    let scope = caller
+        .authorize(app, Action::WriteRuns, &project_name(project))
+        .await?;
+    Ok((scope, ids))
 }
 
 /// In order and without repetition, so that two calls lock in the same order.
