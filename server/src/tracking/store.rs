@@ -39,7 +39,7 @@ pub async fn load_params(
     scope: &Scope,
     run: &run::Model,
 ) -> Result<BTreeMap<String, String>> {
-    runs::store::load_params(conn, scope, run.id).await
+    runs::texts::load_params(conn, scope, run.id).await
 }
 
 /// The summaries of the metrics of a run that was loaded with the same scope, by key.

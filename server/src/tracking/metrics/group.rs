@@ -245,8 +245,8 @@ async fn set_texts(txn: &DatabaseTransaction, job: &Job) -> std::result::Result<
     }
     let savepoint = txn.begin().await.map_err(Error::from)?;
     let set = async {
-        runs::store::set_params(&savepoint, &job.scope, batch.run_id, &batch.params).await?;
-        runs::store::set_tags(&savepoint, &job.scope, batch.run_id, &batch.tags).await
+        runs::texts::set_params(&savepoint, &job.scope, batch.run_id, &batch.params).await?;
+        runs::texts::set_tags(&savepoint, &job.scope, batch.run_id, &batch.tags).await
     };
     match set.await {
         Ok(()) => Ok(savepoint.commit().await.map_err(Error::from)?),

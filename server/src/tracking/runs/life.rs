@@ -12,6 +12,7 @@ use super::{
     convert::{Resumption, RunEnd},
     events::{event_time, run_event},
     store::{self, State},
+    texts,
 };
 use crate::{
     app::App,
@@ -85,7 +86,7 @@ async fn finish(
     let row = store::set_state(txn, scope, row, state, None, now).await?;
     let mut event = run_event(app, txn, scope, &row, event_type, at)
         .await?
-        .parameters(store::load_params(txn, scope, row.id).await?);
+        .parameters(texts::load_params(txn, scope, row.id).await?);
     if row.status != Status::Finished && !row.status_message.is_empty() {
         event = event.error_message(&row.status_message);
     }
@@ -180,7 +181,7 @@ pub(super) async fn crash(
     let row = store::set_state(txn, scope, row, state, Some(at), now).await?;
     let event = run_event(app, txn, scope, &row, EventType::Abort, at)
         .await?
-        .parameters(store::load_params(txn, scope, row.id).await?)
+        .parameters(texts::load_params(txn, scope, row.id).await?)
         .error_message(&row.status_message);
     lineage::store::record(txn, scope, &event, now).await?;
     Ok(row)

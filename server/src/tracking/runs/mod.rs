@@ -16,6 +16,7 @@ mod recent;
 mod search;
 mod service;
 pub(super) mod store;
+pub(super) mod texts;
 
 pub(super) use convert::run_id;
 pub(super) use events::{event_time, run_event};

@@ -1,20 +1,19 @@
-//! SQL of runs, their params and tags.
+//! SQL of runs.
 //!
 //! Invariant: everything below a run (params, tags, metrics, artifacts) is written only while its row is locked, so writers
 //! of one run queue and those of others do not meet.
 
-use std::collections::{BTreeMap, HashMap};
-
 use sea_orm::{
-    ActiveModelTrait as _,
-    ActiveValue::Set,
-    ColumnTrait as _, ConnectionTrait, EntityTrait, IntoActiveModel as _, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, Select,
-    sea_query::{Expr, OnConflict},
+    ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _,
+    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    sea_query::OnConflict,
 };
 use uuid::Uuid;
 
-use super::convert::{self, NewRun, RunChange};
+use super::{
+    convert::{NewRun, RunChange},
+    texts,
+};
 use crate::{
     auth::Scope,
     clock::Timestamp,
@@ -23,16 +22,13 @@ use crate::{
         View,
         entity::{
             run::{self, Status},
-            run_branch, run_param, run_tag,
+            run_branch, run_tag,
         },
     },
 };
 
 /// Rows a statement, so that its parameters stay below what SQLite takes (32,766).
 const ROWS: usize = 1000;
-/// Most params, and most tags, of one run, and most bytes of them, so that a run always fits into one message.
-const MAX_TEXTS: i64 = 10_000;
-const MAX_TEXT_BYTES: i64 = 8 << 20;
 
 /// The run of this id in the project of the scope, deleted or not: what its process still logs is kept.
 pub(crate) async fn load_run(
@@ -132,7 +128,7 @@ pub(super) async fn create_run(
     if inserted == 0 {
         return Ok(None);
     }
-    set_tags(txn, scope, row.id, &new.tags).await?;
+    texts::set_tags(txn, scope, row.id, &new.tags).await?;
     Ok(Some(row))
 }
 
@@ -157,7 +153,7 @@ pub(super) async fn update_run(
             .filter(run_tag::Column::RunId.eq(run_id))
             .exec(txn)
             .await?;
-        set_tags(txn, scope, run_id, &tags).await?;
+        texts::set_tags(txn, scope, run_id, &tags).await?;
     }
     row.updated_at = Set(now.micros());
     Ok(row.update(txn).await?)
@@ -307,113 +303,4 @@ pub(crate) async fn touch(
         .exec(txn)
         .await?;
     Ok(())
-}
-
-/// The params of a run.
-pub(crate) async fn load_params(
-    conn: &impl ConnectionTrait,
-    _scope: &Scope,
-    run_id: Uuid,
-) -> Result<BTreeMap<String, String>> {
-    let rows = run_param::Entity::find()
-        .filter(run_param::Column::RunId.eq(run_id))
-        .all(conn)
-        .await?;
-    Ok(rows.into_iter().map(|row| (row.key, row.value)).collect())
-}
-
-/// Sets params of a locked run; others stay.
-pub(crate) async fn set_params(
-    txn: &impl ConnectionTrait,
-    _scope: &Scope,
-    run_id: Uuid,
-    params: &HashMap<String, String>,
-) -> Result<()> {
-    use run_param::Column as C;
-    if params.is_empty() {
-        return Ok(());
-    }
-    let rows: Vec<run_param::ActiveModel> = params
-        .iter()
-        .map(|(key, value)| run_param::ActiveModel {
-            run_id: Set(run_id),
-            key: Set(key.clone()),
-            value: Set(value.clone()),
-            number: Set(convert::number(value)),
-        })
-        .collect();
-    for part in rows.chunks(ROWS) {
-        let upsert = OnConflict::columns([C::RunId, C::Key])
-            .update_columns([C::Value, C::Number])
-            .to_owned();
-        run_param::Entity::insert_many(part.to_vec())
-            .on_conflict(upsert)
-            .exec_without_returning(txn)
-            .await?;
-    }
-    let all = run_param::Entity::find().filter(C::RunId.eq(run_id));
-    at_most(txn, "params", all).await
-}
-
-/// Sets tags of a locked run; others stay.
-pub(crate) async fn set_tags(
-    txn: &impl ConnectionTrait,
-    _scope: &Scope,
-    run_id: Uuid,
-    tags: &HashMap<String, String>,
-) -> Result<()> {
-    use run_tag::Column as C;
-    if tags.is_empty() {
-        return Ok(());
-    }
-    let rows: Vec<run_tag::ActiveModel> = tags
-        .iter()
-        .map(|(key, value)| run_tag::ActiveModel {
-            run_id: Set(run_id),
-            key: Set(key.clone()),
-            value: Set(value.clone()),
-            number: Set(convert::number(value)),
-        })
-        .collect();
-    for part in rows.chunks(ROWS) {
-        let upsert = OnConflict::columns([C::RunId, C::Key])
-            .update_columns([C::Value, C::Number])
-            .to_owned();
-        run_tag::Entity::insert_many(part.to_vec())
-            .on_conflict(upsert)
-            .exec_without_returning(txn)
-            .await?;
-    }
-    let all = run_tag::Entity::find().filter(C::RunId.eq(run_id));
-    at_most(txn, "tags", all).await
-}
-
-/// Refuses what would be too many or too large; the transaction is given up then.
-async fn at_most<E: EntityTrait>(
-    txn: &impl ConnectionTrait,
-    what: &'static str,
-    all: Select<E>,
-) -> Result<()> {
-    let found: Option<(i64, i64)> = all
-        .select_only()
-        .column_as(Expr::cust("COUNT(*)"), "count")
-        .column_as(
-            Expr::cust("COALESCE(SUM(OCTET_LENGTH(key) + OCTET_LENGTH(value)), 0)"),
-            "bytes",
-        )
-        .into_tuple()
-        .one(txn)
-        .await?;
-    let (count, bytes) = found.unwrap_or_default();
-    let text = if count > MAX_TEXTS {
-        format!("the run would have {count} {what}; at most {MAX_TEXTS} are possible")
-    } else if bytes > MAX_TEXT_BYTES {
-        format!(
-            "the {what} of the run would have {bytes} bytes in all; at most {MAX_TEXT_BYTES} are possible; log large texts as \
-             artifacts"
-        )
-    } else {
-        return Ok(());
-    };
-    Err(Error::invalid(what, text))
 }
