@@ -32,9 +32,16 @@ impl NewInput {
     }
 }
 
-fn runs(ids: Vec<String>, nested: bool) -> RunSet {
+fn run_set(ids: Vec<String>, nested: bool) -> RunSet {
     let runs = RunSet::new(ids);
     if nested { runs.with_nested() } else { runs }
+}
+
+/// A call that changes an experiment; the answer is what it is then.
+fn changed(
+    work: impl Future<Output = mlplat::Result<tracking::Experiment>> + Send + 'static,
+) -> Call {
+    Call::new(async move { Ok(Experiment::from(work.await?)) })
 }
 
 /// Deletes runs; the answer is how many were not deleted before.
@@ -45,10 +52,9 @@ fn delete_runs(
     run_ids: Vec<String>,
     nested: bool,
 ) -> PyResult<Call> {
-    let client = client.get(py)?;
-    Ok(Call::new(async move {
-        client.tracking().delete_runs(runs(run_ids, nested)).await
-    }))
+    let tracking = client.get(py)?.tracking();
+    let runs = run_set(run_ids, nested);
+    Ok(Call::new(async move { tracking.delete_runs(runs).await }))
 }
 
 /// Restores runs; the answer is how many were deleted before.
@@ -59,10 +65,9 @@ fn restore_runs(
     run_ids: Vec<String>,
     nested: bool,
 ) -> PyResult<Call> {
-    let client = client.get(py)?;
-    Ok(Call::new(async move {
-        client.tracking().restore_runs(runs(run_ids, nested)).await
-    }))
+    let tracking = client.get(py)?.tracking();
+    let runs = run_set(run_ids, nested);
+    Ok(Call::new(async move { tracking.restore_runs(runs).await }))
 }
 
 /// Moves runs into an experiment; the answer is how many were in another one.
@@ -74,10 +79,10 @@ fn move_runs(
     experiment: String,
     nested: bool,
 ) -> PyResult<Call> {
-    let client = client.get(py)?;
+    let tracking = client.get(py)?.tracking();
+    let runs = run_set(run_ids, nested);
     Ok(Call::new(async move {
-        let tracking = client.tracking();
-        tracking.move_runs(runs(run_ids, nested), &experiment).await
+        tracking.move_runs(runs, &experiment).await
     }))
 }
 
@@ -90,9 +95,8 @@ fn delete_params_and_tags(
     params: Vec<String>,
     tags: Vec<String>,
 ) -> PyResult<Call> {
-    let client = client.get(py)?;
+    let tracking = client.get(py)?.tracking();
     Ok(Call::new(async move {
-        let tracking = client.tracking();
         tracking.delete_params_and_tags(&run_id, params, tags).await
     }))
 }
@@ -100,11 +104,11 @@ fn delete_params_and_tags(
 /// Notes that a run read a data set; the answer is the input as it is kept.
 #[pyfunction]
 fn log_input(py: Python<'_>, client: &Client, run_id: String, input: NewInput) -> PyResult<Call> {
-    let client = client.get(py)?;
+    let tracking = client.get(py)?.tracking();
     let made = input.made();
     Ok(Call::new(async move {
         let kept = DatasetInput::from(made.clone());
-        client.tracking().log_inputs(&run_id, [made]).await?;
+        tracking.log_inputs(&run_id, [made]).await?;
         Ok(kept)
     }))
 }
@@ -113,10 +117,9 @@ fn log_input(py: Python<'_>, client: &Client, run_id: String, input: NewInput) -
 #[pyfunction]
 fn get_run(py: Python<'_>, client: &Client, run_id: String, seen: String) -> PyResult<Call> {
     let view = view(py, &seen)?;
-    let client = client.get(py)?;
+    let tracking = client.get(py)?.tracking();
     Ok(Call::new(async move {
-        let run = client.tracking().find_run(&run_id, view).await?;
-        Ok(RunRecord::from(run))
+        Ok(RunRecord::from(tracking.find_run(&run_id, view).await?))
     }))
 }
 
@@ -124,13 +127,9 @@ fn get_run(py: Python<'_>, client: &Client, run_id: String, seen: String) -> PyR
 #[pyfunction]
 fn list_experiments(py: Python<'_>, client: &Client, seen: String) -> PyResult<Call> {
     let view = view(py, &seen)?;
-    let client = client.get(py)?;
+    let tracking = client.get(py)?.tracking();
     Ok(Call::new(async move {
-        let found = client
-            .tracking()
-            .find_experiments(view)
-            .collect(None)
-            .await?;
+        let found = tracking.find_experiments(view).collect(None).await?;
         Ok(found.into_iter().map(Experiment::from).collect::<Vec<_>>())
     }))
 }
@@ -138,21 +137,19 @@ fn list_experiments(py: Python<'_>, client: &Client, seen: String) -> PyResult<C
 /// Deletes an experiment with its runs.
 #[pyfunction]
 fn delete_experiment(py: Python<'_>, client: &Client, name: String) -> PyResult<Call> {
-    let client = client.get(py)?;
-    Ok(Call::new(async move {
-        let deleted = client.tracking().delete_experiment(&name).await?;
-        Ok(Experiment::from(deleted))
-    }))
+    let tracking = client.get(py)?.tracking();
+    Ok(changed(
+        async move { tracking.delete_experiment(&name).await },
+    ))
 }
 
 /// Restores an experiment with the runs that were deleted with it.
 #[pyfunction]
 fn restore_experiment(py: Python<'_>, client: &Client, name: String) -> PyResult<Call> {
-    let client = client.get(py)?;
-    Ok(Call::new(async move {
-        let restored = client.tracking().restore_experiment(&name).await?;
-        Ok(Experiment::from(restored))
-    }))
+    let tracking = client.get(py)?.tracking();
+    Ok(changed(
+        async move { tracking.restore_experiment(&name).await },
+    ))
 }
 
 /// Changes name, notes or labels of an experiment.
@@ -165,19 +162,19 @@ fn update_experiment(
     description: Option<String>,
     tags: Option<BTreeMap<String, String>>,
 ) -> PyResult<Call> {
-    let client = client.get(py)?;
-    Ok(Call::new(async move {
-        let tracking = client.tracking();
+    let tracking = client.get(py)?.tracking();
+    Ok(changed(async move {
         let mut current = name;
         if let Some(new_name) = new_name {
             let renamed = tracking.rename_experiment(&current, &new_name).await?;
-            current = renamed.name.clone();
             if description.is_none() && tags.is_none() {
-                return Ok(Experiment::from(renamed));
+                return Ok(renamed);
             }
+            current = renamed.name;
         }
-        let changed = tracking.update_experiment(&current, description, tags);
-        Ok(Experiment::from(changed.await?))
+        tracking
+            .update_experiment(&current, description, tags)
+            .await
     }))
 }
 
@@ -189,9 +186,8 @@ fn collect_garbage(
     older_than_days: Option<u32>,
     dry_run: bool,
 ) -> PyResult<Call> {
-    let client = client.get(py)?;
+    let admin = client.get(py)?.admin();
     Ok(Call::new(async move {
-        let admin = client.admin();
         let collected = admin.collect_garbage(older_than_days, dry_run).await?;
         Ok((
             collected.runs,
