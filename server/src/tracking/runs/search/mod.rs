@@ -17,6 +17,7 @@
 //! Invariant: text of a filter reaches the database as bound values only. Lexer, parser and patterns are pure.
 
 mod ast;
+mod fields;
 mod lexer;
 mod literal;
 mod narrow;
@@ -26,5 +27,6 @@ mod pattern;
 mod query;
 mod service;
 mod sql;
+mod words;
 
 pub(crate) use service::search_runs;

@@ -2,7 +2,14 @@
 
 use proptest::prelude::*;
 
-use super::{super::ast::Values, *};
+use super::{
+    super::{
+        ast::{DatasetPart, OrderBy, Stat, Values},
+        fields::parse_order,
+        words::MAX_LENGTH,
+    },
+    *,
+};
 
 fn compare(field: Field, test: Test) -> Filter {
     Filter::Compare(field, test)

@@ -6,7 +6,7 @@ use tonic::Request;
 
 use super::{
     ast::{Filter, Selected},
-    order, parser,
+    fields, order, parser,
     query::{self, Found, Search},
 };
 use crate::{
@@ -135,7 +135,7 @@ fn parse(message: &pb::SearchRunsRequest, project: &str) -> Result<(Search, Sele
         violations.add("order_by", format!("must hold at most {MAX_ORDERS} orders"));
     } else {
         for (index, text) in message.order_by.iter().enumerate() {
-            order.extend(violations.parse(format!("order_by[{index}]"), parser::parse_order(text)));
+            order.extend(violations.parse(format!("order_by[{index}]"), fields::parse_order(text)));
         }
     }
     let view = violations.parse("view", View::parse(message.view));
@@ -173,7 +173,7 @@ fn selection(violations: &mut Violations, fields: &[String]) -> Selection {
         return selection;
     }
     for (index, text) in fields.iter().enumerate() {
-        match violations.parse(format!("fields[{index}]"), parser::parse_selected(text)) {
+        match violations.parse(format!("fields[{index}]"), fields::parse_selected(text)) {
             Some(Selected::Metrics(key)) => selection.metrics.add(key),
             Some(Selected::Params(key)) => selection.params.add(key),
             Some(Selected::Tags(key)) => selection.tags.add(key),
