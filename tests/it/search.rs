@@ -247,6 +247,61 @@ async fn filters_mean_what_they_say() {
     server.stop().await;
 }
 
+/// As MLflow's users write them, whether the runs were logged here or imported: an import keeps the user as a tag only.
+#[tokio::test]
+async fn tags_of_mlflow_find_what_is_an_attribute_here() {
+    let server = TestServer::start().await;
+    let mut tracking = Tracking::new(server.channel().await);
+    let (outer, inner) = (Uuid::now_v7(), Uuid::now_v7());
+    let user = ("mlflow.user".to_owned(), "root".to_owned());
+    let runs = [
+        pb::CreateRunRequest {
+            run_id: outer.to_string(),
+            experiment: "a".to_owned(),
+            name: "outer".to_owned(),
+            description: "# Notes".to_owned(),
+            tags: [user].into(),
+            ..Default::default()
+        },
+        pb::CreateRunRequest {
+            run_id: inner.to_string(),
+            experiment: "a".to_owned(),
+            name: "inner".to_owned(),
+            parent_run_id: outer.to_string(),
+            ..Default::default()
+        },
+    ];
+    for run in runs {
+        tracking.create_run(run).await.expect("created");
+    }
+    let of_outer = format!("tags.mlflow.parentRunId = '{}'", outer.simple());
+    for (filter, found) in [
+        ("tags.mlflow.runName = 'outer'", outer),
+        ("tags.`mlflow.runName` LIKE 'inn%'", inner),
+        ("tags.\"mlflow.note.content\" LIKE '%Notes'", outer),
+        ("tags.mlflow.parentRunId IS NULL", outer),
+        ("tags.mlflow.user = 'root'", outer),
+        (of_outer.as_str(), inner),
+    ] {
+        let request = pb::SearchRunsRequest {
+            filter: filter.to_owned(),
+            ..Default::default()
+        };
+        let ids = search(&mut tracking, request).await;
+        assert_eq!(ids, [found.to_string()], "{filter}");
+    }
+    for (order, first) in [("ASC", inner), ("DESC", outer)] {
+        let request = pb::SearchRunsRequest {
+            order_by: vec![format!("tags.mlflow.runName {order}")],
+            ..Default::default()
+        };
+        let ids = search(&mut tracking, request).await;
+        assert_eq!(ids.len(), 2);
+        assert_eq!(ids[0], first.to_string(), "{order}");
+    }
+    server.stop().await;
+}
+
 /// What is missing comes last either way; what is equal is ordered by id, newest first.
 fn ordered<K: PartialOrd>(
     runs: &[Known],

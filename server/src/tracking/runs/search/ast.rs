@@ -155,6 +155,17 @@ impl Attribute {
             .find(|(_, known)| *known == name)
             .map(|(attribute, _)| *attribute)
     }
+
+    /// What MLflow keeps in a tag. An import makes attributes of these tags, and of no others, so that runs are found alike
+    /// wherever they were logged.
+    pub(super) fn by_tag(key: &str) -> Option<Self> {
+        match key {
+            "mlflow.runName" => Some(Self::Name),
+            "mlflow.parentRunId" => Some(Self::ParentRunId),
+            "mlflow.note.content" => Some(Self::Description),
+            _ => None,
+        }
+    }
 }
 
 /// What is asked of the field.

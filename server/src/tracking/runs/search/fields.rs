@@ -21,7 +21,10 @@ pub(super) fn field(words: &mut Words) -> Parsed<Field> {
         Kind::Dotted(group, key) => match group.to_ascii_lowercase().as_str() {
             "metrics" | "metric" => Ok(Field::Metric(Stat::Last, key.clone())),
             "params" | "param" | "parameters" | "parameter" => Ok(Field::Param(key.clone())),
-            "tags" | "tag" => Ok(Field::Tag(key.clone())),
+            "tags" | "tag" => {
+                let attribute = Attribute::by_tag(key).map(Field::Attribute);
+                Ok(attribute.unwrap_or_else(|| Field::Tag(key.clone())))
+            }
             "datasets" | "dataset" => DatasetPart::by_name(key)
                 .map(Field::Dataset)
                 .ok_or_else(|| unknown_part(&token, key)),

@@ -89,6 +89,41 @@ fn attributes_under_several_names() {
 }
 
 #[test]
+fn tags_of_mlflow_that_are_attributes_here() {
+    let parent = "parent_run_id = '00000000-0000-0000-0000-0000000000ab'";
+    for (filter, meant) in [
+        ("tags.mlflow.runName = 'a'", "name = 'a'"),
+        ("tag.`mlflow.runName` LIKE 'a%'", "name LIKE 'a%'"),
+        (
+            "tags.\"mlflow.note.content\" ILIKE '%slow%'",
+            "description ILIKE '%slow%'",
+        ),
+        (
+            "tags.mlflow.parentRunId = '000000000000000000000000000000ab'",
+            parent,
+        ),
+        (
+            "tags.mlflow.parentRunId IS NULL",
+            "attributes.parent_run_id IS NULL",
+        ),
+    ] {
+        assert_eq!(parse(filter), Ok(parse(meant).expect(meant)), "{filter}");
+    }
+    assert_eq!(
+        parse_order("tags.`mlflow.runName` DESC"),
+        Ok(parse_order("name DESC").expect("an order"))
+    );
+    assert!(parse_order("tags.mlflow.note.content").is_err());
+    for key in ["mlflow.user", "mlflow.runname"] {
+        let tag = compare(
+            Field::Tag(key.to_owned()),
+            Test::Text(Op::Eq, "a".to_owned()),
+        );
+        assert_eq!(parse(&format!("tags.{key} = 'a'")), Ok(tag));
+    }
+}
+
+#[test]
 fn texts_and_numbers_of_params() {
     let depth = || Field::Param("depth".to_owned());
     assert_eq!(
