@@ -14,6 +14,7 @@
 //! - A process has one journal per server and project, a forked one has its own (`fork.rs`).
 //! - The journal of a dead process is found and delivered by the next one, or by [`sync`].
 
+mod copied;
 mod courier;
 mod folder;
 mod fork;

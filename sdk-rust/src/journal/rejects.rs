@@ -11,6 +11,7 @@ use std::{
 use uuid::Uuid;
 
 use super::{
+    copied::Definition,
     courier::Task,
     folder::{self, Folder, Meta},
     limits::Limits,
@@ -62,10 +63,7 @@ impl Rejects {
             return "no place, as there is no home folder".to_owned();
         };
         for piece in task.pieces {
-            writer.copy(|buffer| {
-                define(buffer, task, piece);
-                buffer.extend_from_slice(task.window.frame(piece));
-            });
+            writer.copy(definitions(task, piece), task.window.frame(piece));
         }
         writer.place()
     }
@@ -116,21 +114,22 @@ impl Rejects {
     }
 }
 
-/// Writes the definitions that a record needs.
-fn define(buffer: &mut Vec<u8>, task: Task<'_>, piece: &Piece) {
+/// The definitions that a record needs.
+fn definitions(task: Task<'_>, piece: &Piece) -> Vec<Definition> {
     let record = task.window.record(piece);
     let Some(run_id) = record.run() else {
-        return;
+        return Vec::new();
     };
     let keys: Vec<record::Id> = match &record {
         Record::Metrics(metrics) => metrics.pairs().map(|pair| pair.0).collect(),
         Record::Series(series) => vec![series.key],
         _ => Vec::new(),
     };
-    record::put_run(buffer, run_id, task.run.run, task.run.own);
+    let mut needed = vec![Definition::run(run_id, task.run.run, task.run.own)];
     for key in keys {
         if let Some(name) = task.definitions.key(key) {
-            record::put_key(buffer, key, name);
+            needed.push(Definition::key(key, name));
         }
     }
+    needed
 }

@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::{
+    copied::Definition,
     folder::{self, Folder, Meta},
+    frame,
     limits::Limits,
     owner::Owner,
     reader::Reader,
@@ -230,21 +232,64 @@ fn a_file_that_is_cut_off_under_its_mapping_costs_only_what_was_in_it() {
     assert_eq!(own.take_lost() as usize + rest.len(), 170);
 }
 
+/// Copies a record of a journal that has small numbers of its own.
+fn copy(case: &Case, number: u64) {
+    let (id, key) = if number.is_multiple_of(3) {
+        (8, "a")
+    } else {
+        (9, "b")
+    };
+    let needs = [
+        Definition::run(4, Uuid::from_u128(7), true),
+        Definition::key(id, key),
+    ];
+    let mut frame = Vec::new();
+    let value = std::iter::once(number as f64);
+    record::put_metrics(&mut frame, 4, Some(number as i64), 5, &[id], value);
+    case.writer.lock().copy(needs, &frame);
+}
+
 #[test]
-fn copies_of_records_share_segments() {
+fn copies_of_records_share_segments_and_definitions() {
     let case = Case::new(ROOMY);
-    let run = Uuid::from_u128(7);
-    for number in 1..=100_u32 {
-        case.writer.lock().copy(|buffer| {
-            let key = if number.is_multiple_of(3) { "a" } else { "b" };
-            record::put_run(buffer, 4, run, true);
-            record::put_key(buffer, 9, key);
-            let value = std::iter::once(f64::from(number));
-            record::put_metrics(buffer, 4, Some(number.into()), 5, &[9], value);
-        });
-    }
+    (1..=100).for_each(|number| copy(&case, number));
     assert_eq!(case.folder.segments().expect("listed"), [1]);
     assert_eq!(case.left(), numbers(1..=100));
+    let bytes = fs::read(case.folder.segment(1)).expect("read");
+    let (mut rest, mut definitions) = (&bytes[..], 0);
+    while let Ok(frame) = frame::parse(rest) {
+        rest = &rest[frame.size()..];
+        let record = Record::read(frame);
+        definitions += usize::from(matches!(
+            record,
+            Some(Record::Run { .. } | Record::Key { .. })
+        ));
+    }
+    assert_eq!(definitions, 3, "one run and two keys");
+}
+
+#[test]
+fn copies_of_records_are_understood_without_the_segments_before() {
+    let case = Case::new(LIMITS);
+    (1..=100).for_each(|number| copy(&case, number));
+    assert!(case.folder.segments().expect("listed").len() > 3);
+    case.folder.remove_segment(1);
+    let left = case.left();
+    assert!(left.len() > 50 && left.len() < 100, "{left:?}");
+    assert_eq!(left, numbers(101 - left.len() as u64..=100));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn copies_of_records_are_understood_when_the_file_before_is_cut_off() {
+    let case = Case::new(ROOMY);
+    (1..=50).for_each(|number| copy(&case, number));
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .open(case.folder.segment(1));
+    file.expect("there").set_len(0).expect("cut");
+    (51..=100).for_each(|number| copy(&case, number));
+    assert_eq!(case.left(), numbers(51..=100));
 }
 
 #[test]

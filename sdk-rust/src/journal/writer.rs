@@ -16,6 +16,7 @@ use mlplat_proto::rules;
 use uuid::Uuid;
 
 use super::{
+    copied::{Copied, Definition},
     folder::{Folder, Meta},
     limits::Limits,
     notice,
@@ -63,6 +64,7 @@ pub(super) struct Writer {
     epoch: u64,
     keys: HashMap<Box<str>, Key, RandomState>,
     runs: Vec<Run>,
+    copied: Copied,
     ids: Vec<Id>,
     buffer: Vec<u8>,
     /// Files that are being put into the folder.
@@ -91,6 +93,7 @@ impl Writer {
             epoch: 0,
             keys: HashMap::default(),
             runs: Vec::new(),
+            copied: Copied::default(),
             ids: Vec::new(),
             buffer: Vec::new(),
             held: 0,
@@ -166,11 +169,15 @@ impl Writer {
         self.commit(1, vital);
     }
 
-    /// A record of another journal, as it is there, with the definitions it needs.
-    pub(super) fn copy(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
+    /// A record of another journal, as it is there; of the definitions that it needs those that are not in the segment come
+    /// first.
+    pub(super) fn copy(&mut self, needs: impl IntoIterator<Item = Definition>, frame: &[u8]) {
         self.continue_segment();
         self.buffer.clear();
-        put(&mut self.buffer);
+        for definition in needs {
+            self.copied.put(&mut self.buffer, self.epoch, definition);
+        }
+        self.buffer.extend_from_slice(frame);
         self.commit(1, true);
     }
 

@@ -57,6 +57,7 @@ impl Writer {
                 record::put_key(&mut self.pending, entry.id, key);
                 entry.epoch = self.epoch;
             }
+            self.copied.put_all(&mut self.pending, self.epoch);
             self.pending.extend_from_slice(frames);
         }
         self.retry_at = Instant::now();
