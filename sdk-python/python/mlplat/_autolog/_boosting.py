@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
+from dataclasses import dataclass
 
-from . import _models, _session
+from . import _models, _patches, _session
 from ._session import Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
 # Too large, or no params.
@@ -18,7 +20,52 @@ _NO_PARAMS = {"params", "callbacks", "evals_result"}
 _PLAIN = (bool, int, float, str, list, tuple, dict)
 
 
-def logged_train(
+@dataclass(frozen=True)
+class Library:
+    """What differs between them."""
+
+    name: str
+    """Of the package, and of its integration."""
+    engine: str
+    """The module of `train` and `cv`."""
+    estimator: str
+    """The class in its module `sklearn` that all estimators come from."""
+    make_callback: Callable[[Session], Any]
+    booster_of: Callable[[Any], Any]
+    """The booster of a trained estimator."""
+    log_facts: Callable[[Session, Any], None]
+    """Logs what is to be known of a trained booster."""
+
+    def log_booster(self, session: Session, booster: Any) -> None:
+        """What `train` made."""
+        self.log_facts(session, booster)
+        _models.log_model(session, booster)
+
+    def log_estimator(self, session: Session, estimator: Any) -> None:
+        """An estimator after its `fit`."""
+        self.log_facts(session, self.booster_of(estimator))
+        _models.log_model(session, estimator)
+
+
+def install(library: Library) -> None:
+    """Patches a library that has been imported."""
+    name = library.name
+    root, engine = sys.modules[name], sys.modules[library.engine]
+    estimators = sys.modules.get(f"{name}.sklearn")
+    for function, after in (("train", library.log_booster), ("cv", lambda session, result: None)):
+        original = getattr(engine, function)
+        wrapped = _logged_train(name, original, library.make_callback, after)
+        for owner in (engine, root, estimators):
+            if owner is not None and vars(owner).get(function) is original:
+                _patches.replace(name, owner, function, wrapped)
+    estimator = getattr(estimators, library.estimator, None)
+    for kind in _subclasses(estimator) if estimator is not None else ():
+        fit = vars(kind).get("fit")
+        if inspect.isfunction(fit):
+            _patches.replace(name, kind, "fit", _logged_fit(name, fit, library.log_estimator))
+
+
+def _logged_train(
     integration: str,
     original: Callable[..., Any],
     make_callback: Callable[[Session], Any],
@@ -96,7 +143,7 @@ def _holds_data(value: object) -> bool:
     return isinstance(value, (list, tuple)) and not all(isinstance(item, (int, float, str)) for item in value)
 
 
-def logged_fit(
+def _logged_fit(
     integration: str, original: Callable[..., Any], after: Callable[[Session, Any], None]
 ) -> Callable[..., Any]:
     """The `fit` of an estimator, which calls `train` once inside."""
@@ -129,7 +176,7 @@ def logged_fit(
     return fit
 
 
-def subclasses(root: type) -> list[type]:
+def _subclasses(root: type) -> list[type]:
     """A class and all below it."""
     found = [root]
     for one in found:
@@ -137,7 +184,14 @@ def subclasses(root: type) -> list[type]:
     return found
 
 
-def log_importance(session: Session, kind: str, importance: Mapping[str, object]) -> None:
-    """How much each feature counts, greatest first, as a file."""
-    ordered = sorted(_session.numbers(importance).items(), key=lambda item: -item[1])
-    _models.log_json(session, f"feature_importance_{kind}.json", dict(ordered))
+def log_importance(
+    session: Session, kinds: Sequence[str], importance_of: Callable[[str], Mapping[str, object]]
+) -> None:
+    """How much each feature counts, greatest first, as one file for each kind of counting."""
+
+    def log(kind: str) -> None:
+        ordered = sorted(_session.numbers(importance_of(kind)).items(), key=lambda item: -item[1])
+        _models.log_json(session, f"feature_importance_{kind}.json", dict(ordered))
+
+    for kind in kinds:
+        session.safely("the importance of features was not logged", lambda kind=kind: log(kind))

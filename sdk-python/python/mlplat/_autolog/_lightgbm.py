@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-import sys
-
-from . import _models, _patches
-from ._boosting import log_importance, logged_fit, logged_train, subclasses
+from ._boosting import Library, log_importance
+from ._boosting import install as install_library
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,24 +11,19 @@ if TYPE_CHECKING:
 
     from ._session import Session
 
-_NAME = "lightgbm"
-
 
 def install(module: str) -> None:
     """Patches lightgbm, which has been imported."""
-    root = sys.modules[module]
-    engine = sys.modules["lightgbm.engine"]
-    for name, after in (("train", _log_booster), ("cv", lambda session, result: None)):
-        original = getattr(engine, name)
-        wrapped = logged_train(_NAME, original, _Callback, after)
-        for owner in (engine, root, sys.modules.get("lightgbm.sklearn")):
-            if owner is not None and vars(owner).get(name) is original:
-                _patches.replace(_NAME, owner, name, wrapped)
-    estimator = getattr(sys.modules.get("lightgbm.sklearn"), "LGBMModel", None)
-    for kind in subclasses(estimator) if estimator is not None else ():
-        fit = vars(kind).get("fit")
-        if inspect.isfunction(fit):
-            _patches.replace(_NAME, kind, "fit", logged_fit(_NAME, fit, _log_estimator))
+    install_library(
+        Library(
+            name=module,
+            engine="lightgbm.engine",
+            estimator="LGBMModel",
+            make_callback=_Callback,
+            booster_of=lambda estimator: estimator.booster_,
+            log_facts=_log_facts,
+        )
+    )
 
 
 class _Callback:
@@ -61,16 +53,6 @@ class _Callback:
         self.session.log_step(metrics, env.iteration)
 
 
-def _log_estimator(session: Session, estimator: Any) -> None:
-    _log_facts(session, estimator.booster_)
-    _models.log_model(session, estimator)
-
-
-def _log_booster(session: Session, booster: Any) -> None:
-    _log_facts(session, booster)
-    _models.log_model(session, booster)
-
-
 def _log_facts(session: Session, booster: Any) -> None:
     facts: dict[str, object] = {}
     if booster.best_iteration > 0:
@@ -79,10 +61,8 @@ def _log_facts(session: Session, booster: Any) -> None:
         facts.update({f"best_{data}-{name}": score for name, score in scores.items()})
     session.log_metrics(facts)
     names = booster.feature_name()
-    for kind in ("split", "gain"):
-        session.safely(
-            "the importance of features was not logged",
-            lambda kind=kind: log_importance(
-                session, kind, dict(zip(names, booster.feature_importance(kind), strict=True))
-            ),
-        )
+    log_importance(
+        session,
+        ("split", "gain"),
+        lambda kind: dict(zip(names, booster.feature_importance(kind), strict=True)),
+    )

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-import sys
-
-from . import _models, _patches
-from ._boosting import log_importance, logged_fit, logged_train, subclasses
+from ._boosting import Library, log_importance
+from ._boosting import install as install_library
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,24 +11,19 @@ if TYPE_CHECKING:
 
     from ._session import Session
 
-_NAME = "xgboost"
-
 
 def install(module: str) -> None:
     """Patches xgboost, which has been imported."""
-    root = sys.modules[module]
-    training = sys.modules["xgboost.training"]
-    for name, after in (("train", _log_booster), ("cv", lambda session, result: None)):
-        original = getattr(training, name)
-        wrapped = logged_train(_NAME, original, _callback, after)
-        for owner in (training, root, sys.modules.get("xgboost.sklearn")):
-            if owner is not None and vars(owner).get(name) is original:
-                _patches.replace(_NAME, owner, name, wrapped)
-    estimator = getattr(sys.modules.get("xgboost.sklearn"), "XGBModel", None)
-    for kind in subclasses(estimator) if estimator is not None else ():
-        fit = vars(kind).get("fit")
-        if inspect.isfunction(fit):
-            _patches.replace(_NAME, kind, "fit", logged_fit(_NAME, fit, _log_estimator))
+    install_library(
+        Library(
+            name=module,
+            engine="xgboost.training",
+            estimator="XGBModel",
+            make_callback=_callback,
+            booster_of=lambda estimator: estimator.get_booster(),
+            log_facts=_log_facts,
+        )
+    )
 
 
 def _callback(session: Session) -> Any:
@@ -59,16 +51,6 @@ def _log_iteration(session: Session, epoch: int, evals_log: Any) -> None:
     session.log_step(metrics, epoch)
 
 
-def _log_estimator(session: Session, estimator: Any) -> None:
-    _log_facts(session, estimator.get_booster())
-    _models.log_model(session, estimator)
-
-
-def _log_booster(session: Session, booster: Any) -> None:
-    _log_facts(session, booster)
-    _models.log_model(session, booster)
-
-
 def _log_facts(session: Session, booster: Any) -> None:
     facts: dict[str, Any] = {}
     for name in ("best_iteration", "best_score"):
@@ -77,8 +59,4 @@ def _log_facts(session: Session, booster: Any) -> None:
         except AttributeError:
             continue  # known after early stopping only
     session.log_metrics(facts)
-    for kind in ("weight", "gain"):
-        session.safely(
-            "the importance of features was not logged",
-            lambda kind=kind: log_importance(session, kind, booster.get_score(importance_type=kind)),
-        )
+    log_importance(session, ("weight", "gain"), lambda kind: booster.get_score(importance_type=kind))
