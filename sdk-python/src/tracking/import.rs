@@ -135,6 +135,16 @@ fn import_artifact(
     Ok(Call::new(work).showing(progress))
 }
 
+/// Takes up a run again that has ended; nothing goes on in the background.
+#[pyfunction]
+fn import_resume(py: Python<'_>, client: &Client, run_id: String) -> PyResult<Call> {
+    let client = client.get(py)?;
+    Ok(Call::new(async move {
+        let run = client.tracking().import_resume(&run_id).await?;
+        Ok(RunRecord::from(run))
+    }))
+}
+
 /// Ends a run at a time of the past.
 #[pyfunction]
 fn import_end(
@@ -166,5 +176,6 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(import_run, module)?)?;
     module.add_function(wrap_pyfunction!(import_batch, module)?)?;
     module.add_function(wrap_pyfunction!(import_artifact, module)?)?;
+    module.add_function(wrap_pyfunction!(import_resume, module)?)?;
     module.add_function(wrap_pyfunction!(import_end, module)?)
 }

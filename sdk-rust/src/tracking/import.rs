@@ -118,6 +118,24 @@ impl Tracking {
         })
     }
 
+    /// Takes up a run again that has ended, without becoming the process that does it. One that is running stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such run, [`Error::Misuse`] when the id is no UUID.
+    pub async fn import_resume(&self, run_id: &str) -> Result<Run> {
+        let request = pb::ResumeRunRequest {
+            project: self.client.project().to_owned(),
+            run_id: checked_run_id(run_id)?,
+            from_step: None,
+            request_id: String::new(),
+        };
+        let answer = rpc!(self.client, Repeatable, tracking.resume_run, request)?;
+        answer
+            .run
+            .map(Run::from)
+            .ok_or_else(|| Error::protocol("run"))
+    }
+
     /// Ends a run at a time of the past.
     ///
     /// # Errors
