@@ -8,7 +8,18 @@ from pathlib import Path
 
 import mlplat
 import pytest
-from import_stores import CHILD, FIRST, GONE, check_first, run_cli, run_id, summary, write_database
+from import_stores import (
+    CHILD,
+    FIRST,
+    GONE,
+    START,
+    check_first,
+    points_of,
+    run_cli,
+    run_id,
+    summary,
+    write_database,
+)
 
 pytestmark = pytest.mark.usefixtures("project")
 
@@ -110,3 +121,215 @@ def test_a_file_that_cannot_be_stored_takes_no_other_with_it(database: Path):
     bad.unlink()
     assert summary("mlflow", str(database))["errors"] == []
     assert summary("mlflow", str(database))["unchanged"] == 2
+
+
+def set_end(database: Path, key: str, status: str, end: int | None) -> None:
+    with sqlite3.connect(database) as db:
+        db.execute("UPDATE runs SET status = ?, end_time = ? WHERE run_uuid = ?", (status, end, key))
+
+
+def end_of(key: str, *, view: str = "active") -> tuple[str, int | None]:
+    """Status, and milliseconds after the start."""
+    run = mlplat.get_run(run_id(key), view=view)
+    ended = None if run.ended_at is None else round(run.ended_at.timestamp() * 1000) - START
+    return run.status, ended
+
+
+def test_a_run_that_ended_otherwise_since(database: Path):
+    """As where a run was killed, resumed, and finished in the end."""
+    set_end(database, FIRST, "KILLED", START + 10_000)
+    summary("mlflow", str(database))
+    assert end_of(FIRST) == ("KILLED", 10_000)
+    points = points_of(mlplat.get_run(run_id(FIRST)), "loss")
+    for status, end in (("RUNNING", None), ("FINISHED", 60_000), ("FINISHED", 90_000), ("FAILED", 20_000)):
+        set_end(database, FIRST, status, None if end is None else START + end)
+        told = summary("mlflow", str(database))
+        assert (told["runs"], told["unchanged"], told["points"], told["errors"]) == (1, 1, 0, [])
+        assert end_of(FIRST) == (status, end)
+        assert summary("mlflow", str(database))["unchanged"] == 2
+    run = mlplat.get_run(run_id(FIRST))
+    assert points_of(run, "loss") == points
+    assert (run.branches, run.params["depth"], run.name) == ([], "3", "first")
+
+
+def test_a_run_that_was_running_ends(database: Path):
+    set_end(database, FIRST, "RUNNING", None)
+    summary("mlflow", str(database))
+    assert end_of(FIRST) == ("RUNNING", None)
+    set_end(database, FIRST, "FINISHED", START + 60_000)
+    assert summary("mlflow", str(database))["errors"] == []
+    check_first()
+
+
+def test_how_a_run_ended_in_mlplat_stays(database: Path):
+    """Until it ends otherwise in the source."""
+    set_end(database, FIRST, "RUNNING", None)
+    summary("mlflow", str(database))
+    with mlplat.start_run(run_id=run_id(FIRST)):
+        pass
+    status, ended = end_of(FIRST)
+    assert status == "FINISHED"
+    change(database, f"UPDATE tags SET value = 'new' WHERE key = 'team/x' AND run_uuid = '{FIRST}'")
+    assert summary("mlflow", str(database))["errors"] == []
+    assert mlplat.get_run(run_id(FIRST)).tags["team/x"] == "new"
+    assert end_of(FIRST) == (status, ended)
+    set_end(database, FIRST, "KILLED", START + 30_000)
+    assert summary("mlflow", str(database))["errors"] == []
+    assert end_of(FIRST) == ("KILLED", 30_000)
+
+
+def test_a_deleted_run_that_ended_otherwise_stays_deleted(database: Path):
+    summary("mlflow", str(database))
+    key = run_id(FIRST)
+    mlplat.delete_runs(key)
+    set_end(database, FIRST, "FAILED", START + 70_000)
+    assert summary("mlflow", str(database))["errors"] == []
+    run = mlplat.get_run(key, view="deleted")
+    assert run.status == "FAILED"
+
+
+# Experiments
+
+
+def rename(database: Path, name: str, key: int = 1) -> None:
+    change(database, f"UPDATE experiments SET name = '{name}' WHERE experiment_id = {key}")
+
+
+def names() -> set[str]:
+    return {experiment.name for experiment in mlplat.list_experiments()}
+
+
+def test_tags_and_notes_of_an_experiment_come_over(database: Path):
+    summary("mlflow", str(database))
+    before = mlplat.get_experiment("delays: 1")
+    assert (before.description, before.tags["team"]) == ("", "ads")
+    change(
+        database,
+        "UPDATE experiment_tags SET value = 'search' WHERE key = 'team'",
+        "INSERT INTO experiment_tags VALUES ('due', 'May', 1), ('mlflow.note.content', '# Delays', 1)",
+    )
+    assert summary("mlflow", str(database))["errors"] == []
+    found = mlplat.get_experiment("delays: 1")
+    assert (found.id, found.description) == (before.id, "# Delays")
+    assert (found.tags["team"], found.tags["due"]) == ("search", "May")
+    assert found.tags["mlflow.artifact_location"] == "/elsewhere/mlruns/1"
+    assert found.tags["import.source"] == f"mlflow-database:{database}#1"
+    change(database, "DELETE FROM experiment_tags")
+    summary("mlflow", str(database))
+    found = mlplat.get_experiment("delays: 1")
+    assert (found.description, found.tags.keys()) == (
+        "",
+        {"mlflow.artifact_location", "import.source", "import.seen"},
+    )
+
+
+def test_what_the_source_says_of_an_experiment_wins(database: Path):
+    """And what it never said stays."""
+    summary("mlflow", str(database))
+    tags = mlplat.get_experiment("delays: 1").tags
+    mlplat.update_experiment(
+        "delays: 1", new_name="mine", description="my notes", tags={**tags, "team": "me", "own": "x"}
+    )
+    summary("mlflow", str(database))
+    assert names() == {"delays: 1"}
+    found = mlplat.get_experiment("delays: 1")
+    assert (found.description, found.tags["team"], found.tags["own"]) == ("my notes", "ads", "x")
+    change(database, "INSERT INTO experiment_tags VALUES ('mlflow.note.content', 'their notes', 1)")
+    summary("mlflow", str(database))
+    assert mlplat.get_experiment("delays: 1").description == "their notes"
+
+
+def test_an_experiment_of_the_same_name_is_taken(database: Path):
+    mlplat.create_experiment("delays: 1", description="ours", tags={"own": "x"})
+    summary("mlflow", str(database))
+    found = mlplat.get_experiment("delays: 1")
+    assert (found.description, found.tags["own"], found.tags["team"]) == ("ours", "x", "ads")
+
+
+def test_an_experiment_that_was_renamed(database: Path):
+    """Its old name may be that of another one by then."""
+    summary("mlflow", str(database))
+    before = mlplat.get_experiment("delays: 1")
+    rename(database, "late")
+    change(
+        database,
+        "INSERT INTO experiments VALUES (0, 'delays: 1', '', 'active')",
+        f"UPDATE runs SET experiment_id = 0, lifecycle_stage = 'active' WHERE run_uuid = '{GONE}'",
+    )
+    told = summary("mlflow", str(database))
+    assert (told["experiments"], told["runs"], told["unchanged"], told["errors"]) == (2, 1, 2, [])
+    assert names() == {"late", "delays: 1"}
+    assert mlplat.get_experiment("late").id == before.id
+    assert mlplat.get_run(run_id(FIRST)).experiment == "late"
+    assert mlplat.get_run(run_id(GONE)).experiment == "delays: 1"
+
+
+def test_an_experiment_whose_new_name_is_taken_is_said(database: Path):
+    summary("mlflow", str(database))
+    mlplat.create_experiment("late")
+    rename(database, "late")
+    change(database, f"UPDATE runs SET lifecycle_stage = 'active' WHERE run_uuid = '{GONE}'")
+    said = run_cli("import", "mlflow", str(database), code=1)
+    assert "the experiment 'delays: 1' is called 'late' there, but here another one has that name" in said
+    assert mlplat.get_run(run_id(GONE)).experiment == "delays: 1"
+    mlplat.update_experiment("late", new_name="later")
+    assert summary("mlflow", str(database))["errors"] == []
+    assert names() == {"late", "later"}
+
+
+def test_default_is_not_renamed(database: Path):
+    """For runs that name no experiment go into it."""
+    rename(database, "default")
+    summary("mlflow", str(database))
+    rename(database, "late")
+    summary("mlflow", str(database))
+    assert names() == {"default", "late"}
+    assert mlplat.get_run(run_id(FIRST)).experiment == "default"
+    rename(database, "later")
+    summary("mlflow", str(database))
+    assert names() == {"default", "later"}
+
+
+def test_a_store_that_was_moved_goes_on(database: Path, tmp_path: Path):
+    summary("mlflow", str(database))
+    moved = shutil.copytree(database.parent, tmp_path / "moved") / "mlflow.db"
+    change(moved, "UPDATE experiment_tags SET value = 'search' WHERE key = 'team'")
+    assert summary("mlflow", str(moved))["errors"] == []
+    rename(moved, "late")
+    assert summary("mlflow", str(moved))["errors"] == []
+    assert names() == {"late"}
+    assert mlplat.get_experiment("late").tags["team"] == "search"
+
+
+def test_an_experiment_of_two_stores_is_that_of_the_first(database: Path, tmp_path: Path):
+    summary("mlflow", str(database))
+    other = write_database(tmp_path / "other")
+    keys = {key: f"{at:032x}" for at, key in enumerate((FIRST, CHILD, GONE), 0xB1)}
+    change(
+        other,
+        "UPDATE experiments SET experiment_id = 7 WHERE experiment_id = 1",
+        "UPDATE experiment_tags SET experiment_id = 7, value = 'others'",
+        *(
+            f"UPDATE runs SET experiment_id = 7, run_uuid = '{new}' WHERE run_uuid = '{old}'"
+            for old, new in keys.items()
+        ),
+    )
+    assert summary("mlflow", str(other))["errors"] == []
+    assert mlplat.get_experiment("delays: 1").tags["team"] == "ads"
+    assert len(mlplat.search_runs(experiment="delays: 1").to_dicts()) == 4
+
+
+def test_a_deleted_experiment_stays_deleted(database: Path):
+    summary("mlflow", str(database))
+    mlplat.delete_experiment("delays: 1")
+    rename(database, "late")
+    change(database, "UPDATE experiment_tags SET value = 'search'")
+    assert summary("mlflow", str(database))["errors"] == []
+    assert names() == set()
+
+
+def test_a_dry_run_changes_no_experiment(database: Path):
+    summary("mlflow", str(database))
+    rename(database, "late")
+    summary("mlflow", str(database), "--dry-run")
+    assert names() == {"delays: 1"}

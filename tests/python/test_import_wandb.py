@@ -142,6 +142,24 @@ def test_a_run_of_wandb_that_goes_on(tmp_path: Path):
     assert run.metric_summaries["loss"].count == 3000
 
 
+def test_a_run_of_wandb_that_was_killed_and_resumed(tmp_path: Path):
+    records = wandb_records()
+    wandb_folder(tmp_path, wandb_log(records[:1001]))
+    assert summary("wandb", str(tmp_path))["errors"] == []
+    killed = only_run()
+    assert killed.status == "KILLED"
+    resumed = tmp_path / "wandb" / "offline-run-20200914_000000-abc123"
+    resumed.mkdir()
+    (resumed / "run-abc123.wandb").write_bytes(wandb_log([records[0], *records[1001:]]))
+    told = summary("wandb", str(tmp_path))
+    assert (told["runs"], told["points"], told["errors"]) == (1, 4002, [])
+    run = only_run()
+    assert (run.id, run.status, run.status_message) == (killed.id, "FINISHED", "")
+    assert run.ended_at is not None
+    assert run.ended_at.timestamp() == 1_600_005_001.25
+    assert summary("wandb", str(tmp_path))["unchanged"] == 1
+
+
 def test_damage_in_the_middle_of_a_log_is_said(tmp_path: Path):
     content = bytearray(wandb_log(wandb_records()))
     content[40_000] ^= 0xFF

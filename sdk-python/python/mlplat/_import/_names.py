@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 MAX_KEY = 250
 MAX_VALUE = 64 * 1024
+MAX_DESCRIPTION = 10_000
 RENAMED_TAG = "import.renamed"
 _TOO_MANY = "too many"
 

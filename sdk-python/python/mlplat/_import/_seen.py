@@ -1,4 +1,4 @@
-"""What the last import saw of a run in its source, kept in a tag of the run.
+"""What the last import saw of a run or an experiment in its source, kept in a tag of it.
 
 It tells what was changed in the source from what was changed in mlplat. Invariant: the tag is written after what it
 speaks of, so that an import that broke off is done again.
@@ -24,6 +24,8 @@ class Seen:
     description: str = ""
     texts: str = ""
     """Of params and tags."""
+    end: str = ""
+    """Of status, message and time of the end."""
     deleted: bool = False
     tags: Sequence[str] = ()
     """Names of the tags in mlplat: one that is no longer in the source is removed."""
@@ -32,7 +34,8 @@ class Seen:
     def of(run: SourceRun, tags: Sequence[str]) -> Seen:
         """What there is to see now."""
         texts = digest_of(sorted(run.params.items()), sorted(run.tags.items()))
-        return Seen(digest_of(run.name), digest_of(run.description), texts, run.deleted, tags)
+        end = digest_of(run.status, run.message, run.ended_us)
+        return Seen(digest_of(run.name), digest_of(run.description), texts, end, run.deleted, tags)
 
     @staticmethod
     def read(text: str | None) -> Seen:

@@ -12,21 +12,22 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from dataclasses import replace
 
 from .. import _native, _runs
 from .._errors import AlreadyExistsError, FailedPreconditionError, MlplatError, NotFoundError
 from ._batches import log_stream, log_texts, set_tags
+from ._experiments import Experiments
 from ._files import log_files
-from ._names import Names, name_of, value_of
+from ._names import MAX_DESCRIPTION, Names, name_of
+from ._origin import SOURCE_TAG, kind_of, origin_of, place_of
 from ._records import NAMESPACE, Source, SourceExperiment, SourceRun, digest_of
 from ._seen import SEEN_TAG, Seen
 from ._summary import Summary, Wish
 
-SOURCE_TAG = "import.source"
 DONE_TAG = "import.complete"
 
-_MAX_DESCRIPTION = 10_000
+_ENDED = ("FINISHED", "FAILED", "KILLED")
 _MAX_NAME = 250
 _MAX_SOURCE = 2000
 _MAX_SOURCE_TYPE = 100
@@ -45,6 +46,8 @@ class _Import:
         self.summary = Summary()
         # Key -> id of the runs that are in mlplat.
         self.ids: dict[str, str] = {}
+        # Key -> name in mlplat of the experiments.
+        self.experiments: dict[str, str] = {}
 
     def all(self) -> Summary:
         began = time.monotonic()
@@ -61,11 +64,12 @@ class _Import:
         self.summary.seconds = time.monotonic() - began
         return self.summary
 
-    def _experiments(self) -> Iterator[SourceExperiment]:
+    def _experiments(self) -> list[SourceExperiment]:
         found = self.source.experiments()
         for name in self.wish.experiments:
             if not any(experiment.name == name for experiment in found):
                 self.summary.fail(f"there is no experiment {name!r} in {self.source.describe()}")
+        wanted = []
         for experiment in found:
             if self.wish.experiments and experiment.name not in self.wish.experiments:
                 continue
@@ -75,13 +79,11 @@ class _Import:
                     f"experiment {experiment.name!r} is deleted and was left out; --deleted imports it"
                 )
                 continue
-            self.summary.experiments += 1
-            if not self.wish.dry_run:
-                tags = {name_of(key): value_of(value) for key, value in experiment.tags.items()}
-                description = experiment.description[:_MAX_DESCRIPTION]
-                with suppress(AlreadyExistsError):
-                    _runs.create_experiment(name_of(experiment.name), description=description, tags=tags)
-            yield experiment
+            wanted.append(experiment)
+        self.summary.experiments = len(wanted)
+        if not self.wish.dry_run:
+            self.experiments = Experiments(self.client, self.source, self.summary).bring(wanted)
+        return wanted
 
     def _runs(self, experiment: SourceExperiment) -> Iterator[SourceRun]:
         for run in self.source.runs(experiment):
@@ -149,11 +151,10 @@ class _Import:
 
     def _check_kind(self, before: _runs.Run | None) -> None:
         """A database, a folder and a server number the same points differently, so that they would come twice."""
-        kind = self.source.describe().partition(":")[0]
-        known = before.tags.get(SOURCE_TAG, kind) if before is not None else kind
-        if known.partition(":")[0] != kind:
+        known = before.tags.get(SOURCE_TAG) if before is not None else None
+        if known is not None and kind_of(known) != kind_of(self.source.describe()):
             raise FailedPreconditionError(
-                f"it was imported from {known.partition('#')[0]}, and goes on only from there"
+                f"it was imported from {place_of(known)}, and goes on only from there"
             )
 
     def _write(self, run: SourceRun, before: _runs.Run | None) -> bool:
@@ -186,15 +187,27 @@ class _Import:
             self.summary.points += log_stream(self.client, run.id, name, points, names)
         self._log_datasets(run)
         complete = not self.wish.artifacts or log_files(self.client, self.source, run, self.summary)
-        if run.status != "RUNNING":
-            ended = max(run.started_us if run.ended_us is None else run.ended_us, run.started_us)
-            message = run.message[:_MAX_DESCRIPTION]
-            _native.import_end(self.client, run.id, run.status, message, ended * 1000).wait()
+        if said.end != seen.end:
+            self._end(run, seen, before)
         if run.deleted and not seen.deleted and not was_deleted:
             # And can be restored.
             _native.delete_runs(self.client, [run.id], False).wait()
         set_tags(self.client, run.id, {SEEN_TAG: said.text()})
         return complete
+
+    def _end(self, run: SourceRun, seen: Seen, before: _runs.Run | None) -> None:
+        """Ends the run as it ended in the source, or takes it up again where it goes on there."""
+        message = run.message[:MAX_DESCRIPTION]
+        ended_us = max(run.started_us if run.ended_us is None else run.ended_us, run.started_us)
+        if before is not None and before.status in _ENDED:
+            known_us = round(before.ended_at.timestamp() * 1e6) if before.ended_at is not None else None
+            if (before.status, before.status_message, known_us) == (run.status, message, ended_us):
+                return
+            # An end is final. Until the run has the new one, it is not what the mark says.
+            set_tags(self.client, run.id, {SEEN_TAG: replace(seen, end="").text()})
+            _native.import_resume(self.client, run.id).wait()
+        if run.status in _ENDED:
+            _native.import_end(self.client, run.id, run.status, message, ended_us * 1000).wait()
 
     def _restored(self, run: SourceRun, seen: Seen, deleted: bool) -> bool:
         """Restores what was restored in the source; returns whether the run is deleted still."""
@@ -206,7 +219,7 @@ class _Import:
     def _describe(self, run: SourceRun, said: Seen, seen: Seen, deleted: bool) -> None:
         """Name and description, as far as the source has changed them."""
         name = name_of(run.name) if said.name != seen.name else None
-        description = run.description[:_MAX_DESCRIPTION] if said.description != seen.description else None
+        description = run.description[:MAX_DESCRIPTION] if said.description != seen.description else None
         if name is None and description is None:
             return
         # A deleted run is changed by nobody.
@@ -232,11 +245,11 @@ class _Import:
     def _create(self, run: SourceRun, seen: Seen) -> None:
         start = {
             "run_id": run.id,
-            "experiment": name_of(run.experiment.name),
+            "experiment": self.experiments[run.experiment.key],
             "name": name_of(run.name),
             "parent": self.ids.get(run.parent or ""),
-            "description": run.description[:_MAX_DESCRIPTION],
-            "tags": {SOURCE_TAG: f"{self.source.describe()}#{run.key}", SEEN_TAG: seen.text()},
+            "description": run.description[:MAX_DESCRIPTION],
+            "tags": {SOURCE_TAG: origin_of(self.source, run.key), SEEN_TAG: seen.text()},
             "started_at": run.started_us * 1000,
         }
         try:
