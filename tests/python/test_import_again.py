@@ -20,6 +20,11 @@ from import_stores import (
     summary,
     write_database,
 )
+from mlplat import _native
+from mlplat._connection import client
+from mlplat._import._mlflow import open_store
+from mlplat._import._summary import Wish
+from mlplat._import._writer import import_all
 
 pytestmark = pytest.mark.usefixtures("project")
 
@@ -155,6 +160,22 @@ def test_a_run_that_ended_otherwise_since(database: Path):
 def test_a_run_that_was_running_ends(database: Path):
     set_end(database, FIRST, "RUNNING", None)
     summary("mlflow", str(database))
+    assert end_of(FIRST) == ("RUNNING", None)
+    set_end(database, FIRST, "FINISHED", START + 60_000)
+    assert summary("mlflow", str(database))["errors"] == []
+    check_first()
+
+
+def test_an_import_that_broke_off_before_the_end_is_done_again(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Also where the source is by then what it was before."""
+    summary("mlflow", str(database))
+    set_end(database, FIRST, "FAILED", START + 70_000)
+    with monkeypatch.context() as patch:
+        patch.setattr(_native, "import_end", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            import_all(client(), open_store(str(database)), Wish())
     assert end_of(FIRST) == ("RUNNING", None)
     set_end(database, FIRST, "FINISHED", START + 60_000)
     assert summary("mlflow", str(database))["errors"] == []
