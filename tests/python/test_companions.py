@@ -140,6 +140,26 @@ def test_wrong_settings_are_refused_before_anything_starts(arguments: dict[str, 
     assert len(mlplat.search_runs()) == 0
 
 
+def test_where_later_runs_are_made_goes_with_their_start():
+    with mlplat.start_run("e", system_metrics=False, console=False, environment=True) as first:
+        pass
+    made = {key: value for key, value in mlplat.get_run(first.id).tags.items() if key.startswith("mlplat.")}
+    assert "mlplat.source.name" in made
+    with mlplat.start_run(
+        "e", tags={"team": "a"}, system_metrics=False, console=False, environment=True
+    ) as second:
+        assert second.tags == {**made, "team": "a"}
+        with mlplat.start_run("e", system_metrics=False, console=False, environment=True) as child:
+            assert set(child.tags) < set(made)
+            assert child.tags["mlplat.source.name"] == made["mlplat.source.name"]
+        with mlplat.start_run("e", system_metrics=False, console=False, environment=False) as other:
+            assert other.tags == {}
+    assert mlplat.get_run(second.id).tags == {**made, "team": "a"}
+    assert mlplat.get_run(child.id).tags == child.tags
+    assert mlplat.get_run(other.id).tags == {}
+    assert {file.path for file in mlplat.get_run(second.id).artifacts("environment")} >= {"environment/environment.json"}
+
+
 def test_wrong_settings_of_the_environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLPLAT_CONSOLE", "maybe")
     with pytest.raises(mlplat.MisuseError, match="MLPLAT_CONSOLE is 'maybe'"):

@@ -332,6 +332,7 @@ def start_call(
     tags: Mapping[str, object] | None,
     run_id: str | None,
     resume_from: int | None,
+    settings: Settings,
 ) -> tuple[_native.Client, _native.Call[_native.RunHandle], bool]:
     """The call that starts a run, or joins the one of MLPLAT_RUN_ID: client, call, whether it joins."""
     client = current_client()
@@ -346,14 +347,20 @@ def start_call(
     keep_experiment = experiment is None
     if experiment is None:
         experiment = outer.experiment if outer else os.environ.get("MLPLAT_EXPERIMENT") or "default"
+    parent_id = _parent_id(parent if parent is not None else outer, client)
+    tags = _arguments.labels(tags, "tags")
+    if run_id is None:
+        from ._companions import _registry
+
+        tags = {**_registry.tags_at_start(parent_id, settings), **tags}
     start = {
         "run_id": None if run_id is None else _arguments.text(run_id, "run_id"),
         "experiment": _arguments.text(experiment, "experiment"),
         "keep_experiment": keep_experiment,
         "name": _arguments.optional_text(name, "name"),
-        "parent": _parent_id(parent if parent is not None else outer, client),
+        "parent": parent_id,
         "description": _arguments.optional_text(description, "description"),
-        "tags": _arguments.labels(tags, "tags"),
+        "tags": tags,
         "resume_from": None if resume_from is None else _arguments.integer(resume_from, "resume_from"),
     }
     return client, _native.start_run(client, start), False

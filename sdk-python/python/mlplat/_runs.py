@@ -263,7 +263,7 @@ def start_run(
     """
     settings = _active.settings(system_metrics, environment, console)
     client, call, joined = _active.start_call(
-        experiment, name, parent, description, tags, run_id, resume_from
+        experiment, name, parent, description, tags, run_id, resume_from, settings
     )
     run = ActiveRun(client, call.wait(), joined)
     run._begin(settings, bool(system_metrics), run_id is None)

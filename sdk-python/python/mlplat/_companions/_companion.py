@@ -100,11 +100,12 @@ class Companion:
     def _log_environment(self) -> None:
         from ._environment import environment
 
-        tags, files = environment()
-        if self._parent_here:
-            # A child would only repeat what its parent has.
-            tags, files = {key: tags[key] for key in _OF_CHILDREN if key in tags}, []
-        _spool.set_tags(self._run, tags)
+        tags, files = environment(self._parent_here)
+        # Most of it went with the start, where an earlier run has looked.
+        known = self._run.tags
+        new = {key: value for key, value in tags.items() if known.get(key) != value}
+        if new:
+            _spool.set_tags(self._run, new)
         if files:
             _spool.put(self._run, files)
 
@@ -136,9 +137,6 @@ class Companion:
         text = transcript.text()
         if text:
             _spool.put(self._run, [(text.encode("utf-8", "replace"), CONSOLE)])
-
-
-_OF_CHILDREN = ("mlplat.source.name", "mlplat.source.type", "mlplat.git.commit", "mlplat.git.dirty")
 
 
 def _say(text: str) -> None:

@@ -31,13 +31,27 @@ _lock = threading.Lock()
 _found: tuple[dict[str, str], list[Item]] | None = None
 
 
-def environment() -> tuple[dict[str, str], list[Item]]:
-    """Tags and files that say where this process runs."""
+_OF_CHILDREN = ("mlplat.source.name", "mlplat.source.type", "mlplat.git.commit", "mlplat.git.dirty")
+
+
+def environment(of_child: bool) -> tuple[dict[str, str], list[Item]]:
+    """Tags and files that say where this process runs. A child would only repeat most of what its parent has."""
     global _found
     with _lock:
         if _found is None:
             _found = _look()
-        return _found
+    tags, files = _found
+    return (_tags_of_child(tags), []) if of_child else (tags, files)
+
+
+def known_tags(of_child: bool) -> dict[str, str]:
+    """The tags, where this process has looked already; it waits for nothing."""
+    tags = _found[0] if _found is not None else {}
+    return _tags_of_child(tags) if of_child else tags
+
+
+def _tags_of_child(tags: dict[str, str]) -> dict[str, str]:
+    return {key: tags[key] for key in _OF_CHILDREN if key in tags}
 
 
 def _look() -> tuple[dict[str, str], list[Item]]:

@@ -128,7 +128,7 @@ pub(super) async fn create_run(
     if inserted == 0 {
         return Ok(None);
     }
-    texts::set_tags(txn, scope, row.id, &new.tags).await?;
+    texts::set_first_tags(txn, scope, row.id, &new.tags).await?;
     Ok(Some(row))
 }
 
@@ -153,7 +153,7 @@ pub(super) async fn update_run(
             .filter(run_tag::Column::RunId.eq(run_id))
             .exec(txn)
             .await?;
-        texts::set_tags(txn, scope, run_id, &tags).await?;
+        texts::set_first_tags(txn, scope, run_id, &tags).await?;
     }
     row.updated_at = Set(now.micros());
     Ok(row.update(txn).await?)

@@ -78,10 +78,33 @@ pub(crate) async fn set_tags(
     run_id: Uuid,
     tags: &HashMap<String, String>,
 ) -> Result<()> {
-    use run_tag::Column as C;
     if tags.is_empty() {
         return Ok(());
     }
+    upsert_tags(txn, run_id, tags).await?;
+    let all = run_tag::Entity::find().filter(run_tag::Column::RunId.eq(run_id));
+    at_most(txn, "tags", all).await
+}
+
+/// Sets the tags of a locked run that has none.
+pub(super) async fn set_first_tags(
+    txn: &impl ConnectionTrait,
+    _scope: &Scope,
+    run_id: Uuid,
+    tags: &HashMap<String, String>,
+) -> Result<()> {
+    let bytes = tags.iter().map(|(key, value)| key.len() + value.len());
+    let bytes = bytes.sum::<usize>().try_into().unwrap_or(i64::MAX);
+    check("tags", tags.len().try_into().unwrap_or(i64::MAX), bytes)?;
+    upsert_tags(txn, run_id, tags).await
+}
+
+async fn upsert_tags(
+    txn: &impl ConnectionTrait,
+    run_id: Uuid,
+    tags: &HashMap<String, String>,
+) -> Result<()> {
+    use run_tag::Column as C;
     let rows: Vec<run_tag::ActiveModel> = tags
         .iter()
         .map(|(key, value)| run_tag::ActiveModel {
@@ -100,8 +123,7 @@ pub(crate) async fn set_tags(
             .exec_without_returning(txn)
             .await?;
     }
-    let all = run_tag::Entity::find().filter(C::RunId.eq(run_id));
-    at_most(txn, "tags", all).await
+    Ok(())
 }
 
 /// Refuses what would be too many or too large; the transaction is given up then.
@@ -121,6 +143,10 @@ async fn at_most<E: EntityTrait>(
         .one(txn)
         .await?;
     let (count, bytes) = found.unwrap_or_default();
+    check(what, count, bytes)
+}
+
+fn check(what: &'static str, count: i64, bytes: i64) -> Result<()> {
     let text = if count > MAX_TEXTS {
         format!("the run would have {count} {what}; at most {MAX_TEXTS} are possible")
     } else if bytes > MAX_TEXT_BYTES {

@@ -1,8 +1,12 @@
 //! Where a search begins: with the rows of one comparison, if they are few.
 //!
 //! Invariant: what it gives are all runs of the project that fit that comparison, which must fit, so nothing is lost by
-//! looking at no others. Some may be of other projects; the search itself leaves them out.
+//! looking at no others. Some may be of other projects; the search itself leaves them out. Sizes only choose the way, so they
+//! may be of some seconds ago; what is found is always of now.
 
+use std::time::Duration;
+
+use moka::future::Cache;
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, DbBackend, QueryResult,
     sea_query::{
@@ -17,6 +21,7 @@ use super::{
     sql::{Terms, rows_of},
 };
 use crate::{
+    app::App,
     auth::Scope,
     error::{Error, Result},
     tracking::{
@@ -34,15 +39,58 @@ const TRIED: usize = 4;
 /// Characters of a value that are in the index.
 const INDEXED: usize = 100;
 
+/// How long sizes are good for.
+const SIZES_TTL: Duration = Duration::from_secs(10);
+/// Searches whose sizes are known at a time.
+const SIZES_KEPT: u64 = 1000;
+
+/// How much there is of what is searched.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sizes {
+    /// How many runs are searched; none where they are not few.
+    runs: Option<u64>,
+    /// How many series of all projects the metric has that decides first; none where it has many.
+    series: Option<u64>,
+}
+
+impl Sizes {
+    /// Whether the metric is mostly one of the runs that are searched, for its index is that of all projects.
+    fn way_is_short(&self) -> bool {
+        matches!((self.runs, self.series), (Some(runs), Some(series)) if series <= runs * 2)
+    }
+
+    /// So many runs are looked up one by one sooner than the search is done without: the shorter the way along the index, the
+    /// fewer.
+    fn few(&self) -> u64 {
+        match self.runs {
+            Some(runs) if self.way_is_short() => runs / 8,
+            _ => FEW,
+        }
+    }
+}
+
+/// What is searched, as far as it decides about the sizes: project, experiments, metric.
+type Searched = (Uuid, Vec<String>, String);
+
+/// The sizes of searches that were made lately.
+#[derive(Debug, Clone)]
+pub(crate) struct KnownSizes(Cache<Searched, Sizes>);
+
+impl Default for KnownSizes {
+    fn default() -> Self {
+        let cache = Cache::builder()
+            .max_capacity(SIZES_KEPT)
+            .time_to_live(SIZES_TTL);
+        Self(cache.build())
+    }
+}
+
 /// What one look at the indexes tells before the search begins.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
     /// The experiments of the names that are searched.
     pub(super) experiment_ids: Vec<Uuid>,
-    /// How many runs are searched; none where they are not few.
-    runs: Option<u64>,
-    /// How many series of all projects the metric has that decides first; none where it has many.
-    series: Option<u64>,
+    sizes: Sizes,
     /// Of some comparisons that must fit: how many runs do, and which; only where they are few.
     candidates: Vec<(u64, Ids)>,
 }
@@ -50,84 +98,91 @@ pub(super) struct Survey {
 impl Survey {
     /// Looks, by one query.
     pub(super) async fn of(
-        conn: &impl ConnectionTrait,
+        app: &App,
         scope: &Scope,
         experiments: &[String],
         filter: &Filter,
         ranked: Option<&str>,
     ) -> Result<Self> {
-        let backend = conn.get_database_backend();
+        let backend = app.db.backend();
         let tried = tried(scope, filter, ranked, backend);
         if experiments.is_empty() && ranked.is_none() && tried.is_empty() {
             return Ok(Self::default());
         }
+        let searched = ranked.map(|metric| {
+            let experiments = experiments.to_vec();
+            (scope.project_id(), experiments, metric.to_owned())
+        });
+        let known = match &searched {
+            Some(searched) => app.known_sizes.0.get(searched).await,
+            None => Some(Sizes::default()),
+        };
         let named = of_names(scope, experiments);
         let mut query = Query::select();
         let mut ids = named.clone();
         ids.clear_selects().expr(Ids::aggregate(backend, "id"));
         query.expr(scalar(ids));
-        if let Some(metric) = ranked {
+        let most = known.map_or(FEW, |sizes| sizes.few());
+        for rows in tried {
+            query.expr(scalar(listed(rows, most, backend)));
+        }
+        if let (None, Some(metric)) = (known, ranked) {
             query
                 .expr(scalar(counted(runs_of(scope, experiments, named), SMALL)))
                 .expr(scalar(counted(series_of(metric), SMALL * 2)));
-        } else {
-            query
-                .expr(Expr::cust("CAST(NULL AS bigint)"))
-                .expr(Expr::cust("CAST(NULL AS bigint)"));
         }
-        for rows in tried {
-            query.expr(scalar(listed(rows, backend)));
+        let Some(row) = app.db.read().query_one(&query).await? else {
+            return Ok(Self::default());
+        };
+        let survey = Self::read(&row, known)?;
+        if let (None, Some(searched)) = (known, searched) {
+            app.known_sizes.0.insert(searched, survey.sizes).await;
         }
-        match conn.query_one(&query).await? {
-            Some(row) => Self::read(&row),
-            None => Ok(Self::default()),
-        }
+        Ok(survey)
     }
 
-    fn read(row: &QueryResult) -> Result<Self> {
-        let at_most = |index: usize, most: u64| -> Result<Option<u64>> {
-            let found: Option<i64> = row.try_get_by_index(index)?;
-            let found = found.and_then(|found| u64::try_from(found).ok());
-            Ok(found.filter(|found| *found <= most))
+    fn read(row: &QueryResult, known: Option<Sizes>) -> Result<Self> {
+        let mut columns = row.column_names().len();
+        let sizes = match known {
+            Some(sizes) => sizes,
+            None => {
+                columns -= 2;
+                let at_most = |index: usize, most: u64| -> Result<Option<u64>> {
+                    let found: i64 = row.try_get_by_index(index)?;
+                    Ok(u64::try_from(found).ok().filter(|found| *found <= most))
+                };
+                Sizes {
+                    runs: at_most(columns, SMALL)?,
+                    series: at_most(columns + 1, SMALL * 2)?,
+                }
+            }
         };
         let mut candidates = Vec::new();
-        for index in 3..row.column_names().len() {
+        for index in 1..columns {
             let text: String = row.try_get_by_index(index)?;
             if let Some((count, ids)) = text.split_once(':') {
                 let count = count.parse().map_err(Error::internal)?;
-                if count <= FEW {
+                if count <= sizes.few() {
                     candidates.push((count, Ids::aggregated(ids.to_owned())));
                 }
             }
         }
         Ok(Self {
             experiment_ids: Ids::aggregated(row.try_get_by_index(0)?).parse()?,
-            runs: at_most(1, SMALL)?,
-            series: at_most(2, SMALL * 2)?,
+            sizes,
             candidates,
         })
     }
 
     /// The only runs that can fit, where looking them up is quicker than the search without.
     pub(super) fn candidates(&mut self) -> Option<Ids> {
-        // The shorter the way along the index, the fewer candidates are worth leaving it for.
-        let most = match self.runs {
-            Some(runs) if self.way_is_short() => runs / 8,
-            _ => FEW,
-        };
-        self.candidates.retain(|(count, _)| *count <= most);
         self.candidates.sort_by_key(|(count, _)| *count);
         self.candidates.drain(..).next().map(|(_, ids)| ids)
     }
 
     /// Whether the runs are so few that all of them are looked through sooner than the way along the index is gone.
     pub(super) fn is_small(&self) -> bool {
-        self.runs.is_some() && !self.way_is_short()
-    }
-
-    /// Whether the metric is mostly one of the runs that are searched, for its index is that of all projects.
-    fn way_is_short(&self) -> bool {
-        matches!((self.runs, self.series), (Some(runs), Some(series)) if series <= runs * 2)
+        self.sizes.runs.is_some() && !self.sizes.way_is_short()
     }
 }
 
@@ -164,10 +219,10 @@ fn counted(mut rows: SelectStatement, most: u64) -> SelectStatement {
     count
 }
 
-/// How many rows, and their ids, as one text.
-fn listed(mut rows: SelectStatement, backend: DbBackend) -> SelectStatement {
+/// How many rows, and their ids, as one text; not all of them where there are more than `most`.
+fn listed(mut rows: SelectStatement, most: u64, backend: DbBackend) -> SelectStatement {
     let mut list = Query::select();
-    rows.limit(FEW + 1);
+    rows.limit(most + 1);
     list.expr(
         Expr::cust("CAST(COUNT(*) AS text) || ':'")
             .binary(BinOper::Custom("||"), Ids::aggregate(backend, "found.id")),

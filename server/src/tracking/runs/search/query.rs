@@ -17,6 +17,7 @@ use super::{
     sql::Terms,
 };
 use crate::{
+    app::App,
     auth::Scope,
     error::{Error, Result},
     page::Page,
@@ -68,15 +69,16 @@ struct Known {
 
 /// A page of the runs of the project that fit; one more than the page holds, if there are more.
 pub(super) async fn search(
-    conn: &impl ConnectionTrait,
+    app: &App,
     scope: &Scope,
     search: &Search,
     page: &Page,
 ) -> Result<Vec<Found>> {
+    let conn = app.db.read();
     // Tokens are checked whatever is found.
     let after = after(&search.order, page)?;
     let ranked = ranked_metric(search);
-    let mut survey = Survey::of(conn, scope, &search.experiments, &search.filter, ranked).await?;
+    let mut survey = Survey::of(app, scope, &search.experiments, &search.filter, ranked).await?;
     if survey.experiment_ids.is_empty() && !search.experiments.is_empty() {
         return Ok(Vec::new());
     }

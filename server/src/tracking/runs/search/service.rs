@@ -40,7 +40,7 @@ pub(crate) async fn search_runs(
     let (search, selection, page) = parse(&message, &project)?;
     let scope = caller.authorize(app, Action::Read, &project).await?;
 
-    let mut found = query::search(app.db.read(), &scope, &search, &page).await?;
+    let mut found = query::search(app, &scope, &search, &page).await?;
     let sort_values = |last: &Found| last.sort_values.iter().map(order::encode).collect();
     let mut next_page_token = page.cut(&mut found, sort_values);
     let (runs, fitted) = assemble_what_fits(app, &scope, &found, &selection).await?;
