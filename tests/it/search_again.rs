@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use mlplat_proto::tracking::v1::{
     self as pb, tracking_service_client::TrackingServiceClient as Tracking,
 };
-use mlplat_server::clock::{TestClock, Timestamp};
+use mlplat_server::clock::{Clock as _, TestClock, Timestamp};
 use mlplat_tests::TestServer;
 use tonic::transport::Channel;
 use uuid::Uuid;

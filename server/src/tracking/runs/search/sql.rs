@@ -65,9 +65,16 @@ impl Terms<'_> {
         };
         let mut rows = rows_of(field, test, |column| self.fits(column, test));
         rows.and_where(Expr::col((table_of(field), Alias::new("run_id"))).eq(self.run_id()));
-        if self.backend == DbBackend::Sqlite {
+        match self.backend {
             // Without it SQLite makes a join of it, and may begin with all rows of the key, for each run again.
-            rows.limit(1);
+            DbBackend::Sqlite => {
+                rows.limit(1);
+            }
+            // The same in PostgreSQL, which does not see that few runs along the index are enough for a page.
+            _ if self.joined.is_some() => {
+                rows.offset(0);
+            }
+            _ => {}
         }
         Condition::all().add(if negated {
             Expr::not_exists(rows)
