@@ -157,7 +157,9 @@ def test_where_later_runs_are_made_goes_with_their_start():
     assert mlplat.get_run(second.id).tags == {**made, "team": "a"}
     assert mlplat.get_run(child.id).tags == child.tags
     assert mlplat.get_run(other.id).tags == {}
-    assert {file.path for file in mlplat.get_run(second.id).artifacts("environment")} >= {"environment/environment.json"}
+    assert {file.path for file in mlplat.get_run(second.id).artifacts("environment")} >= {
+        "environment/environment.json"
+    }
 
 
 def test_wrong_settings_of_the_environment(monkeypatch: pytest.MonkeyPatch):

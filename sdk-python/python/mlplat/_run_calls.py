@@ -36,7 +36,7 @@ def create_experiment_call(
     )
 
 
-def histories_call(
+def _histories(
     run: RunInfo,
     keys: list[str],
     start_step: int | None,
@@ -44,7 +44,7 @@ def histories_call(
     last: int | None,
     buckets: int | None,
     branch: int | None,
-) -> _native.Call[dict[str, Table]]:
+) -> _native.Call[list[tuple[str, _native.Batches]]]:
     history = {
         "start_step": _arguments.optional_integer(start_step, "start_step"),
         "end_step": _arguments.optional_integer(end_step, "end_step"),
@@ -52,14 +52,16 @@ def histories_call(
         "buckets": _arguments.optional_count(buckets, "buckets", 100_000),
         "branch": _arguments.optional_count(branch, "branch", 2**31 - 1, least=0),
     }
-    keys = list(dict.fromkeys(keys))
-    call = _native.metric_histories(run._client, run.id, keys, history)
-    return call.then(lambda found: {key: Table(points) for key, points in found})
+    return _native.metric_histories(run._client, run.id, keys, history)
+
+
+def histories_call(run: RunInfo, keys: list[str], *which: int | None) -> _native.Call[dict[str, Table]]:
+    found = _histories(run, list(dict.fromkeys(keys)), *which)
+    return found.then(lambda found: {key: Table(points) for key, points in found})
 
 
 def history_call(run: RunInfo, key: str, *which: int | None) -> _native.Call[Table]:
-    key = _arguments.text(key, "key")
-    return histories_call(run, [key], *which).then(lambda found: found[key])
+    return _histories(run, [_arguments.text(key, "key")], *which).then(lambda found: Table(found[0][1]))
 
 
 def artifacts_call(run: RunInfo, path: str) -> _native.Call[list[_native.Artifact]]:

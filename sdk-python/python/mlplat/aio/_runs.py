@@ -230,7 +230,7 @@ class RunStart:
         self._run: ActiveRun | None = None
 
     def __await__(self) -> Generator[Any, None, ActiveRun]:
-        client, call, joined = _active.start_call(*self._arguments, self._settings)
+        client, call, joined = _active.start_call(*self._arguments, settings=self._settings)
         run = ActiveRun(client, (yield from call.__await__()), joined)
         run._begin(self._settings, self._asked_for_system_metrics, self._arguments[5] is None)
         return run
