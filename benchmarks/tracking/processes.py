@@ -19,7 +19,12 @@ TICKS = os.sysconf("SC_CLK_TCK")
 def tree(pid: int) -> list[int]:
     """A process and all below it."""
     found = [pid]
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").glob("*/children"))
+    except OSError:
+        # It has ended just now.
+        return found
+    for task in tasks:
         try:
             children = task.read_text(encoding="ascii").split()
         except OSError:

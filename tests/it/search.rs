@@ -278,7 +278,6 @@ async fn tags_of_mlflow_find_what_is_an_attribute_here() {
     for (filter, found) in [
         ("tags.mlflow.runName = 'outer'", outer),
         ("tags.`mlflow.runName` LIKE 'inn%'", inner),
-        ("tags.\"mlflow.note.content\" LIKE '%Notes'", outer),
         ("tags.mlflow.parentRunId IS NULL", outer),
         ("tags.mlflow.user = 'root'", outer),
         (of_outer.as_str(), inner),

@@ -284,6 +284,39 @@ async fn what_was_moved_deleted_or_renamed_is_read_anew() {
 }
 
 #[tokio::test]
+async fn a_run_whose_parent_is_removed_is_read_anew() {
+    let server = TestServer::start().await;
+    let mut tracking = Tracking::new(server.channel().await);
+    let parent_run_id = Uuid::now_v7().to_string();
+    let run_id = Uuid::now_v7().to_string();
+    for (run_id, parent_run_id) in [(&parent_run_id, ""), (&run_id, parent_run_id.as_str())] {
+        let new = pb::CreateRunRequest {
+            run_id: run_id.clone(),
+            parent_run_id: parent_run_id.to_owned(),
+            ..Default::default()
+        };
+        tracking.create_run(new).await.expect("created");
+    }
+    let mut run = Watched {
+        tracking,
+        run_id,
+        seen: None,
+    };
+    run.changed_by("CreateRun").await;
+    let delete = pb::DeleteRunsRequest {
+        run_ids: vec![parent_run_id],
+        ..Default::default()
+    };
+    run.tracking.delete_runs(delete).await.expect("deleted");
+    let admin = server.client().admin();
+    let collected = admin.collect_garbage(Some(0), false).await;
+    assert_eq!(collected.expect("collected").runs, 1);
+    run.changed_by("CollectGarbage").await;
+    assert_eq!(run.found(&[]).await.parent_run_id, "");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_part_of_what_is_in_memory_is_that_part() {
     let server = TestServer::start().await;
     let mut tracking = Tracking::new(server.channel().await);

@@ -13,6 +13,7 @@ from typing import Any
 import mlplat
 import pytest
 from mlplat._companions import _console
+from mlplat._companions._environment import _clean
 from mlplat._companions._masks import masked, masked_arguments
 from mlplat._companions._transcript import Transcript
 
@@ -138,6 +139,10 @@ def test_wrong_settings_are_refused_before_anything_starts(arguments: dict[str, 
     with pytest.raises(mlplat.MisuseError, match=why):
         mlplat.start_run("e", **arguments)
     assert len(mlplat.search_runs()) == 0
+
+
+def test_what_is_no_unicode_is_no_trouble():
+    assert _clean("train-\udcff.py\0") == "train-?.py?"
 
 
 def test_where_later_runs_are_made_goes_with_their_start():

@@ -313,7 +313,7 @@ def test_default_is_not_renamed(database: Path):
 
 def test_a_store_that_was_moved_goes_on(database: Path, tmp_path: Path):
     summary("mlflow", str(database))
-    moved = shutil.copytree(database.parent, tmp_path / "moved") / "mlflow.db"
+    moved = shutil.move(database.parent, tmp_path / "moved") / "mlflow.db"
     change(moved, "UPDATE experiment_tags SET value = 'search' WHERE key = 'team'")
     assert summary("mlflow", str(moved))["errors"] == []
     rename(moved, "late")
@@ -322,16 +322,18 @@ def test_a_store_that_was_moved_goes_on(database: Path, tmp_path: Path):
     assert mlplat.get_experiment("late").tags["team"] == "search"
 
 
-def test_an_experiment_of_two_stores_is_that_of_the_first(database: Path, tmp_path: Path):
+@pytest.mark.parametrize("key", [1, 7])
+def test_an_experiment_of_two_stores_is_that_of_the_first(database: Path, tmp_path: Path, key: int):
+    """Also where both have it under the same number."""
     summary("mlflow", str(database))
     other = write_database(tmp_path / "other")
     keys = {key: f"{at:032x}" for at, key in enumerate((FIRST, CHILD, GONE), 0xB1)}
     change(
         other,
-        "UPDATE experiments SET experiment_id = 7 WHERE experiment_id = 1",
-        "UPDATE experiment_tags SET experiment_id = 7, value = 'others'",
+        f"UPDATE experiments SET experiment_id = {key} WHERE experiment_id = 1",
+        f"UPDATE experiment_tags SET experiment_id = {key}, value = 'others'",
         *(
-            f"UPDATE runs SET experiment_id = 7, run_uuid = '{new}' WHERE run_uuid = '{old}'"
+            f"UPDATE runs SET experiment_id = {key}, run_uuid = '{new}' WHERE run_uuid = '{old}'"
             for old, new in keys.items()
         ),
     )

@@ -429,5 +429,10 @@ def test_several_histories_come_in_one_call():
     with mlplat.start_run("e") as empty:
         pass
     assert mlplat.get_run(empty.id).metric_histories() == {}
+    with mlplat.start_run("e") as many:
+        many.log_metrics({f"m{number}": float(number) for number in range(1200)}, step=0)
+    last = mlplat.get_run(many.id).metric_histories()
+    assert len(last) == 1200
+    assert last["m1199"].to_dicts()[0]["value"] == 1199.0
     with pytest.raises(mlplat.MisuseError, match="keys"):
         again.metric_histories(3)  # pyright: ignore[reportArgumentType]

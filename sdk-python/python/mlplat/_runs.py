@@ -68,7 +68,7 @@ class Run(RichReading):
     ) -> dict[str, Table]:
         """The points of several metrics by key, read in one call; the rest is as in :meth:`metric_history`.
 
-        At most 1,000 keys; by default those of `metrics`.
+        By default those of `metrics`.
         """
         wanted = list(self.metrics) if keys is None else _arguments.texts(keys, "keys")
         if not wanted:

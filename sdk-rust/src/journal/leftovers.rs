@@ -296,7 +296,8 @@ async fn deliver(
         courier.remove_segments(&reader, end.segment);
     }
     report.rejected = courier.rejected();
-    if report.left.is_none() {
+    // Refused records are no process that could have been heard of.
+    if report.left.is_none() && meta.owner != Owner::default() {
         courier.last_heartbeat().await;
     }
     if report.left.is_none() && state == State::Dead {

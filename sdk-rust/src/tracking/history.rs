@@ -19,6 +19,9 @@ use crate::{
     retry::Safety,
 };
 
+/// The server reads at most so many keys at once.
+const KEYS_A_CALL: usize = 1000;
+
 /// Which points to read: of which steps (both ends inclusive), how many, and of which branch of the run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -151,6 +154,26 @@ impl Tracking {
         range: HistoryRange,
     ) -> Result<Vec<(String, RecordBatch)>> {
         range.check()?;
+        let mut columns = HashMap::new();
+        for keys in keys.chunks(KEYS_A_CALL) {
+            columns.extend(self.read_series(run_id, keys, range).await?);
+        }
+        keys.iter()
+            .map(|key| {
+                Ok((
+                    key.clone(),
+                    columns.remove(key).unwrap_or_default().into_batch()?,
+                ))
+            })
+            .collect()
+    }
+
+    async fn read_series(
+        &self,
+        run_id: &str,
+        keys: &[String],
+        range: HistoryRange,
+    ) -> Result<HashMap<String, Columns>> {
         let request = pb::ReadMetricHistoryRequest {
             project: self.client.project().to_owned(),
             run_id: checked_run_id(run_id)?,
@@ -161,8 +184,7 @@ impl Tracking {
             max_buckets: range.max_buckets.unwrap_or_default(),
             branch: range.branch,
         };
-        let mut columns = self
-            .client
+        self.client
             .streaming(
                 Safety::Repeatable,
                 "read_metric_history",
@@ -170,15 +192,7 @@ impl Tracking {
                     self.read_history(self.client.request(request.clone(), remaining, &request_id))
                 },
             )
-            .await?;
-        keys.iter()
-            .map(|key| {
-                Ok((
-                    key.clone(),
-                    columns.remove(key).unwrap_or_default().into_batch()?,
-                ))
-            })
-            .collect()
+            .await
     }
 
     async fn read_history(

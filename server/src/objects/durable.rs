@@ -41,7 +41,7 @@ pub(super) fn begin_write_back(file: &File, start: u64, length: u64) {
     #[cfg(target_os = "linux")]
     if let (Ok(start), Ok(length)) = (start.try_into(), length.try_into()) {
         use std::os::fd::AsRawFd as _;
-        // What fails here fails again when the file is synced.
+        // What cannot be written is told by the sync.
         #[allow(unsafe_code, reason = "the standard library has no name for it")]
         // SAFETY: it takes numbers only, and the descriptor is open as long as the file is.
         let _ = unsafe {

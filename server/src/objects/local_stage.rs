@@ -9,9 +9,9 @@
 use std::{
     collections::BTreeSet,
     fs::{File, TryLockError},
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     os::unix::fs::FileExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -76,7 +76,7 @@ impl LocalObjects {
             }
             // Assembled between the opening and the lock?
             std::fs::metadata(&data)?;
-            Ok((file, File::options().append(true).open(list)?))
+            Ok((file, File::options().read(true).append(true).open(list)?))
         });
         let (data, list) = opened.await.map_err(|error| gone(error, stage))?;
         Ok(LocalPart {
@@ -130,7 +130,7 @@ impl LocalObjects {
                 Err(TryLockError::WouldBlock) => return Ok(false),
                 Ok(()) => {}
             }
-            file.sync_data()?;
+            synced(&file, &list)?;
             std::fs::rename(data, &target)?;
             // Left behind by a crash it is removed with the upload.
             let _ = std::fs::remove_file(list);
@@ -171,6 +171,14 @@ fn gone(error: Error, stage: &Stage) -> Error {
         },
         _ => error,
     }
+}
+
+/// Brings the bytes to the disk. Where that fails, the list goes, and with it the upload, which is begun anew: the kernel tells
+/// of what it could not write once, and holds it for written from then on.
+fn synced(data: &File, list: &Path) -> io::Result<()> {
+    data.sync_data().inspect_err(|_| {
+        let _ = std::fs::remove_file(list);
+    })
 }
 
 fn entry(number: u32, seal: u32) -> [u8; ENTRY] {
@@ -234,8 +242,9 @@ impl LocalPart {
                 self.list.write_all(&entry(self.number, boot))
             }
             boot => {
-                let written = std::fs::read(&self.list_path)?;
-                self.data.sync_data()?;
+                let mut written = Vec::new();
+                self.list.read_to_end(&mut written)?;
+                synced(&self.data, &self.list_path)?;
                 let synced = listed(&written, &[Some(SYNCED)]);
                 let mut parts = listed(&written, &[boot]);
                 parts.retain(|number| synced.binary_search(number).is_err());

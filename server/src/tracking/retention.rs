@@ -57,6 +57,13 @@ pub(crate) async fn remove_runs(
         .into_iter()
         .map(|run| run.id)
         .collect();
+    // The database would do so by itself, but make no new revision of what stays.
+    run::Entity::revise()
+        .col_expr(run::Column::ParentRunId, Expr::val(None::<Uuid>))
+        .filter(run::Column::ProjectId.eq(scope.project_id()))
+        .filter(run::Column::ParentRunId.is_in(locked.iter().copied()))
+        .exec(txn)
+        .await?;
     let removed = run::Entity::delete_many()
         .filter(run::Column::ProjectId.eq(scope.project_id()))
         .filter(run::Column::Id.is_in(locked))

@@ -98,7 +98,12 @@ def _look() -> tuple[dict[str, str], list[Item]]:
     ]
     if diff:
         files.append((diff, "environment/git.diff"))
-    return {key: value[:_MAX_TAG] for key, value in tags.items() if value}, files
+    return {key: _clean(value) for key, value in tags.items() if value}, files
+
+
+def _clean(text: str) -> str:
+    """What a tag can hold: names of files and arguments need not be Unicode."""
+    return text[:_MAX_TAG].encode("utf-8", "replace").decode().replace("\0", "?")
 
 
 def source() -> tuple[str, str]:

@@ -7,8 +7,9 @@ source says of it wins at every import; what the source never said stays as it i
 from __future__ import annotations
 
 from .. import _native
+from .._errors import MlplatError
 from ._names import MAX_DESCRIPTION, name_of, value_of
-from ._origin import SOURCE_TAG, may_be_same, origin_of
+from ._origin import SOURCE_TAG, is_moved, origin_of
 from ._records import Source, SourceExperiment, digest_of
 from ._seen import SEEN_TAG, Seen
 from ._summary import Summary
@@ -34,7 +35,15 @@ class Experiments:
         """Creates experiments, or changes them to what they are in the source; returns their names here, by key."""
         # The known ones first: what is new there may have the name that one of them had.
         ordered = sorted(experiments, key=lambda one: origin_of(self.source, one.key) not in self.by_origin)
-        return {experiment.key: self._bring(experiment) for experiment in ordered}
+        return {experiment.key: self._brought(experiment) for experiment in ordered}
+
+    def _brought(self, experiment: SourceExperiment) -> str:
+        """One that cannot be brought is told, and its runs go into the one of its name all the same."""
+        try:
+            return self._bring(experiment)
+        except MlplatError as failure:
+            self.summary.fail(f"the experiment {experiment.name!r} could not be brought over: {failure}")
+            return name_of(experiment.name)
 
     def _bring(self, experiment: SourceExperiment) -> str:
         origin, name = origin_of(self.source, experiment.key), name_of(experiment.name)
@@ -46,7 +55,8 @@ class Experiments:
             self.by_name[name] = created
             return name
         # A deleted one is changed by nobody. One in which several of the sources are is what the first of them says.
-        if ours.deleted_at is None and may_be_same(origin, ours.tags.get(SOURCE_TAG, origin)):
+        known = ours.tags.get(SOURCE_TAG, origin)
+        if ours.deleted_at is None and (known == origin or is_moved(origin, known)):
             return self._update(ours, experiment, name, origin)
         return ours.name
 

@@ -5,6 +5,8 @@ Invariant: the text is the same at every import from the same place: kind of sou
 
 from __future__ import annotations
 
+import os
+
 from ._records import Source
 
 SOURCE_TAG = "import.source"
@@ -25,6 +27,8 @@ def place_of(origin: str) -> str:
     return origin.rpartition("#")[0]
 
 
-def may_be_same(origin: str, other: str) -> bool:
-    """Whether both have the same key in sources of one kind: a store that was moved keeps its keys."""
-    return (kind_of(origin), origin.rpartition("#")[2]) == (kind_of(other), other.rpartition("#")[2])
+def is_moved(origin: str, before: str) -> bool:
+    """Whether what came from `before` is now at `origin`: the same key in a store of the same kind, and the old place is empty."""
+    same = (kind_of(origin), origin.rpartition("#")[2]) == (kind_of(before), before.rpartition("#")[2])
+    place = place_of(before).partition(":")[2]
+    return same and os.path.isabs(place) and not os.path.exists(place)

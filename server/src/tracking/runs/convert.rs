@@ -201,7 +201,7 @@ const MAX_HEARTBEATS: usize = 1000;
 pub(super) struct Heartbeat {
     /// Each once.
     pub(super) ids: Vec<Uuid>,
-    /// When they were given; none for now.
+    /// When they were given, where that is told late; at most now.
     pub(super) heard_at: Option<Timestamp>,
 }
 
@@ -231,7 +231,7 @@ impl Heartbeat {
         ids.dedup();
         Ok(Self {
             ids,
-            heard_at: heard_at.filter(|at| *at < now),
+            heard_at: heard_at.map(|at| at.min(now)),
         })
     }
 }

@@ -12,12 +12,14 @@ use uuid::Uuid;
 
 use super::assemble::{Assembled, Selection};
 
-/// Bytes that the kept runs may have as messages.
-const CAPACITY: u64 = 24 << 20;
+/// Bytes of memory that the kept runs may have, about.
+const CAPACITY: u64 = 64 << 20;
 /// Larger runs are not kept, that they do not take the place of many.
-const LARGEST: usize = 512 << 10;
-/// What the room for one run is besides its message, in bytes.
-const OVERHEAD: usize = 256;
+const LARGEST: usize = 1 << 20;
+/// What a run takes besides the bytes of its message, and what each text and each metric does.
+const OVERHEAD: usize = 1024;
+const OVERHEAD_OF_TEXT: usize = 128;
+const OVERHEAD_OF_METRIC: usize = 96;
 
 /// The runs.
 #[derive(Debug, Clone)]
@@ -34,9 +36,8 @@ struct Recent {
 
 impl Default for RecentRuns {
     fn default() -> Self {
-        let weight = |_: &Uuid, recent: &Arc<Recent>| {
-            u32::try_from(recent.bytes + OVERHEAD).unwrap_or(u32::MAX)
-        };
+        let weight =
+            |_: &Uuid, recent: &Arc<Recent>| u32::try_from(recent.bytes).unwrap_or(u32::MAX);
         let cache = Cache::builder().max_capacity(CAPACITY).weigher(weight);
         Self(cache.build())
     }
@@ -61,7 +62,7 @@ impl RecentRuns {
 
     /// Keeps what was read of a run, if that is enough of it.
     pub(super) async fn keep(&self, id: Uuid, read: &Assembled, selection: &Selection) {
-        let bytes = read.run.encoded_len();
+        let bytes = memory(&read.run);
         if selection.is_whole() && bytes <= LARGEST {
             let recent = Recent {
                 revision: read.revision,
@@ -72,4 +73,10 @@ impl RecentRuns {
             self.0.insert(id, Arc::new(recent)).await;
         }
     }
+}
+
+/// Bytes that a run takes, about.
+fn memory(run: &pb::Run) -> usize {
+    let texts = run.params.len() + run.tags.len();
+    run.encoded_len() + OVERHEAD + texts * OVERHEAD_OF_TEXT + run.metrics.len() * OVERHEAD_OF_METRIC
 }

@@ -156,13 +156,12 @@ impl Attribute {
             .map(|(attribute, _)| *attribute)
     }
 
-    /// What MLflow keeps in a tag. An import makes attributes of these tags, and of no others, so that runs are found alike
-    /// wherever they were logged.
+    /// What MLflow keeps in a tag, and an import makes an attribute of, so that runs are found alike wherever they were logged.
+    /// (Notes are not among them: a run without any has empty ones, which is not the same as no tag.)
     pub(super) fn by_tag(key: &str) -> Option<Self> {
         match key {
             "mlflow.runName" => Some(Self::Name),
             "mlflow.parentRunId" => Some(Self::ParentRunId),
-            "mlflow.note.content" => Some(Self::Description),
             _ => None,
         }
     }

@@ -4,7 +4,7 @@
 //! - Fields: `metrics.<key>` (the last value), `min(metrics.<key>)`, `max(…)`, `last(…)` and `count(…)`, `params.<key>`,
 //!   `tags.<key>`, `datasets.<name, digest, context or source>`, `attributes.<name>` (or just `<name>`). A key with other
 //!   characters than letters, digits and `_-./:` stands in double quotes or backquotes.
-//! - The tags `mlflow.runName`, `mlflow.parentRunId` and `mlflow.note.content` mean the attributes that they are here.
+//! - The tags `mlflow.runName` and `mlflow.parentRunId` mean the attributes that they are here.
 //! - A comparison of data sets fits where one of those that the run read does.
 //! - Metrics compare with numbers. Params and tags compare with texts byte by byte; with a number they compare as numbers,
 //!   and those that do not read as one (a finite decimal) do not fit.

@@ -4,7 +4,10 @@
 //! looking at no others. Some may be of other projects; the search itself leaves them out. Sizes only choose the way, so they
 //! may be of some seconds ago; what is found is always of now.
 
-use std::time::Duration;
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    time::Duration,
+};
 
 use moka::future::Cache;
 use sea_orm::{
@@ -69,8 +72,8 @@ impl Sizes {
     }
 }
 
-/// What is searched, as far as it decides about the sizes: project, experiments, metric.
-type Searched = (Uuid, Vec<String>, String);
+/// What is searched, as far as it decides about the sizes: project, experiments (a hash of their names), metric.
+type Searched = (Uuid, u64, String);
 
 /// The sizes of searches that were made lately.
 #[derive(Debug, Clone)]
@@ -110,8 +113,9 @@ impl Survey {
             return Ok(Self::default());
         }
         let searched = ranked.map(|metric| {
-            let experiments = experiments.to_vec();
-            (scope.project_id(), experiments, metric.to_owned())
+            let mut names = DefaultHasher::new();
+            experiments.hash(&mut names);
+            (scope.project_id(), names.finish(), metric.to_owned())
         });
         let known = match &searched {
             Some(searched) => app.known_sizes.0.get(searched).await,
