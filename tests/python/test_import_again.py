@@ -313,7 +313,8 @@ def test_default_is_not_renamed(database: Path):
 
 def test_a_store_that_was_moved_goes_on(database: Path, tmp_path: Path):
     summary("mlflow", str(database))
-    moved = shutil.move(database.parent, tmp_path / "moved") / "mlflow.db"
+    shutil.move(database.parent, tmp_path / "moved")
+    moved = tmp_path / "moved" / "mlflow.db"
     change(moved, "UPDATE experiment_tags SET value = 'search' WHERE key = 'team'")
     assert summary("mlflow", str(moved))["errors"] == []
     rename(moved, "late")
