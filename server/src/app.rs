@@ -16,7 +16,7 @@ use crate::{
     db::Db,
     objects::Objects,
     request::DEFAULT_PROJECT,
-    tracking::{KnownSizes, RecentRuns},
+    tracking::{RecentRuns, RecentSurveys},
 };
 
 /// Projects whose ids are kept in memory.
@@ -37,8 +37,8 @@ pub struct App {
     pub instance: String,
     /// Runs that were read before.
     pub(crate) recent_runs: RecentRuns,
-    /// How much there is of what was searched lately.
-    pub(crate) known_sizes: KnownSizes,
+    /// What was found out for searches of the last seconds.
+    pub(crate) recent_surveys: RecentSurveys,
     /// Ids of projects by name: both stay for as long as the installation does.
     pub(crate) project_ids: Cache<String, Uuid>,
     /// Held while the server lives, so that no second one works on the same folder.
@@ -75,7 +75,7 @@ impl App {
             config: Arc::new(config),
             instance,
             recent_runs: RecentRuns::default(),
-            known_sizes: KnownSizes::default(),
+            recent_surveys: RecentSurveys::default(),
             project_ids: Cache::new(PROJECTS),
             _data_dir_lock: lock,
         })

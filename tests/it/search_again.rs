@@ -317,6 +317,69 @@ async fn a_run_whose_parent_is_removed_is_read_anew() {
 }
 
 #[tokio::test]
+async fn a_name_is_that_of_the_experiment_that_has_it_now() {
+    let server = TestServer::start().await;
+    let mut tracking = Tracking::new(server.channel().await);
+    for (round, order) in ["", "metrics.loss ASC"].into_iter().enumerate() {
+        let experiment = format!("sweep {round}");
+        let mut ids = Vec::new();
+        for _ in 0..2 {
+            let create = pb::CreateRunRequest {
+                experiment: experiment.clone(),
+                ..Default::default()
+            };
+            let created = tracking.create_run(create).await.expect("created");
+            let run_id = created.into_inner().run.expect("a run").id;
+            let log = pb::LogBatchRequest {
+                run_id: run_id.clone(),
+                metrics: loss(Timestamp(1_700_000_000_000_000), 0, 1.0),
+                ..Default::default()
+            };
+            tracking.log_batch(log).await.expect("logged");
+            ids.push(run_id);
+            for _ in 0..2 {
+                let search = pb::SearchRunsRequest {
+                    experiments: vec![experiment.clone()],
+                    order_by: Some(order.to_owned())
+                        .filter(|order| !order.is_empty())
+                        .into_iter()
+                        .collect(),
+                    ..Default::default()
+                };
+                let found = tracking.search_runs(search).await.expect("searched");
+                let found = found.into_inner().runs.into_iter().map(|run| run.id);
+                assert_eq!(found.collect::<Vec<_>>(), ids[ids.len() - 1..]);
+            }
+            // Its name is free for another one now.
+            let get = pb::GetExperimentRequest {
+                name: experiment.clone(),
+                ..Default::default()
+            };
+            let found = tracking.get_experiment(get).await.expect("read");
+            let rename = pb::UpdateExperimentRequest {
+                experiment: Some(pb::Experiment {
+                    id: found.into_inner().experiment.expect("an experiment").id,
+                    name: format!("{experiment}, {}", ids.len()),
+                    ..Default::default()
+                }),
+                update_mask: Some(prost_types::FieldMask {
+                    paths: vec!["name".to_owned()],
+                }),
+                ..Default::default()
+            };
+            tracking.update_experiment(rename).await.expect("renamed");
+            let search = pb::SearchRunsRequest {
+                experiments: vec![experiment.clone()],
+                ..Default::default()
+            };
+            let none = tracking.search_runs(search).await.expect("searched");
+            assert!(none.into_inner().runs.is_empty());
+        }
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_part_of_what_is_in_memory_is_that_part() {
     let server = TestServer::start().await;
     let mut tracking = Tracking::new(server.channel().await);

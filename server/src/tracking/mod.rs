@@ -19,6 +19,6 @@ mod view;
 pub use artifacts::Artifacts;
 pub(crate) use artifacts::{collect_orphans, count_orphans};
 pub use background::Background;
-pub(crate) use runs::{KnownSizes, RecentRuns};
+pub(crate) use runs::{RecentRuns, RecentSurveys};
 pub use service::Tracking;
 pub(crate) use view::View;

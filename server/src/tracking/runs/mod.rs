@@ -27,6 +27,6 @@ pub(super) use lifecycle::{
     restore_runs_of_experiment,
 };
 pub(crate) use recent::RecentRuns;
-pub(crate) use search::KnownSizes;
+pub(crate) use search::RecentSurveys;
 pub(super) use search::search_runs;
 pub(super) use service::{create_run, get_run, update_run};

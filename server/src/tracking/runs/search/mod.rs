@@ -30,5 +30,5 @@ mod service;
 mod sql;
 mod words;
 
-pub(crate) use narrow::KnownSizes;
+pub(crate) use narrow::RecentSurveys;
 pub(crate) use service::search_runs;

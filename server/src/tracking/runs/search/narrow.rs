@@ -2,7 +2,8 @@
 //!
 //! Invariant: what it gives are all runs of the project that fit that comparison, which must fit, so nothing is lost by
 //! looking at no others. Some may be of other projects; the search itself leaves them out. Sizes only choose the way, so they
-//! may be of some seconds ago; what is found is always of now.
+//! may be of some seconds ago. So may be which experiment has a name, and who searches with that sees to it that it still has:
+//! what is found is always of now.
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -42,10 +43,10 @@ const TRIED: usize = 4;
 /// Characters of a value that are in the index.
 const INDEXED: usize = 100;
 
-/// How long sizes are good for.
-const SIZES_TTL: Duration = Duration::from_secs(10);
-/// Searches whose sizes are known at a time.
-const SIZES_KEPT: u64 = 1000;
+/// How long surveys are good for.
+const GOOD_FOR: Duration = Duration::from_secs(10);
+/// Surveys that are kept.
+const KEPT: u64 = 1000;
 
 /// How much there is of what is searched.
 #[derive(Debug, Clone, Copy, Default)]
@@ -72,18 +73,23 @@ impl Sizes {
     }
 }
 
-/// What is searched, as far as it decides about the sizes: project, experiments (a hash of their names), metric.
+/// What is searched, as far as sizes depend on it: project, experiments (a hash of their names), metric that decides first.
 type Searched = (Uuid, u64, String);
 
-/// The sizes of searches that were made lately.
-#[derive(Debug, Clone)]
-pub(crate) struct KnownSizes(Cache<Searched, Sizes>);
+fn searched(scope: &Scope, experiments: &[String], ranked: Option<&str>) -> Searched {
+    let mut names = DefaultHasher::new();
+    experiments.hash(&mut names);
+    let metric = ranked.unwrap_or_default().to_owned();
+    (scope.project_id(), names.finish(), metric)
+}
 
-impl Default for KnownSizes {
+/// Experiments and sizes of searches that were made lately.
+#[derive(Debug, Clone)]
+pub(crate) struct RecentSurveys(Cache<Searched, (Vec<Uuid>, Sizes)>);
+
+impl Default for RecentSurveys {
     fn default() -> Self {
-        let cache = Cache::builder()
-            .max_capacity(SIZES_KEPT)
-            .time_to_live(SIZES_TTL);
+        let cache = Cache::builder().max_capacity(KEPT).time_to_live(GOOD_FOR);
         Self(cache.build())
     }
 }
@@ -99,6 +105,40 @@ pub(super) struct Survey {
 }
 
 impl Survey {
+    /// What is known from lately of the search in one experiment, where that is enough to begin: for a short way along the index
+    /// no comparison needs to be tried. Where something is found, the experiment must still have its name; where nothing is,
+    /// nothing is known.
+    pub(super) async fn remembered(
+        app: &App,
+        scope: &Scope,
+        experiments: &[String],
+        filter: &Filter,
+        ranked: Option<&str>,
+    ) -> Option<Self> {
+        let [_] = experiments else {
+            return None;
+        };
+        let searched = searched(scope, experiments, ranked);
+        let (experiment_ids, sizes) = app.recent_surveys.0.get(&searched).await?;
+        let begins = || tried(scope, filter, ranked, app.db.backend()).is_empty();
+        (!experiment_ids.is_empty() && (sizes.way_is_short() || begins())).then(|| Self {
+            experiment_ids,
+            sizes,
+            candidates: Vec::new(),
+        })
+    }
+
+    /// What was remembered does not hold any more, or may not.
+    pub(super) async fn forget(
+        app: &App,
+        scope: &Scope,
+        experiments: &[String],
+        ranked: Option<&str>,
+    ) {
+        let searched = searched(scope, experiments, ranked);
+        app.recent_surveys.0.invalidate(&searched).await;
+    }
+
     /// Looks, by one query.
     pub(super) async fn of(
         app: &App,
@@ -112,15 +152,12 @@ impl Survey {
         if experiments.is_empty() && ranked.is_none() && tried.is_empty() {
             return Ok(Self::default());
         }
-        let searched = ranked.map(|metric| {
-            let mut names = DefaultHasher::new();
-            experiments.hash(&mut names);
-            (scope.project_id(), names.finish(), metric.to_owned())
-        });
-        let known = match &searched {
-            Some(searched) => app.known_sizes.0.get(searched).await,
-            None => Some(Sizes::default()),
+        let searched = searched(scope, experiments, ranked);
+        let known = match ranked {
+            Some(_) => app.recent_surveys.0.get(&searched).await,
+            None => Some((Vec::new(), Sizes::default())),
         };
+        let known = known.map(|(_, sizes)| sizes);
         let named = of_names(scope, experiments);
         let mut query = Query::select();
         let mut ids = named.clone();
@@ -139,8 +176,10 @@ impl Survey {
             return Ok(Self::default());
         };
         let survey = Self::read(&row, known)?;
-        if let (None, Some(searched)) = (known, searched) {
-            app.known_sizes.0.insert(searched, survey.sizes).await;
+        // Known sizes do not become younger by being used.
+        if known.is_none() || ranked.is_none() {
+            let recent = (survey.experiment_ids.clone(), survey.sizes);
+            app.recent_surveys.0.insert(searched, recent).await;
         }
         Ok(survey)
     }

@@ -74,14 +74,35 @@ pub(super) async fn search(
     search: &Search,
     page: &Page,
 ) -> Result<Vec<Found>> {
-    let conn = app.db.read();
     // Tokens are checked whatever is found.
     let after = after(&search.order, page)?;
+    let after = after.as_deref();
+    let (names, filter) = (&search.experiments, &search.filter);
     let ranked = ranked_metric(search);
-    let mut survey = Survey::of(app, scope, &search.experiments, &search.filter, ranked).await?;
-    if survey.experiment_ids.is_empty() && !search.experiments.is_empty() {
+    if let Some(survey) = Survey::remembered(app, scope, names, filter, ranked).await {
+        let found = begin(app, scope, search, survey, after, page.limit()).await?;
+        if !found.is_empty() && found.iter().all(|found| names.contains(&found.experiment)) {
+            return Ok(found);
+        }
+        Survey::forget(app, scope, names, ranked).await;
+    }
+    let survey = Survey::of(app, scope, names, filter, ranked).await?;
+    if survey.experiment_ids.is_empty() && !names.is_empty() {
         return Ok(Vec::new());
     }
+    begin(app, scope, search, survey, after, page.limit()).await
+}
+
+/// Searches where and how the survey tells.
+async fn begin(
+    app: &App,
+    scope: &Scope,
+    search: &Search,
+    mut survey: Survey,
+    after: Option<&[Option<SortValue>]>,
+    limit: u64,
+) -> Result<Vec<Found>> {
+    let ranked = ranked_metric(search);
     let candidates = survey.candidates();
     let at_once = ranked.is_none() || candidates.is_some() || survey.is_small();
     let parts: &[Part] = if at_once {
@@ -98,17 +119,16 @@ pub(super) async fn search(
 
     let mut found = Vec::new();
     for part in parts {
-        let begun = after.as_deref().map(|after| after[0].is_some());
+        let begun = after.map(|after| after[0].is_some());
         if *part == Part::Ranked && begun == Some(false) {
             continue;
         }
         // Behind a run with a value come all those without.
-        let after = after
-            .as_deref()
-            .filter(|_| *part != Part::Unranked || begun == Some(false));
-        let missing = page.limit() + 1 - found.len() as u64;
+        let after = after.filter(|_| *part != Part::Unranked || begun == Some(false));
+        let missing = limit + 1 - found.len() as u64;
+        let conn = app.db.read();
         found.extend(find(conn, scope, search, &known, *part, after, missing).await?);
-        if found.len() as u64 > page.limit() {
+        if found.len() as u64 > limit {
             break;
         }
     }
