@@ -2,8 +2,8 @@
 //!
 //! Invariant: a part is in the list only after its bytes are written. What is written survives the end of the server, but
 //! not of the machine: an entry holds for as long as the machine is not started anew, or is made after a sync and holds for
-//! good. An object is assembled only when all of it is on the disk. The list only grows, so that its torn end is recognized
-//! and ignored. Who writes a part holds a shared lock on the file, who assembles it an exclusive one: what was assembled
+//! good. An object is assembled only when all of it is on the disk. The list only grows (or goes, when a sync fails), so that
+//! its torn end is recognized and ignored. Who writes a part holds a shared lock on the file, who assembles it an exclusive one: what was assembled
 //! does not change any more.
 
 use std::{
