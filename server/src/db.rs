@@ -8,8 +8,9 @@ use std::{path::Path, time::Duration};
 use anyhow::Context as _;
 use mlplat_migrations::Migrator;
 use sea_orm::{
-    ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, DatabaseTransaction,
-    DbBackend, DbErr, SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
+    DbErr, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait as _,
+    sea_query::{CommonTableExpression, InsertStatement, SqliteQueryBuilder, WithClause},
 };
 use sea_orm_migration::MigratorTrait as _;
 use sqlx::{
@@ -25,6 +26,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 const SHORT_QUERIES: &str = "SET jit = off; SET max_parallel_workers_per_gather = 0";
 /// A connection to PostgreSQL that was idle for longer is tried before it is used.
 const TRUSTED: Duration = Duration::from_secs(1);
+/// Inserts that go into one statement: far below the number of parameters that PostgreSQL takes.
+const TOGETHER: usize = 8;
 /// Key of PostgreSQL's advisory lock under which one replica migrates while the others wait.
 const MIGRATION_LOCK: i64 = 0x6d6c_706c_6174;
 
@@ -88,6 +91,29 @@ impl Db {
         Ok(self.writer.begin_with_options(options).await?)
     }
 
+    /// Inserts all of it or nothing, in one round trip where it is not too much; see [`insert_together`].
+    pub async fn insert_at_once(&self, inserts: Vec<InsertStatement>) -> Result<()> {
+        if inserts.is_empty() {
+            return Ok(());
+        }
+        if inserts.len() > TOGETHER {
+            let txn = self.begin().await?;
+            insert_together(&txn, inserts).await?;
+            return Ok(txn.commit().await?);
+        }
+        let statement = match self.backend() {
+            DbBackend::Sqlite => {
+                // Where one of them fails, the connection is released as it is, and rolled back there.
+                let mut all = one_after_the_other(inserts);
+                all.sql = format!("BEGIN IMMEDIATE;{}COMMIT", all.sql);
+                all
+            }
+            backend => one_with_the_others(inserts, backend),
+        };
+        self.writer.execute_raw(statement).await?;
+        Ok(())
+    }
+
     /// Which database it is.
     pub fn backend(&self) -> DbBackend {
         self.reader.get_database_backend()
@@ -110,6 +136,57 @@ impl Db {
         self.reader.close().await?;
         self.writer.close().await
     }
+}
+
+/// Inserts all of it at once as far as that goes, for every statement is a round trip (on SQLite one between threads). No two
+/// of them may be of the same row, and none may need to see what another one inserts.
+///
+/// # Errors
+/// Those of the database; the transaction is to be given up then.
+pub async fn insert_together(
+    txn: &impl ConnectionTrait,
+    inserts: Vec<InsertStatement>,
+) -> Result<()> {
+    let backend = txn.get_database_backend();
+    let mut inserts = inserts.into_iter();
+    loop {
+        let part: Vec<_> = inserts.by_ref().take(TOGETHER).collect();
+        if part.is_empty() {
+            return Ok(());
+        }
+        let statement = match backend {
+            DbBackend::Sqlite => one_after_the_other(part),
+            _ => one_with_the_others(part, backend),
+        };
+        txn.execute_raw(statement).await?;
+    }
+}
+
+/// Several statements in one text, as SQLite takes them.
+fn one_after_the_other(inserts: Vec<InsertStatement>) -> Statement {
+    let (mut sql, mut values) = (String::new(), Vec::new());
+    for insert in inserts {
+        let (text, more) = insert.build(SqliteQueryBuilder);
+        sql.push_str(&text);
+        sql.push(';');
+        values.extend(more);
+    }
+    Statement::from_sql_and_values(DbBackend::Sqlite, sql, values)
+}
+
+/// The last one, with all others as its common table expressions.
+fn one_with_the_others(mut inserts: Vec<InsertStatement>, backend: DbBackend) -> Statement {
+    let last = inserts.pop().unwrap_or_default();
+    if inserts.is_empty() {
+        return backend.build(&last);
+    }
+    let mut others = WithClause::new();
+    for (number, insert) in inserts.into_iter().enumerate() {
+        let mut other = CommonTableExpression::new();
+        other.table_name(format!("insert_{number}")).query(insert);
+        others.cte(other);
+    }
+    backend.build(&last.with(others))
 }
 
 fn sqlite(url: &str, connections: u32) -> ConnectOptions {

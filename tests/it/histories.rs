@@ -323,3 +323,45 @@ async fn ten_thousand_metrics_of_one_run() {
     assert_eq!(run.run.expect("a run").metrics.len(), 10_000);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_run_of_the_most_metrics_is_still_read() {
+    let server = TestServer::start().await;
+    let mut tracking = tracking(&server).await.max_decoding_message_size(64 << 20);
+    let run = create_run(&mut tracking).await;
+    // As long as keys may be, so that the run is as large as it can be.
+    let key = |number: i32| format!("{number:0>250}");
+    let of = |numbers: std::ops::Range<i32>| {
+        numbers
+            .map(|number| series(&key(number), vec![0], vec![f64::from(number)]))
+            .collect()
+    };
+    for start in (0..100_000).step_by(10_000) {
+        let metrics = of(start..start + 10_000);
+        let logged = tracking.log_batch(batch(&run, metrics)).await;
+        logged.expect("logged");
+    }
+    let refused = tracking.log_batch(batch(&run, of(99_999..100_001))).await;
+    let refused = refused.expect_err("too many");
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    assert!(
+        refused.message().contains("100001 metric keys"),
+        "{refused}"
+    );
+    let known = batch(&run, vec![series(&key(7), vec![1], vec![0.5])]);
+    tracking.log_batch(known).await.expect("of a known key");
+
+    let request = pb::GetRunRequest {
+        run_id: run.clone(),
+        ..Default::default()
+    };
+    let found = tracking.get_run(request).await.expect("read").into_inner();
+    assert_eq!(found.run.expect("a run").metrics.len(), 100_000);
+    let end = pb::EndRunRequest {
+        run_id: run,
+        status: pb::RunStatus::Finished.into(),
+        ..Default::default()
+    };
+    tracking.end_run(end).await.expect("ended");
+    server.stop().await;
+}

@@ -18,6 +18,18 @@ struct Watched {
 }
 
 impl Watched {
+    async fn new(server: &TestServer, create: pb::CreateRunRequest) -> Self {
+        let mut tracking = Tracking::new(server.channel().await);
+        let created = tracking.create_run(create).await.expect("created");
+        let mut run = Self {
+            tracking,
+            run_id: created.into_inner().run.expect("a run").id,
+            seen: None,
+        };
+        run.changed_by("CreateRun").await;
+        run
+    }
+
     /// The run as a search shows it, asked for twice, as the second answer may come from memory.
     async fn found(&mut self, fields: &[&str]) -> pb::Run {
         let mut last = None;
@@ -77,6 +89,26 @@ impl Watched {
     }
 }
 
+async fn rename(tracking: &mut Tracking<Channel>, experiment: &str, name: &str) {
+    let get = pb::GetExperimentRequest {
+        name: experiment.to_owned(),
+        ..Default::default()
+    };
+    let found = tracking.get_experiment(get).await.expect("read");
+    let update = pb::UpdateExperimentRequest {
+        experiment: Some(pb::Experiment {
+            id: found.into_inner().experiment.expect("an experiment").id,
+            name: name.to_owned(),
+            ..Default::default()
+        }),
+        update_mask: Some(prost_types::FieldMask {
+            paths: vec!["name".to_owned()],
+        }),
+        ..Default::default()
+    };
+    tracking.update_experiment(update).await.expect("renamed");
+}
+
 fn text(key: &str, value: &str) -> std::collections::HashMap<String, String> {
     [(key.to_owned(), value.to_owned())].into()
 }
@@ -94,21 +126,12 @@ fn loss(now: Timestamp, step: i64, value: f64) -> Vec<pb::MetricSeries> {
 async fn what_has_changed_is_read_anew() {
     let clock = Arc::new(TestClock::new(Timestamp(1_700_000_000_000_000)));
     let server = TestServer::builder().clock(clock.clone()).start().await;
-    let mut tracking = Tracking::new(server.channel().await);
-    let created = tracking
-        .create_run(pb::CreateRunRequest {
-            experiment: "first".to_owned(),
-            tags: text("team", "a"),
-            ..Default::default()
-        })
-        .await
-        .expect("created");
-    let mut run = Watched {
-        tracking,
-        run_id: created.into_inner().run.expect("a run").id,
-        seen: None,
+    let create = pb::CreateRunRequest {
+        experiment: "first".to_owned(),
+        tags: text("team", "a"),
+        ..Default::default()
     };
-    run.changed_by("CreateRun").await;
+    let mut run = Watched::new(&server, create).await;
 
     // Most changes come in the same microsecond: it is not the time of a change that tells them apart.
     let now = clock.now();
@@ -210,20 +233,11 @@ async fn what_has_changed_is_read_anew() {
 #[tokio::test]
 async fn what_was_moved_deleted_or_renamed_is_read_anew() {
     let server = TestServer::start().await;
-    let mut tracking = Tracking::new(server.channel().await);
-    let created = tracking
-        .create_run(pb::CreateRunRequest {
-            experiment: "first".to_owned(),
-            ..Default::default()
-        })
-        .await
-        .expect("created");
-    let mut run = Watched {
-        tracking,
-        run_id: created.into_inner().run.expect("a run").id,
-        seen: None,
+    let create = pb::CreateRunRequest {
+        experiment: "first".to_owned(),
+        ..Default::default()
     };
-    run.changed_by("CreateRun").await;
+    let mut run = Watched::new(&server, create).await;
     let run_ids = vec![run.run_id.clone()];
 
     let delete = pb::DeleteRunsRequest {
@@ -246,25 +260,7 @@ async fn what_was_moved_deleted_or_renamed_is_read_anew() {
     run.tracking.move_runs(to_second).await.expect("moved");
     run.changed_by("MoveRuns").await;
 
-    let get = pb::GetExperimentRequest {
-        name: "second".to_owned(),
-        ..Default::default()
-    };
-    let experiment = run.tracking.get_experiment(get).await.expect("read");
-    let experiment = experiment.into_inner().experiment.expect("an experiment");
-    let rename = pb::UpdateExperimentRequest {
-        experiment: Some(pb::Experiment {
-            id: experiment.id,
-            name: "third".to_owned(),
-            ..Default::default()
-        }),
-        update_mask: Some(prost_types::FieldMask {
-            paths: vec!["name".to_owned()],
-        }),
-        ..Default::default()
-    };
-    let renamed = run.tracking.update_experiment(rename).await;
-    renamed.expect("renamed");
+    rename(&mut run.tracking, "second", "third").await;
     run.changed_by("UpdateExperiment").await;
     let delete = pb::DeleteExperimentRequest {
         name: "third".to_owned(),
@@ -351,23 +347,12 @@ async fn a_name_is_that_of_the_experiment_that_has_it_now() {
                 assert_eq!(found.collect::<Vec<_>>(), ids[ids.len() - 1..]);
             }
             // Its name is free for another one now.
-            let get = pb::GetExperimentRequest {
-                name: experiment.clone(),
-                ..Default::default()
-            };
-            let found = tracking.get_experiment(get).await.expect("read");
-            let rename = pb::UpdateExperimentRequest {
-                experiment: Some(pb::Experiment {
-                    id: found.into_inner().experiment.expect("an experiment").id,
-                    name: format!("{experiment}, {}", ids.len()),
-                    ..Default::default()
-                }),
-                update_mask: Some(prost_types::FieldMask {
-                    paths: vec!["name".to_owned()],
-                }),
-                ..Default::default()
-            };
-            tracking.update_experiment(rename).await.expect("renamed");
+            rename(
+                &mut tracking,
+                &experiment,
+                &format!("{experiment}, {}", ids.len()),
+            )
+            .await;
             let search = pb::SearchRunsRequest {
                 experiments: vec![experiment.clone()],
                 ..Default::default()
@@ -382,21 +367,13 @@ async fn a_name_is_that_of_the_experiment_that_has_it_now() {
 #[tokio::test]
 async fn a_part_of_what_is_in_memory_is_that_part() {
     let server = TestServer::start().await;
-    let mut tracking = Tracking::new(server.channel().await);
-    let created = tracking
-        .create_run(pb::CreateRunRequest {
-            tags: [("one", "1"), ("two", "2")]
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into(),
-            ..Default::default()
-        })
-        .await
-        .expect("created");
-    let mut run = Watched {
-        tracking,
-        run_id: created.into_inner().run.expect("a run").id,
-        seen: None,
+    let create = pb::CreateRunRequest {
+        tags: [("one", "1"), ("two", "2")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
+        ..Default::default()
     };
+    let mut run = Watched::new(&server, create).await;
     let metrics = loss(Timestamp(1_700_000_000_000_000), 0, 0.25);
     run.log(pb::LogBatchRequest {
         metrics,

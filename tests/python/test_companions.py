@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import mlplat
 import pytest
-from mlplat._companions import _console
+from mlplat._companions import _companion, _console
 from mlplat._companions._environment import _clean
 from mlplat._companions._masks import masked, masked_arguments
 from mlplat._companions._transcript import Transcript
@@ -236,6 +237,41 @@ def test_streams_are_as_before(capsys: pytest.CaptureFixture[str]):
     assert content(mlplat.get_run(inner.id), "console.log") == "inner\n"
     assert capsys.readouterr().out == "inner\n"
     assert not _console._taps
+
+
+def companion_threads() -> int:
+    return sum(thread.name == "mlplat-companion" for thread in threading.enumerate())
+
+
+def test_a_run_has_a_thread_when_there_is_something_to_do(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(_companion, "_FIRST_UPLOAD_S", 0.05)
+    with mlplat.start_run("e") as sweep:
+        sweep.flush()
+        with mlplat.start_run("e", environment=False) as silent:
+            before = companion_threads()
+            print("now")
+            assert companion_threads() == before + 1
+            deadline = time.monotonic() + 10
+            while not any(a.path == "console.log" for a in silent.refresh().artifacts()):
+                assert time.monotonic() < deadline, "what is printed is there while the run goes on"
+                time.sleep(0.05)
+        with mlplat.start_run("e") as another:
+            assert companion_threads() == before
+    assert "mlplat.source.name" in mlplat.get_run(another.id).tags
+    assert not mlplat.get_run(another.id).artifacts()
+
+
+def test_where_no_thread_can_start_the_end_does_its_work(monkeypatch: pytest.MonkeyPatch):
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        run = mlplat.start_run("e")
+        print("all the same")
+        run.end()
+    found = {artifact.path for artifact in mlplat.get_run(run.id).artifacts()}
+    assert {"console.log", "environment/environment.json"} <= found
 
 
 def test_a_forked_process_prints_for_itself():

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait as _, Condition, ConnectionTrait, EntityTrait as _, PaginatorTrait as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    sea_query::{Expr, OnConflict},
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _,
+    sea_query::{Expr, InsertStatement, OnConflict},
 };
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -19,7 +19,7 @@ use super::{
     event::RunEvent,
     naming::Dataset,
 };
-use crate::{auth::Scope, clock::Timestamp, error::Result};
+use crate::{auth::Scope, clock::Timestamp, db, error::Result};
 
 /// Rows of one INSERT: far below the number of parameters that the databases take.
 const INSERT_ROWS: usize = 500;
@@ -57,19 +57,19 @@ pub async fn record(
     event: &RunEvent,
     now: Timestamp,
 ) -> Result<()> {
-    insert_event(txn, scope, event, now).await?;
-    merge_run(txn, scope, event).await?;
-    merge_datasets(txn, scope, event).await?;
-    merge_symlinks(txn, scope, event).await?;
-    merge_edges(txn, scope, event).await
+    db::insert_together(txn, inserts(scope, event, now)).await
 }
 
-async fn insert_event(
-    txn: &impl ConnectionTrait,
-    scope: &Scope,
-    event: &RunEvent,
-    now: Timestamp,
-) -> Result<()> {
+/// What [`record`] inserts, for who inserts more with it.
+pub(crate) fn inserts(scope: &Scope, event: &RunEvent, now: Timestamp) -> Vec<InsertStatement> {
+    let mut inserts = vec![insert_event(scope, event, now), merge_run(scope, event)];
+    inserts.extend(merge_datasets(scope, event));
+    inserts.extend(merge_symlinks(scope, event));
+    inserts.extend(merge_edges(scope, event));
+    inserts
+}
+
+fn insert_event(scope: &Scope, event: &RunEvent, now: Timestamp) -> InsertStatement {
     let text = event.to_json();
     let row = event::ActiveModel {
         id: Set(Uuid::now_v7()),
@@ -86,14 +86,10 @@ async fn insert_event(
     let known = OnConflict::columns([event::Column::ProjectId, event::Column::ContentId])
         .do_nothing()
         .to_owned();
-    event::Entity::insert(row)
-        .on_conflict(known)
-        .exec_without_returning(txn)
-        .await?;
-    Ok(())
+    event::Entity::insert(row).on_conflict(known).into_query()
 }
 
-async fn merge_run(txn: &impl ConnectionTrait, scope: &Scope, event: &RunEvent) -> Result<()> {
+fn merge_run(scope: &Scope, event: &RunEvent) -> InsertStatement {
     let row = run::ActiveModel {
         project_id: Set(scope.project_id()),
         id: Set(event.run_id),
@@ -133,11 +129,7 @@ async fn merge_run(txn: &impl ConnectionTrait, scope: &Scope, event: &RunEvent) 
             greatest("lineage_runs", "last_seen_at"),
         )
         .to_owned();
-    run::Entity::insert(row)
-        .on_conflict(merged)
-        .exec_without_returning(txn)
-        .await?;
-    Ok(())
+    run::Entity::insert(row).on_conflict(merged).into_query()
 }
 
 /// The lesser of what is stored and what comes; the two databases have no common function for it.
@@ -163,7 +155,7 @@ impl Dataset {
     }
 }
 
-async fn merge_datasets(txn: &impl ConnectionTrait, scope: &Scope, event: &RunEvent) -> Result<()> {
+fn merge_datasets(scope: &Scope, event: &RunEvent) -> Vec<InsertStatement> {
     // In the order of their ids, without repetition: two transactions then lock rows in the same order, and PostgreSQL
     // does not take the same row twice in one statement.
     let all: BTreeMap<Uuid, &Dataset> = event
@@ -200,16 +192,15 @@ async fn merge_datasets(txn: &impl ConnectionTrait, scope: &Scope, event: &RunEv
             greatest("lineage_datasets", "last_seen_at"),
         )
         .to_owned();
-    for rows in rows.chunks(INSERT_ROWS) {
+    let insert = |rows: &[dataset::ActiveModel]| {
         dataset::Entity::insert_many(rows.to_vec())
             .on_conflict(merged.clone())
-            .exec_without_returning(txn)
-            .await?;
-    }
-    Ok(())
+            .into_query()
+    };
+    rows.chunks(INSERT_ROWS).map(insert).collect()
 }
 
-async fn merge_symlinks(txn: &impl ConnectionTrait, scope: &Scope, event: &RunEvent) -> Result<()> {
+fn merge_symlinks(scope: &Scope, event: &RunEvent) -> Vec<InsertStatement> {
     let all: BTreeSet<(Uuid, Uuid)> = event
         .inputs
         .iter()
@@ -234,16 +225,15 @@ async fn merge_symlinks(txn: &impl ConnectionTrait, scope: &Scope, event: &RunEv
         symlink::Column::NameId,
     ];
     let known = OnConflict::columns(key).do_nothing().to_owned();
-    for rows in rows.chunks(INSERT_ROWS) {
+    let insert = |rows: &[symlink::ActiveModel]| {
         symlink::Entity::insert_many(rows.to_vec())
             .on_conflict(known.clone())
-            .exec_without_returning(txn)
-            .await?;
-    }
-    Ok(())
+            .into_query()
+    };
+    rows.chunks(INSERT_ROWS).map(insert).collect()
 }
 
-async fn merge_edges(txn: &impl ConnectionTrait, scope: &Scope, event: &RunEvent) -> Result<()> {
+fn merge_edges(scope: &Scope, event: &RunEvent) -> Vec<InsertStatement> {
     let read = event.inputs.iter().map(|d| (0, d.id()));
     let written = event.outputs.iter().map(|d| (1, d.id()));
     let all: BTreeSet<(i16, Uuid)> = read.chain(written).collect();
@@ -269,13 +259,12 @@ async fn merge_edges(txn: &impl ConnectionTrait, scope: &Scope, event: &RunEvent
             least("lineage_edges", "first_seen_at"),
         )
         .to_owned();
-    for rows in rows.chunks(INSERT_ROWS) {
+    let insert = |rows: &[edge::ActiveModel]| {
         edge::Entity::insert_many(rows.to_vec())
             .on_conflict(merged.clone())
-            .exec_without_returning(txn)
-            .await?;
-    }
-    Ok(())
+            .into_query()
+    };
+    rows.chunks(INSERT_ROWS).map(insert).collect()
 }
 
 /// The events of these projects as JSON, newest first, and how many there are. The projects are those that the caller may

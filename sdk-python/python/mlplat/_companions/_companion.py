@@ -13,6 +13,8 @@ from . import _console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .._active import ActiveRunBase
     from ._live import LiveView
     from ._settings import Settings
@@ -28,8 +30,16 @@ _MAX_VIEWS = 3
 CONSOLE = "console.log"
 
 
+def known_tags(of_child: bool) -> dict[str, str]:
+    """What this process has found out of where it runs; nothing where no run has asked yet."""
+    # The thread of an earlier run has imported it, or does so just now.
+    known = getattr(sys.modules.get("mlplat._companions._environment"), "known_tags", None)
+    return known(of_child) if known is not None else {}
+
+
 class Companion:
-    """Starts with the run, and is stopped before it ends."""
+    """Starts with the run, and is stopped before it ends. Its thread starts when there is something for it to do: the runs of a
+    sweep that print nothing need none."""
 
     def __init__(self, run: ActiveRunBase, settings: Settings, parent_here: bool) -> None:
         self._run = run
@@ -42,16 +52,29 @@ class Companion:
         self._wake = threading.Condition()
         self._stopping = False
         self._pid = os.getpid()
-        self._thread = threading.Thread(target=self._work, name="mlplat-companion", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begins at once what must not miss anything; the rest is the thread's."""
         if self._settings.console:
-            self._transcript = _console.listen(self._settings.console)
+            self._transcript = _console.listen(self._settings.console, self._attend)
         if self._settings.system_metrics_s is not None:
             every = timedelta(seconds=self._settings.system_metrics_s)
             self._system = self._run._handle.log_system_metrics(every)
-        self._thread.start()
+        if self._settings.environment and not self._environment_is_logged():
+            self._attend()
+
+    def _attend(self) -> None:
+        """Starts the thread, unless it was started."""
+        with self._wake:
+            if self._thread is not None or self._stopping:
+                return
+            self._thread = threading.Thread(target=self._work, name="mlplat-companion", daemon=True)
+            try:
+                self._thread.start()
+            except RuntimeError:
+                # No more threads, or the end of the interpreter: the end of the run does all of it.
+                self._thread = None
 
     def show(self, view: LiveView) -> None:
         """Keeps a view of the run up to date from now on."""
@@ -59,6 +82,7 @@ class Companion:
             # Cells that are run again and again leave their old views behind, as they were.
             self._views = [*self._views[-_MAX_VIEWS:], view]
             self._wake.notify()
+        self._attend()
 
     def ended(self) -> None:
         """The run has ended: its views say so, and change no more."""
@@ -79,23 +103,33 @@ class Companion:
         with self._wake:
             self._stopping = True
             self._wake.notify()
-        if self._thread.ident is not None:
-            self._thread.join(_PATIENCE_S)
-        if self._thread.is_alive():
+        thread = self._thread
+        if thread is None:
+            self._work()
+            return
+        thread.join(_PATIENCE_S)
+        if thread.is_alive():
             _say(
                 f"what run {self._run.id} printed, and where it was made, is still on its way; it may be lost"
             )
 
     def _work(self) -> None:
-        steps = [self._go_on, self._upload_console]
-        if self._settings.environment:
-            steps.insert(0, self._log_environment)
-        for step in steps:
-            try:
-                step()
-            except Exception as failure:
-                # It must neither fail the training nor vanish.
-                _say(f"{step.__name__} of run {self._run.id} failed: {type(failure).__name__}: {failure}")
+        if self._settings.environment and not self._environment_is_logged():
+            self._attempt(self._log_environment)
+        self._attempt(self._go_on)
+        self._attempt(self._upload_console)
+
+    def _attempt(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as failure:
+            # It must neither fail the training nor vanish.
+            _say(f"{step.__name__} of run {self._run.id} failed: {type(failure).__name__}: {failure}")
+
+    def _environment_is_logged(self) -> bool:
+        """Whether all of it went with the start of the run: a child has tags only, which an earlier run may have found out."""
+        tags = known_tags(of_child=True) if self._parent_here else {}
+        return bool(tags) and tags.items() <= self._run.tags.items()
 
     def _log_environment(self) -> None:
         from ._environment import environment

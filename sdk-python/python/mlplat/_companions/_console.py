@@ -25,9 +25,9 @@ _listening: list[Transcript] = []
 _taps: list[_StreamTap | _DescriptorTap] = []
 
 
-def listen(level: Literal["python", "fd"]) -> Transcript:
-    """A transcript of everything printed from now on."""
-    transcript = Transcript()
+def listen(level: Literal["python", "fd"], begins: Callable[[], None]) -> Transcript:
+    """A transcript of everything printed from now on; `begins` is called when it gets its first text."""
+    transcript = Transcript(begins)
     with _lock:
         _listening.append(transcript)
         if level == "fd" and not any(isinstance(tap, _DescriptorTap) for tap in _taps):

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 
-from ._companion import Companion
+from ._companion import Companion, known_tags
 from ._settings import Settings
 
 TYPE_CHECKING = False
@@ -20,11 +20,7 @@ _lock = threading.Lock()
 
 def tags_at_start(parent_run_id: str | None, settings: Settings) -> dict[str, str]:
     """What is known already of where a run to be started is made: with its start it is one call less."""
-    # The thread of an earlier run has imported it, or does so just now.
-    known_tags = getattr(sys.modules.get("mlplat._companions._environment"), "known_tags", None)
-    if known_tags is None or not settings.environment:
-        return {}
-    return known_tags(parent_run_id in _companions)
+    return known_tags(parent_run_id in _companions) if settings.environment else {}
 
 
 def begin(run: ActiveRunBase, settings: Settings, asked_for_system_metrics: bool) -> None:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _HEAD = 1 << 20
 _TAIL = 4 << 20
 _LONG_LINE = 1 << 11
@@ -17,12 +21,23 @@ class Transcript:
     Memory is bounded, so it can stay with a run of weeks.
     """
 
-    __slots__ = ("_dropped", "_head", "_head_bytes", "_line", "_lock", "_tail", "_tail_bytes", "changes")
+    __slots__ = (
+        "_begins",
+        "_dropped",
+        "_head",
+        "_head_bytes",
+        "_line",
+        "_lock",
+        "_tail",
+        "_tail_bytes",
+        "changes",
+    )
 
     changes: int
     """Rises with every text, so that one can see whether there is something new."""
 
-    def __init__(self) -> None:
+    def __init__(self, begins: Callable[[], None] | None = None) -> None:
+        self._begins = begins
         # Signal handlers print too.
         self._lock = threading.RLock()
         self._head: list[str] = []
@@ -46,6 +61,9 @@ class Transcript:
             if len(self._line) > _MAX_LINE:
                 self._keep(self._line)
                 self._line = ""
+        begins, self._begins = self._begins, None
+        if begins is not None:
+            begins()
 
     def _keep(self, line: str) -> None:
         size = len(line)

@@ -24,6 +24,9 @@ use crate::{
     tracking::{entity::run, runs},
 };
 
+/// Most metric keys of a run, so that with its params and tags it always fits into one message.
+const MAX_SERIES: usize = 100_000;
+
 /// A batch whose caller may write to the project of its run.
 #[derive(Debug)]
 pub(super) struct Job {
@@ -78,6 +81,10 @@ impl From<Error> for Failed {
 struct Group<'a> {
     /// Series that batches of the group append to.
     series: BTreeMap<(Uuid, &'a str), Appender>,
+    /// Those of them that no run has yet.
+    new: BTreeSet<(Uuid, &'a str)>,
+    /// How many series the runs have that get new ones.
+    counts: HashMap<Uuid, usize>,
     /// The last record of each writer, and whether it has changed.
     writers: HashMap<(Uuid, Uuid), (i64, bool)>,
     /// Runs that something was stored for; true where it tells of the present.
@@ -102,15 +109,24 @@ impl<'a> Group<'a> {
         let last = store::load_writers(txn, locked, &writers).await?;
         let mut bases = store::load_bases(txn, locked, &keys).await?;
         let mut series = BTreeMap::new();
+        let mut new = BTreeSet::new();
         for (run_id, keys) in keys {
             let branch = locked.run(run_id).map_or(0, |run| run.branch);
             for key in keys {
-                let base = bases.remove(&(run_id, key.to_owned())).unwrap_or_default();
+                let base = bases.remove(&(run_id, key.to_owned()));
+                if base.is_none() {
+                    new.insert((run_id, key));
+                }
+                let base = base.unwrap_or_default();
                 series.insert((run_id, key), Appender::new(run_id, key, branch, base));
             }
         }
+        let growing: BTreeSet<Uuid> = new.iter().map(|(run_id, _)| *run_id).collect();
+        let counts = store::count_series(txn, locked, growing).await?;
         Ok(Self {
             series,
+            new,
+            counts,
             writers: last
                 .into_iter()
                 .map(|(writer, last)| (writer, (last, false)))
@@ -161,7 +177,12 @@ impl<'a> Group<'a> {
                 })?;
             }
         }
+        let new = self.check_keys(batch)?;
         set_texts(txn, job).await?;
+        for key in &new {
+            self.new.remove(&(batch.run_id, key));
+        }
+        *self.counts.entry(batch.run_id).or_default() += new.len();
         for (key, pieces) in &batch.series {
             if let Some(appender) = self.series.get_mut(&(batch.run_id, key.as_str())) {
                 appender.push(pieces).map_err(Error::internal)?;
@@ -182,6 +203,22 @@ impl<'a> Group<'a> {
                 .and_then(|writer| writer.sequence.try_into().ok())
                 .unwrap_or_default(),
         })
+    }
+
+    /// The keys of the batch that its run does not have yet; refused when they would be too many.
+    fn check_keys<'b>(&self, batch: &'b Batch) -> std::result::Result<Vec<&'b str>, Failed> {
+        let keys = batch.series.keys().map(String::as_str);
+        let new: Vec<&str> = keys
+            .filter(|key| self.new.contains(&(batch.run_id, *key)))
+            .collect();
+        let count = self.counts.get(&batch.run_id).copied().unwrap_or_default() + new.len();
+        if !new.is_empty() && count > MAX_SERIES {
+            let text = format!(
+                "the run would have {count} metric keys; at most {MAX_SERIES} are possible"
+            );
+            return Err(Failed::Batch(Error::invalid("metrics", text)));
+        }
+        Ok(new)
     }
 
     /// The last record of the writer, when the batch or its beginning is stored already.

@@ -199,6 +199,30 @@ pub(super) async fn load_bases(
     Ok(bases.collect())
 }
 
+/// How many series these runs have; those without any are left out.
+pub(super) async fn count_series(
+    txn: &impl ConnectionTrait,
+    _locked: &Locked,
+    run_ids: BTreeSet<Uuid>,
+) -> Result<HashMap<Uuid, usize>> {
+    let run_ids: Vec<Uuid> = run_ids.into_iter().collect();
+    let mut counts = HashMap::new();
+    for part in run_ids.chunks(VALUES) {
+        let rows: Vec<(Uuid, i64)> = metric_series::Entity::find()
+            .select_only()
+            .column(metric_series::Column::RunId)
+            .column_as(Expr::cust("COUNT(*)"), "count")
+            .filter(metric_series::Column::RunId.is_in(padded(part.to_vec())))
+            .group_by(metric_series::Column::RunId)
+            .into_tuple()
+            .all(txn)
+            .await?;
+        let rows = rows.into_iter();
+        counts.extend(rows.map(|(run_id, count)| (run_id, count.try_into().unwrap_or(usize::MAX))));
+    }
+    Ok(counts)
+}
+
 fn tail_of_series() -> RelationDef {
     metric_chunk::Entity::belongs_to(metric_series::Entity)
         .from((metric_chunk::Column::SeriesId, metric_chunk::Column::Number))

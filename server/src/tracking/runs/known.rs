@@ -60,7 +60,7 @@ impl Known {
 
 /// What is there already of a run that is to be created, by one query.
 pub(super) async fn find_known(
-    txn: &impl ConnectionTrait,
+    conn: &impl ConnectionTrait,
     scope: &Scope,
     new: &NewRun,
 ) -> Result<Known> {
@@ -95,7 +95,7 @@ pub(super) async fn find_known(
             "experiment",
             is_experiment,
         );
-    let row = txn.query_one(&query).await?;
+    let row = conn.query_one(&query).await?;
     let row = row.ok_or_else(|| Error::not_found("run", new.id))?;
     Ok(Known::from_query_result(&row, "")?)
 }

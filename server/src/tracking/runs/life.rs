@@ -3,6 +3,8 @@
 //! Invariant: every change of the state of a run is in the lineage, written in its transaction, and dated after the changes
 //! before it, so that the lineage comes to the state of the run in whatever order its events are read.
 
+use std::collections::BTreeMap;
+
 use mlplat_proto::tracking::v1 as pb;
 use sea_orm::ConnectionTrait;
 use tonic::Request;
@@ -41,11 +43,11 @@ pub(crate) async fn end_run(
         .await?;
 
     let txn = app.db.begin().await?;
-    let mut row = store::lock_run(&txn, &scope, end.id).await?;
+    let row = store::lock_run(&txn, &scope, end.id).await?;
     let run_id = end.id;
-    match row.status {
-        Status::Running | Status::Crashed => row = finish(app, &txn, &scope, row, end).await?,
-        ended if ended == end.status => {}
+    let run = match row.status {
+        Status::Running | Status::Crashed => finish(app, &txn, &scope, row, end).await?,
+        ended if ended == end.status => assemble_one(&txn, &scope, run_id).await?,
         ended => {
             let message = format!(
                 "the run {} has ended as {} already",
@@ -54,8 +56,7 @@ pub(crate) async fn end_run(
             );
             return Err(Error::precondition("RUN_ENDED", message));
         }
-    }
-    let run = assemble_one(&txn, &scope, row.id).await?;
+    };
     txn.commit().await?;
     compactor.ended(scope.project(), run_id);
     Ok(pb::EndRunResponse { run: Some(run) })
@@ -68,7 +69,7 @@ async fn finish(
     scope: &Scope,
     row: run::Model,
     end: RunEnd,
-) -> Result<run::Model> {
+) -> Result<pb::Run> {
     let now = app.now();
     // The clock that gave the start may have been ahead of the one that gives the end.
     let ended_at = end.ended_at.unwrap_or(now).max(Timestamp(row.started_at));
@@ -84,14 +85,17 @@ async fn finish(
         ended_at: Some(ended_at),
     };
     let row = store::set_state(txn, scope, row, state, None, now).await?;
+    let run = assemble_one(txn, scope, row.id).await?;
+    // In one order, for the same event is told from another one by its text.
+    let params: BTreeMap<_, _> = run.params.clone().into_iter().collect();
     let mut event = run_event(app, txn, scope, &row, event_type, at)
         .await?
-        .parameters(texts::load_params(txn, scope, row.id).await?);
+        .parameters(params);
     if row.status != Status::Finished && !row.status_message.is_empty() {
         event = event.error_message(&row.status_message);
     }
     lineage::store::record(txn, scope, &event, now).await?;
-    Ok(row)
+    Ok(run)
 }
 
 /// Takes up a run again.

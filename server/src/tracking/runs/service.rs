@@ -1,19 +1,21 @@
 //! What TrackingService does with single runs.
 
 use mlplat_proto::tracking::v1 as pb;
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, sea_query::InsertStatement};
 use tonic::Request;
 
 use super::{
     assemble::assemble_one,
     convert::{self, NewRun, RunChange},
     events::event_of,
-    known, store,
+    known::{self, Known},
+    store,
 };
 use crate::{
     app::App,
     auth::{Action, Caller, Scope},
     clock::Timestamp,
+    db,
     error::{Error, Result},
     idempotency,
     lineage::{self, EventType},
@@ -35,70 +37,86 @@ pub(crate) async fn create_run(
         .authorize(app, Action::WriteRuns, &project_name(&message.project))
         .await?;
 
-    let now = app.now();
-    let txn = app.db.begin().await?;
-    if let Some(response) = idempotency::replay(&txn, &scope, CREATE_RUN, new.key, &message).await?
-    {
+    match create_or_find(app, &scope, &new, &message).await {
+        // Somebody else has created it meanwhile.
+        Err(Error::Aborted { .. }) => create_or_find(app, &scope, &new, &message).await,
+        created => created,
+    }
+}
+
+/// First all that has to be read, then, at once, all that is written.
+async fn create_or_find(
+    app: &App,
+    scope: &Scope,
+    new: &NewRun,
+    message: &pb::CreateRunRequest,
+) -> Result<pb::CreateRunResponse> {
+    let (conn, now) = (app.db.read(), app.now());
+    if let Some(response) = idempotency::replay(conn, scope, CREATE_RUN, new.key, message).await? {
         return Ok(response);
     }
-    let created = start(app, &txn, &scope, &new, now).await?;
-    let run = match created {
-        // All there is to know of it is at hand.
-        Some(row) => pb::Run {
-            tags: new.tags.clone(),
-            ..convert::run_to_proto(row, new.experiment.clone())
-        },
-        None => {
-            let row = same_run(&txn, &scope, &new).await?;
-            assemble_one(&txn, &scope, row.id).await?
-        }
+    let known = known::find_known(conn, scope, new).await?;
+    let (run, inserts) = if known.is_created(scope, new)? {
+        let row = same_run(conn, scope, new).await?;
+        (assemble_one(conn, scope, row.id).await?, Vec::new())
+    } else {
+        start(app, scope, new, &known, now).await?
     };
     let response = pb::CreateRunResponse { run: Some(run) };
-    idempotency::remember(&txn, &scope, CREATE_RUN, new.key, &message, &response, now).await?;
+    if new.key.is_none() {
+        app.db.insert_at_once(inserts).await?;
+        return Ok(response);
+    }
+    let txn = app.db.begin().await?;
+    db::insert_together(&txn, inserts).await?;
+    idempotency::remember(&txn, scope, CREATE_RUN, new.key, message, &response, now).await?;
     txn.commit().await?;
     Ok(response)
 }
 
-/// Creates the run and its experiment, and records the start; `None` when it was created before, or somebody else was quicker.
+/// The run that is to be created, and what makes it: the run itself, and its start in the lineage. Its experiment is made here,
+/// where there is none.
 async fn start(
     app: &App,
-    txn: &impl ConnectionTrait,
     scope: &Scope,
     new: &NewRun,
+    known: &Known,
     now: Timestamp,
-) -> Result<Option<run::Model>> {
-    let known = known::find_known(txn, scope, new).await?;
-    if known.is_created(scope, new)? {
-        return Ok(None);
-    }
+) -> Result<(pb::Run, Vec<InsertStatement>)> {
     let parent = known.parent(new)?;
     let experiment_id = match known.experiment(new)? {
         Some(id) => id,
         None => {
-            experiments::store::ensure_experiment(txn, scope, &new.experiment, now)
-                .await?
-                .id
+            let txn = app.db.begin().await?;
+            let made =
+                experiments::store::ensure_experiment(&txn, scope, &new.experiment, now).await?;
+            txn.commit().await?;
+            made.id
         }
     };
-    let Some(row) = store::create_run(txn, scope, new, experiment_id, now).await? else {
-        return Ok(None);
-    };
+    let row = store::new_run(scope, new, experiment_id, now);
     let started_at = Timestamp(row.started_at);
     let event = event_of(app, scope, &row, parent, EventType::Start, started_at);
-    lineage::store::record(txn, scope, &event, now).await?;
-    Ok(Some(row))
+    let mut inserts = store::inserts(&row, new)?;
+    inserts.extend(lineage::store::inserts(scope, &event, now));
+    let run = pb::Run {
+        tags: new.tags.clone(),
+        ..convert::run_to_proto(row, new.experiment.clone())
+    };
+    Ok((run, inserts))
 }
 
 /// The run that a repeated call created before, as it is now. What makes it the same is its place when it was created, or
 /// where it is now; a name that was made may differ.
-async fn same_run(txn: &impl ConnectionTrait, scope: &Scope, new: &NewRun) -> Result<run::Model> {
-    let row = store::find_created(txn, scope, new.id)
+async fn same_run(conn: &impl ConnectionTrait, scope: &Scope, new: &NewRun) -> Result<run::Model> {
+    let row = store::find_created(conn, scope, new.id)
         .await?
         .ok_or_else(|| Error::not_found("run", new.id))?;
     if row.experiment_at_creation == new.experiment {
         return Ok(row);
     }
-    let experiment = experiments::store::experiments_by_id(txn, scope, [row.experiment_id]).await?;
+    let experiment =
+        experiments::store::experiments_by_id(conn, scope, [row.experiment_id]).await?;
     if experiment
         .first()
         .is_some_and(|experiment| experiment.name == new.experiment)

@@ -5,8 +5,8 @@
 
 use sea_orm::{
     ActiveModelTrait as _, ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _,
-    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    sea_query::OnConflict,
+    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _,
+    sea_query::InsertStatement,
 };
 use uuid::Uuid;
 
@@ -17,6 +17,7 @@ use super::{
 use crate::{
     auth::Scope,
     clock::Timestamp,
+    db,
     error::{Error, Result},
     tracking::{
         View,
@@ -79,11 +80,11 @@ pub(crate) async fn lock_run(
 
 /// The run of this id, if it was created before. An id is good for one run of the whole installation.
 pub(super) async fn find_created(
-    txn: &impl ConnectionTrait,
+    conn: &impl ConnectionTrait,
     scope: &Scope,
     run_id: Uuid,
 ) -> Result<Option<run::Model>> {
-    match run::Entity::find_by_id(run_id).one(txn).await? {
+    match run::Entity::find_by_id(run_id).one(conn).await? {
         Some(run) if run.project_id != scope.project_id() => {
             Err(Error::already_exists("run", run_id))
         }
@@ -91,15 +92,14 @@ pub(super) async fn find_created(
     }
 }
 
-/// Creates a run; `None` when somebody else has created one of this id meanwhile.
-pub(super) async fn create_run(
-    txn: &impl ConnectionTrait,
+/// A run that begins in this experiment.
+pub(super) fn new_run(
     scope: &Scope,
     new: &NewRun,
     experiment_id: Uuid,
     now: Timestamp,
-) -> Result<Option<run::Model>> {
-    let row = run::Model {
+) -> run::Model {
+    run::Model {
         id: new.id,
         project_id: scope.project_id(),
         experiment_id,
@@ -119,23 +119,20 @@ pub(super) async fn create_run(
         branch: 0,
         lineage_at: None,
         revision: now.micros(),
-    };
-    let taken = OnConflict::column(run::Column::Id).do_nothing().to_owned();
-    let inserted = run::Entity::insert(row.clone().into_active_model())
-        .on_conflict(taken)
-        .exec_without_returning(txn)
-        .await?;
-    if inserted == 0 {
-        return Ok(None);
     }
-    texts::set_first_tags(txn, scope, row.id, &new.tags).await?;
-    Ok(Some(row))
+}
+
+/// The inserts of a new run and its tags. They fail where there is a run of this id.
+pub(super) fn inserts(row: &run::Model, new: &NewRun) -> Result<Vec<InsertStatement>> {
+    let mut inserts = vec![run::Entity::insert(row.clone().into_active_model()).into_query()];
+    inserts.extend(texts::first_tags(row.id, &new.tags)?);
+    Ok(inserts)
 }
 
 /// Changes a run that is locked.
 pub(super) async fn update_run(
     txn: &impl ConnectionTrait,
-    scope: &Scope,
+    _scope: &Scope,
     run: run::Model,
     change: RunChange,
     now: Timestamp,
@@ -153,7 +150,7 @@ pub(super) async fn update_run(
             .filter(run_tag::Column::RunId.eq(run_id))
             .exec(txn)
             .await?;
-        texts::set_first_tags(txn, scope, run_id, &tags).await?;
+        db::insert_together(txn, texts::first_tags(run_id, &tags)?).await?;
     }
     row.updated_at = Set(now.micros());
     Ok(row.update(txn).await?)

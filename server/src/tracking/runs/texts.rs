@@ -6,9 +6,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use sea_orm::{
-    ActiveValue::Set,
     ColumnTrait as _, ConnectionTrait, EntityTrait, QueryFilter as _, QuerySelect as _, Select,
-    sea_query::{Expr, OnConflict},
+    sea_query::{Expr, ExprTrait as _, InsertStatement, OnConflict, Query},
 };
 use uuid::Uuid;
 
@@ -45,30 +44,7 @@ pub(crate) async fn set_params(
     run_id: Uuid,
     params: &HashMap<String, String>,
 ) -> Result<()> {
-    use run_param::Column as C;
-    if params.is_empty() {
-        return Ok(());
-    }
-    let rows: Vec<run_param::ActiveModel> = params
-        .iter()
-        .map(|(key, value)| run_param::ActiveModel {
-            run_id: Set(run_id),
-            key: Set(key.clone()),
-            value: Set(value.clone()),
-            number: Set(convert::number(value)),
-        })
-        .collect();
-    for part in rows.chunks(ROWS) {
-        let upsert = OnConflict::columns([C::RunId, C::Key])
-            .update_columns([C::Value, C::Number])
-            .to_owned();
-        run_param::Entity::insert_many(part.to_vec())
-            .on_conflict(upsert)
-            .exec_without_returning(txn)
-            .await?;
-    }
-    let all = run_param::Entity::find().filter(C::RunId.eq(run_id));
-    at_most(txn, "params", all).await
+    set(txn, run_param::Entity, run_id, "params", params).await
 }
 
 /// Sets tags of a locked run; others stay.
@@ -78,52 +54,66 @@ pub(crate) async fn set_tags(
     run_id: Uuid,
     tags: &HashMap<String, String>,
 ) -> Result<()> {
-    if tags.is_empty() {
-        return Ok(());
-    }
-    upsert_tags(txn, run_id, tags).await?;
-    let all = run_tag::Entity::find().filter(run_tag::Column::RunId.eq(run_id));
-    at_most(txn, "tags", all).await
+    set(txn, run_tag::Entity, run_id, "tags", tags).await
 }
 
-/// Sets the tags of a locked run that has none.
-pub(super) async fn set_first_tags(
+async fn set<E: EntityTrait>(
     txn: &impl ConnectionTrait,
-    _scope: &Scope,
+    table: E,
+    run_id: Uuid,
+    what: &'static str,
+    texts: &HashMap<String, String>,
+) -> Result<()> {
+    if texts.is_empty() {
+        return Ok(());
+    }
+    for upsert in upserts(table, run_id, texts) {
+        txn.execute(&upsert).await?;
+    }
+    let of_run = E::find().filter(Expr::col("run_id").eq(run_id));
+    at_most(txn, what, of_run).await
+}
+
+/// The inserts that set the tags of a run that has none.
+pub(super) fn first_tags(
     run_id: Uuid,
     tags: &HashMap<String, String>,
-) -> Result<()> {
+) -> Result<Vec<InsertStatement>> {
     let bytes = tags.iter().map(|(key, value)| key.len() + value.len());
     let bytes = bytes.sum::<usize>().try_into().unwrap_or(i64::MAX);
     check("tags", tags.len().try_into().unwrap_or(i64::MAX), bytes)?;
-    upsert_tags(txn, run_id, tags).await
+    Ok(upserts(run_tag::Entity, run_id, tags))
 }
 
-async fn upsert_tags(
-    txn: &impl ConnectionTrait,
+/// Both tables have these columns.
+fn upserts<E: EntityTrait>(
+    table: E,
     run_id: Uuid,
-    tags: &HashMap<String, String>,
-) -> Result<()> {
-    use run_tag::Column as C;
-    let rows: Vec<run_tag::ActiveModel> = tags
-        .iter()
-        .map(|(key, value)| run_tag::ActiveModel {
-            run_id: Set(run_id),
-            key: Set(key.clone()),
-            value: Set(value.clone()),
-            number: Set(convert::number(value)),
-        })
-        .collect();
-    for part in rows.chunks(ROWS) {
-        let upsert = OnConflict::columns([C::RunId, C::Key])
-            .update_columns([C::Value, C::Number])
-            .to_owned();
-        run_tag::Entity::insert_many(part.to_vec())
-            .on_conflict(upsert)
-            .exec_without_returning(txn)
-            .await?;
-    }
-    Ok(())
+    texts: &HashMap<String, String>,
+) -> Vec<InsertStatement> {
+    let texts: Vec<_> = texts.iter().collect();
+    let upsert = |part: &[(&String, &String)]| {
+        let mut insert = Query::insert();
+        insert
+            .into_table(table)
+            .columns(["run_id", "key", "value", "number"])
+            .on_conflict(
+                OnConflict::columns(["run_id", "key"])
+                    .update_columns(["value", "number"])
+                    .to_owned(),
+            );
+        for (key, value) in part {
+            let number = convert::number(value);
+            insert.values_panic([
+                run_id.into(),
+                key.as_str().into(),
+                value.as_str().into(),
+                number.into(),
+            ]);
+        }
+        insert
+    };
+    texts.chunks(ROWS).map(upsert).collect()
 }
 
 /// Refuses what would be too many or too large; the transaction is given up then.

@@ -73,14 +73,39 @@ impl Sizes {
     }
 }
 
-/// What is searched, as far as sizes depend on it: project, experiments (a hash of their names), metric that decides first.
+/// What is searched, as far as it decides where to begin.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Question<'a> {
+    pub(super) scope: &'a Scope,
+    /// Names of experiments; none means all.
+    pub(super) experiments: &'a [String],
+    pub(super) filter: &'a Filter,
+    /// The metric that decides the order first.
+    pub(super) ranked: Option<&'a str>,
+}
+
+/// What sizes depend on: project, experiments (a hash of their names), metric that decides first.
 type Searched = (Uuid, u64, String);
 
-fn searched(scope: &Scope, experiments: &[String], ranked: Option<&str>) -> Searched {
-    let mut names = DefaultHasher::new();
-    experiments.hash(&mut names);
-    let metric = ranked.unwrap_or_default().to_owned();
-    (scope.project_id(), names.finish(), metric)
+impl Question<'_> {
+    fn searched(&self) -> Searched {
+        let mut names = DefaultHasher::new();
+        self.experiments.hash(&mut names);
+        let metric = self.ranked.unwrap_or_default().to_owned();
+        (self.scope.project_id(), names.finish(), metric)
+    }
+
+    /// The comparisons that are tried: those with an index, but for the metric along whose index the search goes.
+    fn tried(&self) -> impl Iterator<Item = (&Field, &Test)> {
+        let compared = self.filter.conjuncts().into_iter();
+        let tried = compared.filter_map(|part| match part {
+            Filter::Compare(field, test) if is_indexed(field, test, self.ranked) => {
+                Some((field, test))
+            }
+            _ => None,
+        });
+        tried.take(TRIED)
+    }
 }
 
 /// Experiments and sizes of searches that were made lately.
@@ -108,19 +133,12 @@ impl Survey {
     /// What is known from lately of the search in one experiment, where that is enough to begin: for a short way along the index
     /// no comparison needs to be tried. Where something is found, the experiment must still have its name; where nothing is,
     /// nothing is known.
-    pub(super) async fn remembered(
-        app: &App,
-        scope: &Scope,
-        experiments: &[String],
-        filter: &Filter,
-        ranked: Option<&str>,
-    ) -> Option<Self> {
-        let [_] = experiments else {
+    pub(super) async fn remembered(app: &App, question: Question<'_>) -> Option<Self> {
+        let [_] = question.experiments else {
             return None;
         };
-        let searched = searched(scope, experiments, ranked);
-        let (experiment_ids, sizes) = app.recent_surveys.0.get(&searched).await?;
-        let begins = || tried(scope, filter, ranked, app.db.backend()).is_empty();
+        let (experiment_ids, sizes) = app.recent_surveys.0.get(&question.searched()).await?;
+        let begins = || question.tried().next().is_none();
         (!experiment_ids.is_empty() && (sizes.way_is_short() || begins())).then(|| Self {
             experiment_ids,
             sizes,
@@ -128,31 +146,25 @@ impl Survey {
         })
     }
 
-    /// What was remembered does not hold any more, or may not.
-    pub(super) async fn forget(
-        app: &App,
-        scope: &Scope,
-        experiments: &[String],
-        ranked: Option<&str>,
-    ) {
-        let searched = searched(scope, experiments, ranked);
+    /// What was remembered does not hold any more.
+    pub(super) async fn forget(app: &App, question: Question<'_>) {
+        let searched = question.searched();
         app.recent_surveys.0.invalidate(&searched).await;
     }
 
     /// Looks, by one query.
-    pub(super) async fn of(
-        app: &App,
-        scope: &Scope,
-        experiments: &[String],
-        filter: &Filter,
-        ranked: Option<&str>,
-    ) -> Result<Self> {
+    pub(super) async fn of(app: &App, question: Question<'_>) -> Result<Self> {
+        let Question {
+            scope,
+            experiments,
+            ranked,
+            ..
+        } = question;
         let backend = app.db.backend();
-        let tried = tried(scope, filter, ranked, backend);
-        if experiments.is_empty() && ranked.is_none() && tried.is_empty() {
+        if experiments.is_empty() && ranked.is_none() && question.tried().next().is_none() {
             return Ok(Self::default());
         }
-        let searched = searched(scope, experiments, ranked);
+        let searched = question.searched();
         let known = match ranked {
             Some(_) => app.recent_surveys.0.get(&searched).await,
             None => Some((Vec::new(), Sizes::default())),
@@ -164,7 +176,8 @@ impl Survey {
         ids.clear_selects().expr(Ids::aggregate(backend, "id"));
         query.expr(scalar(ids));
         let most = known.map_or(FEW, |sizes| sizes.few());
-        for rows in tried {
+        for (field, test) in question.tried() {
+            let rows = rows(scope, field, test, backend);
             query.expr(scalar(listed(rows, most, backend)));
         }
         if let (None, Some(metric)) = (known, ranked) {
@@ -227,25 +240,6 @@ impl Survey {
     pub(super) fn is_small(&self) -> bool {
         self.sizes.runs.is_some() && !self.sizes.way_is_short()
     }
-}
-
-/// The rows of the comparisons that are tried: those with an index, but for the metric along whose index the search goes.
-fn tried(
-    scope: &Scope,
-    filter: &Filter,
-    ranked: Option<&str>,
-    backend: DbBackend,
-) -> Vec<SelectStatement> {
-    let compared = filter
-        .conjuncts()
-        .into_iter()
-        .filter_map(|part| match part {
-            Filter::Compare(field, test) if is_indexed(field, test, ranked) => {
-                Some(rows(scope, field, test, backend))
-            }
-            _ => None,
-        });
-    compared.take(TRIED).collect()
 }
 
 fn scalar(query: SelectStatement) -> Expr {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{
     ast::{Attribute, Field, Filter, OrderBy, Stat, Test},
-    narrow::Survey,
+    narrow::{Question, Survey},
     order::{self, SortKey, SortValue},
     sql::Terms,
 };
@@ -77,16 +77,22 @@ pub(super) async fn search(
     // Tokens are checked whatever is found.
     let after = after(&search.order, page)?;
     let after = after.as_deref();
-    let (names, filter) = (&search.experiments, &search.filter);
-    let ranked = ranked_metric(search);
-    if let Some(survey) = Survey::remembered(app, scope, names, filter, ranked).await {
+    let names = &search.experiments;
+    let question = Question {
+        scope,
+        experiments: names,
+        filter: &search.filter,
+        ranked: ranked_metric(search),
+    };
+    if let Some(survey) = Survey::remembered(app, question).await {
         let found = begin(app, scope, search, survey, after, page.limit()).await?;
-        if !found.is_empty() && found.iter().all(|found| names.contains(&found.experiment)) {
+        if !found.iter().all(|found| names.contains(&found.experiment)) {
+            Survey::forget(app, question).await;
+        } else if !found.is_empty() {
             return Ok(found);
         }
-        Survey::forget(app, scope, names, ranked).await;
     }
-    let survey = Survey::of(app, scope, names, filter, ranked).await?;
+    let survey = Survey::of(app, question).await?;
     if survey.experiment_ids.is_empty() && !names.is_empty() {
         return Ok(Vec::new());
     }
