@@ -164,8 +164,9 @@ impl Sql {
         let wanted = if self.is_sqlite() {
             format!("SELECT key, unhex(value) FROM json_each({ids})")
         } else {
+            // The list is a query of its own: else PostgreSQL would look at how long it is, and plan anew each time.
             format!(
-                "SELECT place - 1, id FROM unnest(CAST({ids} AS uuid[])) WITH ORDINALITY AS listed(id, place)"
+                "SELECT place - 1, id FROM unnest((SELECT CAST({ids} AS uuid[]))) WITH ORDINALITY AS listed(id, place)"
             )
         };
         let parts = [
