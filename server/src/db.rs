@@ -26,7 +26,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 const SHORT_QUERIES: &str = "SET jit = off; SET max_parallel_workers_per_gather = 0";
 /// A connection to PostgreSQL that was idle for longer is tried before it is used.
 const TRUSTED: Duration = Duration::from_secs(1);
-/// Inserts that go into one statement: far below the number of parameters that PostgreSQL takes.
+/// Inserts that go into one statement. Each has at most a few thousand values, and PostgreSQL takes 65,535 a statement.
 const TOGETHER: usize = 8;
 /// Key of PostgreSQL's advisory lock under which one replica migrates while the others wait.
 const MIGRATION_LOCK: i64 = 0x6d6c_706c_6174;
@@ -101,15 +101,11 @@ impl Db {
             insert_together(&txn, inserts).await?;
             return Ok(txn.commit().await?);
         }
-        let statement = match self.backend() {
-            DbBackend::Sqlite => {
-                // Where one of them fails, the connection is released as it is, and rolled back there.
-                let mut all = one_after_the_other(inserts);
-                all.sql = format!("BEGIN IMMEDIATE;{}COMMIT", all.sql);
-                all
-            }
-            backend => one_with_the_others(inserts, backend),
-        };
+        let mut statement = one_of(inserts, self.backend());
+        if self.backend() == DbBackend::Sqlite {
+            // Where one of them fails, or nobody waits any more, what was begun is rolled back when the connection is released.
+            statement.sql = format!("BEGIN IMMEDIATE;{}COMMIT", statement.sql);
+        }
         self.writer.execute_raw(statement).await?;
         Ok(())
     }
@@ -154,11 +150,14 @@ pub async fn insert_together(
         if part.is_empty() {
             return Ok(());
         }
-        let statement = match backend {
-            DbBackend::Sqlite => one_after_the_other(part),
-            _ => one_with_the_others(part, backend),
-        };
-        txn.execute_raw(statement).await?;
+        txn.execute_raw(one_of(part, backend)).await?;
+    }
+}
+
+fn one_of(inserts: Vec<InsertStatement>, backend: DbBackend) -> Statement {
+    match backend {
+        DbBackend::Sqlite => one_after_the_other(inserts),
+        _ => one_with_the_others(inserts, backend),
     }
 }
 
@@ -174,19 +173,21 @@ fn one_after_the_other(inserts: Vec<InsertStatement>) -> Statement {
     Statement::from_sql_and_values(DbBackend::Sqlite, sql, values)
 }
 
-/// The last one, with all others as its common table expressions.
-fn one_with_the_others(mut inserts: Vec<InsertStatement>, backend: DbBackend) -> Statement {
-    let last = inserts.pop().unwrap_or_default();
-    if inserts.is_empty() {
-        return backend.build(&last);
+/// The first one, with all others as its common table expressions. PostgreSQL begins with the statement itself and goes on with
+/// the last of the others: listed backwards they lock their rows in the order in which they are given, as others do.
+fn one_with_the_others(inserts: Vec<InsertStatement>, backend: DbBackend) -> Statement {
+    let mut inserts = inserts.into_iter();
+    let first = inserts.next().unwrap_or_default();
+    if inserts.len() == 0 {
+        return backend.build(&first);
     }
     let mut others = WithClause::new();
-    for (number, insert) in inserts.into_iter().enumerate() {
+    for (number, insert) in inserts.rev().enumerate() {
         let mut other = CommonTableExpression::new();
         other.table_name(format!("insert_{number}")).query(insert);
         others.cte(other);
     }
-    backend.build(&last.with(others))
+    backend.build(&first.with(others))
 }
 
 fn sqlite(url: &str, connections: u32) -> ConnectOptions {
@@ -222,12 +223,9 @@ fn sqlite_writer(url: &str) -> ConnectOptions {
     options.map_sqlx_sqlite_pool_opts(|pool| {
         pool.after_release(|connection, _| {
             Box::pin(async move {
-                // Fails when there is nothing to roll back, as it should be.
-                let was_open = sqlx::raw_sql("ROLLBACK")
-                    .execute(&mut *connection)
-                    .await
-                    .is_ok();
-                let clean = !was_open && !connection.is_in_transaction();
+                // Fails when there is nothing to roll back, as it mostly is.
+                let _ = sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await;
+                let clean = !connection.is_in_transaction();
                 if !clean {
                     tracing::warn!(
                         "a transaction did not end well; the connection that writes is made anew"

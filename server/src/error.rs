@@ -293,11 +293,19 @@ fn error_metadata(error: &Error) -> std::collections::HashMap<String, String> {
 
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
-        if let Some(SqlErr::UniqueConstraintViolation(_)) = error.sql_err() {
-            return Self::Aborted {
-                reason: "CONFLICT",
-                message: "another request made the same change; try again".to_owned(),
-            };
+        let conflict = |message: &str| Self::Aborted {
+            reason: "CONFLICT",
+            message: message.to_owned(),
+        };
+        match error.sql_err() {
+            Some(SqlErr::UniqueConstraintViolation(_)) => {
+                return conflict("another request made the same change; try again");
+            }
+            // What was there a moment ago.
+            Some(SqlErr::ForeignKeyConstraintViolation(_)) => {
+                return conflict("another request removed what this belongs to; try again");
+            }
+            _ => {}
         }
         match &error {
             DbErr::ConnectionAcquire(_) => Self::unavailable(

@@ -329,7 +329,7 @@ async fn a_run_of_the_most_metrics_is_still_read() {
     let server = TestServer::start().await;
     let mut tracking = tracking(&server).await.max_decoding_message_size(64 << 20);
     let run = create_run(&mut tracking).await;
-    // As long as keys may be, so that the run is as large as it can be.
+    // As long as keys may be.
     let key = |number: i32| format!("{number:0>250}");
     let of = |numbers: std::ops::Range<i32>| {
         numbers

@@ -10,6 +10,7 @@ mod journal;
 mod keeping;
 mod lifecycle;
 mod measure;
+mod new_runs;
 mod platform;
 mod resumed;
 mod rpc_walk;

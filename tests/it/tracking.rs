@@ -1,6 +1,6 @@
 //! Runs, params, tags, metrics, search.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use arrow::{
     array::{AsArray as _, RecordBatch},
@@ -295,47 +295,6 @@ async fn writers_at_once_lose_nothing() {
     assert_eq!(history.num_rows(), 200);
     let sum: f64 = values(&history).iter().sum();
     assert_eq!(sum, (0..8).map(|w| f64::from(w) * 25.0).sum::<f64>());
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn calls_that_create_the_same_at_once_get_the_same() {
-    let server = TestServer::start().await;
-    let tracking = TrackingServiceClient::new(server.channel().await);
-    let tags: HashMap<String, String> = [("team", "a"), ("lr", "0.1")]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into();
-    for round in 0..10 {
-        // Once with an id that the client makes, once with one of the call alone.
-        let (run_id, request_id) = match round % 2 {
-            0 => (Uuid::now_v7().to_string(), String::new()),
-            _ => (String::new(), Uuid::now_v7().to_string()),
-        };
-        let calls = (0..8).map(|_| {
-            let mut tracking = tracking.clone();
-            let create = pb::CreateRunRequest {
-                run_id: run_id.clone(),
-                request_id: request_id.clone(),
-                experiment: format!("round {round}"),
-                name: "the one".to_owned(),
-                tags: tags.clone(),
-                ..Default::default()
-            };
-            tokio::spawn(async move { tracking.create_run(create).await })
-        });
-        let mut created = Vec::new();
-        for call in calls.collect::<Vec<_>>() {
-            let answer = call.await.expect("no panic").expect("created");
-            created.push(answer.into_inner().run.expect("a run"));
-        }
-        assert!(created.iter().all(|run| *run == created[0]), "{created:?}");
-        let search = pb::SearchRunsRequest {
-            experiments: vec![format!("round {round}")],
-            ..Default::default()
-        };
-        let found = tracking.clone().search_runs(search).await.expect("found");
-        assert_eq!(found.into_inner().runs, created[..1]);
-    }
     server.stop().await;
 }
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +240,13 @@ def test_streams_are_as_before(capsys: pytest.CaptureFixture[str]):
     assert not _console._taps
 
 
+def until(what: str, is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
 def companion_threads() -> int:
     return sum(thread.name == "mlplat-companion" for thread in threading.enumerate())
 
@@ -246,15 +254,15 @@ def companion_threads() -> int:
 def test_a_run_has_a_thread_when_there_is_something_to_do(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(_companion, "_FIRST_UPLOAD_S", 0.05)
     with mlplat.start_run("e") as sweep:
-        sweep.flush()
+        until("the environment is known", lambda: "mlplat.source.name" in mlplat.get_run(sweep.id).tags)
         with mlplat.start_run("e", environment=False) as silent:
             before = companion_threads()
             print("now")
             assert companion_threads() == before + 1
-            deadline = time.monotonic() + 10
-            while not any(a.path == "console.log" for a in silent.refresh().artifacts()):
-                assert time.monotonic() < deadline, "what is printed is there while the run goes on"
-                time.sleep(0.05)
+            until(
+                "the output is there",
+                lambda: [a.path for a in mlplat.get_run(silent.id).artifacts()] == ["console.log"],
+            )
         with mlplat.start_run("e") as another:
             assert companion_threads() == before
     assert "mlplat.source.name" in mlplat.get_run(another.id).tags

@@ -62,14 +62,14 @@ pub async fn record(
 
 /// What [`record`] inserts, for who inserts more with it.
 pub(crate) fn inserts(scope: &Scope, event: &RunEvent, now: Timestamp) -> Vec<InsertStatement> {
-    let mut inserts = vec![insert_event(scope, event, now), merge_run(scope, event)];
-    inserts.extend(merge_datasets(scope, event));
-    inserts.extend(merge_symlinks(scope, event));
-    inserts.extend(merge_edges(scope, event));
+    let mut inserts = vec![event_insert(scope, event, now), run_upsert(scope, event)];
+    inserts.extend(dataset_upserts(scope, event));
+    inserts.extend(symlink_inserts(scope, event));
+    inserts.extend(edge_upserts(scope, event));
     inserts
 }
 
-fn insert_event(scope: &Scope, event: &RunEvent, now: Timestamp) -> InsertStatement {
+fn event_insert(scope: &Scope, event: &RunEvent, now: Timestamp) -> InsertStatement {
     let text = event.to_json();
     let row = event::ActiveModel {
         id: Set(Uuid::now_v7()),
@@ -89,7 +89,7 @@ fn insert_event(scope: &Scope, event: &RunEvent, now: Timestamp) -> InsertStatem
     event::Entity::insert(row).on_conflict(known).into_query()
 }
 
-fn merge_run(scope: &Scope, event: &RunEvent) -> InsertStatement {
+fn run_upsert(scope: &Scope, event: &RunEvent) -> InsertStatement {
     let row = run::ActiveModel {
         project_id: Set(scope.project_id()),
         id: Set(event.run_id),
@@ -155,7 +155,7 @@ impl Dataset {
     }
 }
 
-fn merge_datasets(scope: &Scope, event: &RunEvent) -> Vec<InsertStatement> {
+fn dataset_upserts(scope: &Scope, event: &RunEvent) -> Vec<InsertStatement> {
     // In the order of their ids, without repetition: two transactions then lock rows in the same order, and PostgreSQL
     // does not take the same row twice in one statement.
     let all: BTreeMap<Uuid, &Dataset> = event
@@ -200,7 +200,7 @@ fn merge_datasets(scope: &Scope, event: &RunEvent) -> Vec<InsertStatement> {
     rows.chunks(INSERT_ROWS).map(insert).collect()
 }
 
-fn merge_symlinks(scope: &Scope, event: &RunEvent) -> Vec<InsertStatement> {
+fn symlink_inserts(scope: &Scope, event: &RunEvent) -> Vec<InsertStatement> {
     let all: BTreeSet<(Uuid, Uuid)> = event
         .inputs
         .iter()
@@ -233,7 +233,7 @@ fn merge_symlinks(scope: &Scope, event: &RunEvent) -> Vec<InsertStatement> {
     rows.chunks(INSERT_ROWS).map(insert).collect()
 }
 
-fn merge_edges(scope: &Scope, event: &RunEvent) -> Vec<InsertStatement> {
+fn edge_upserts(scope: &Scope, event: &RunEvent) -> Vec<InsertStatement> {
     let read = event.inputs.iter().map(|d| (0, d.id()));
     let written = event.outputs.iter().map(|d| (1, d.id()));
     let all: BTreeSet<(i16, Uuid)> = read.chain(written).collect();

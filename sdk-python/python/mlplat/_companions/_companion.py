@@ -30,7 +30,7 @@ _MAX_VIEWS = 3
 CONSOLE = "console.log"
 
 
-def known_tags(of_child: bool) -> dict[str, str]:
+def tags_found(of_child: bool) -> dict[str, str]:
     """What this process has found out of where it runs; nothing where no run has asked yet."""
     # The thread of an earlier run has imported it, or does so just now.
     known = getattr(sys.modules.get("mlplat._companions._environment"), "known_tags", None)
@@ -51,6 +51,7 @@ class Companion:
         self._views: list[LiveView] = []
         self._wake = threading.Condition()
         self._stopping = False
+        self._environment_due = False
         self._pid = os.getpid()
         self._thread: threading.Thread | None = None
 
@@ -61,7 +62,8 @@ class Companion:
         if self._settings.system_metrics_s is not None:
             every = timedelta(seconds=self._settings.system_metrics_s)
             self._system = self._run._handle.log_system_metrics(every)
-        if self._settings.environment and not self._environment_is_logged():
+        self._environment_due = self._settings.environment and not self._environment_is_logged()
+        if self._environment_due:
             self._attend()
 
     def _attend(self) -> None:
@@ -104,7 +106,7 @@ class Companion:
             self._stopping = True
             self._wake.notify()
         thread = self._thread
-        if thread is None:
+        if thread is None or thread.ident is None:
             self._work()
             return
         thread.join(_PATIENCE_S)
@@ -114,7 +116,7 @@ class Companion:
             )
 
     def _work(self) -> None:
-        if self._settings.environment and not self._environment_is_logged():
+        if self._environment_due:
             self._attempt(self._log_environment)
         self._attempt(self._go_on)
         self._attempt(self._upload_console)
@@ -128,7 +130,7 @@ class Companion:
 
     def _environment_is_logged(self) -> bool:
         """Whether all of it went with the start of the run: a child has tags only, which an earlier run may have found out."""
-        tags = known_tags(of_child=True) if self._parent_here else {}
+        tags = tags_found(of_child=True) if self._parent_here else {}
         return bool(tags) and tags.items() <= self._run.tags.items()
 
     def _log_environment(self) -> None:

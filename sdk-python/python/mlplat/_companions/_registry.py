@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 
-from ._companion import Companion, known_tags
+from ._companion import Companion, tags_found
 from ._settings import Settings
 
 TYPE_CHECKING = False
@@ -20,7 +20,7 @@ _lock = threading.Lock()
 
 def tags_at_start(parent_run_id: str | None, settings: Settings) -> dict[str, str]:
     """What is known already of where a run to be started is made: with its start it is one call less."""
-    return known_tags(parent_run_id in _companions) if settings.environment else {}
+    return tags_found(parent_run_id in _companions) if settings.environment else {}
 
 
 def begin(run: ActiveRunBase, settings: Settings, asked_for_system_metrics: bool) -> None:

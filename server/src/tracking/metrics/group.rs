@@ -24,8 +24,9 @@ use crate::{
     tracking::{entity::run, runs},
 };
 
-/// Most metric keys of a run, so that with its params and tags it always fits into one message.
-const MAX_SERIES: usize = 100_000;
+/// Most metric keys of a run, and most bytes of them, so that with its params and tags it always fits into one message.
+const MAX_KEYS: usize = 100_000;
+const MAX_KEY_BYTES: usize = 32 << 20;
 
 /// A batch whose caller may write to the project of its run.
 #[derive(Debug)]
@@ -77,14 +78,21 @@ impl From<Error> for Failed {
     }
 }
 
+/// How many metric keys a run has.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Keys {
+    pub(super) count: usize,
+    pub(super) bytes: usize,
+}
+
 /// What the group has come to.
 struct Group<'a> {
     /// Series that batches of the group append to.
     series: BTreeMap<(Uuid, &'a str), Appender>,
-    /// Those of them that no run has yet.
+    /// Those of them that their run does not have yet.
     new: BTreeSet<(Uuid, &'a str)>,
-    /// How many series the runs have that get new ones.
-    counts: HashMap<Uuid, usize>,
+    /// What the runs have that get new ones.
+    keys: HashMap<Uuid, Keys>,
     /// The last record of each writer, and whether it has changed.
     writers: HashMap<(Uuid, Uuid), (i64, bool)>,
     /// Runs that something was stored for; true where it tells of the present.
@@ -122,11 +130,11 @@ impl<'a> Group<'a> {
             }
         }
         let growing: BTreeSet<Uuid> = new.iter().map(|(run_id, _)| *run_id).collect();
-        let counts = store::count_series(txn, locked, growing).await?;
+        let keys = store::count_keys(txn, locked, growing).await?;
         Ok(Self {
             series,
             new,
-            counts,
+            keys,
             writers: last
                 .into_iter()
                 .map(|(writer, last)| (writer, (last, false)))
@@ -177,12 +185,12 @@ impl<'a> Group<'a> {
                 })?;
             }
         }
-        let new = self.check_keys(batch)?;
+        let (new, keys) = self.new_keys(batch)?;
         set_texts(txn, job).await?;
-        for key in &new {
+        for key in new {
             self.new.remove(&(batch.run_id, key));
         }
-        *self.counts.entry(batch.run_id).or_default() += new.len();
+        self.keys.insert(batch.run_id, keys);
         for (key, pieces) in &batch.series {
             if let Some(appender) = self.series.get_mut(&(batch.run_id, key.as_str())) {
                 appender.push(pieces).map_err(Error::internal)?;
@@ -205,20 +213,29 @@ impl<'a> Group<'a> {
         })
     }
 
-    /// The keys of the batch that its run does not have yet; refused when they would be too many.
-    fn check_keys<'b>(&self, batch: &'b Batch) -> std::result::Result<Vec<&'b str>, Failed> {
-        let keys = batch.series.keys().map(String::as_str);
-        let new: Vec<&str> = keys
+    /// The keys of the batch that its run does not have yet, and what the run has with them; refused when that is too much.
+    fn new_keys<'b>(&self, batch: &'b Batch) -> std::result::Result<(Vec<&'b str>, Keys), Failed> {
+        let mut keys = self.keys.get(&batch.run_id).copied().unwrap_or_default();
+        let of_batch = batch.series.keys().map(String::as_str);
+        let new: Vec<&str> = of_batch
             .filter(|key| self.new.contains(&(batch.run_id, *key)))
             .collect();
-        let count = self.counts.get(&batch.run_id).copied().unwrap_or_default() + new.len();
-        if !new.is_empty() && count > MAX_SERIES {
-            let text = format!(
-                "the run would have {count} metric keys; at most {MAX_SERIES} are possible"
-            );
-            return Err(Failed::Batch(Error::invalid("metrics", text)));
-        }
-        Ok(new)
+        keys.count += new.len();
+        keys.bytes += new.iter().map(|key| key.len()).sum::<usize>();
+        let text = if new.is_empty() {
+            return Ok((new, keys));
+        } else if keys.count > MAX_KEYS {
+            let count = keys.count;
+            format!("the run would have {count} metric keys; at most {MAX_KEYS} are possible")
+        } else if keys.bytes > MAX_KEY_BYTES {
+            let bytes = keys.bytes;
+            format!(
+                "the metric keys of the run would have {bytes} bytes; at most {MAX_KEY_BYTES} are possible"
+            )
+        } else {
+            return Ok((new, keys));
+        };
+        Err(Failed::Batch(Error::invalid("metrics", text)))
     }
 
     /// The last record of the writer, when the batch or its beginning is stored already.

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::{
     append::{Base, OPEN_TAIL},
     branch::of_chunk,
+    group::Keys,
 };
 use crate::{
     auth::Scope,
@@ -199,28 +200,32 @@ pub(super) async fn load_bases(
     Ok(bases.collect())
 }
 
-/// How many series these runs have; those without any are left out.
-pub(super) async fn count_series(
+/// How many metric keys these runs have; those without any are left out.
+pub(super) async fn count_keys(
     txn: &impl ConnectionTrait,
     _locked: &Locked,
     run_ids: BTreeSet<Uuid>,
-) -> Result<HashMap<Uuid, usize>> {
+) -> Result<HashMap<Uuid, Keys>> {
     let run_ids: Vec<Uuid> = run_ids.into_iter().collect();
-    let mut counts = HashMap::new();
+    let mut keys = HashMap::new();
     for part in run_ids.chunks(VALUES) {
-        let rows: Vec<(Uuid, i64)> = metric_series::Entity::find()
+        let rows: Vec<(Uuid, i64, i64)> = metric_series::Entity::find()
             .select_only()
             .column(metric_series::Column::RunId)
             .column_as(Expr::cust("COUNT(*)"), "count")
+            .column_as(Expr::cust("SUM(OCTET_LENGTH(key))"), "bytes")
             .filter(metric_series::Column::RunId.is_in(padded(part.to_vec())))
             .group_by(metric_series::Column::RunId)
             .into_tuple()
             .all(txn)
             .await?;
-        let rows = rows.into_iter();
-        counts.extend(rows.map(|(run_id, count)| (run_id, count.try_into().unwrap_or(usize::MAX))));
+        let number = |number: i64| number.try_into().unwrap_or(usize::MAX);
+        keys.extend(rows.into_iter().map(|(run_id, count, bytes)| {
+            let (count, bytes) = (number(count), number(bytes));
+            (run_id, Keys { count, bytes })
+        }));
     }
-    Ok(counts)
+    Ok(keys)
 }
 
 fn tail_of_series() -> RelationDef {

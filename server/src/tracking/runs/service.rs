@@ -9,7 +9,7 @@ use super::{
     convert::{self, NewRun, RunChange},
     events::event_of,
     known::{self, Known},
-    store,
+    store, texts,
 };
 use crate::{
     app::App,
@@ -38,13 +38,14 @@ pub(crate) async fn create_run(
         .await?;
 
     match create_or_find(app, &scope, &new, &message).await {
-        // Somebody else has created it meanwhile.
+        // Somebody else has created it meanwhile, or removed what it belongs to.
         Err(Error::Aborted { .. }) => create_or_find(app, &scope, &new, &message).await,
         created => created,
     }
 }
 
-/// First all that has to be read, then, at once, all that is written.
+/// First all that has to be read, then, at once, all that is written. What is removed in between makes it fail, and begin again; an
+/// experiment that is deleted in between keeps the run, as one that is deleted a moment later would.
 async fn create_or_find(
     app: &App,
     scope: &Scope,
@@ -84,6 +85,7 @@ async fn start(
     now: Timestamp,
 ) -> Result<(pb::Run, Vec<InsertStatement>)> {
     let parent = known.parent(new)?;
+    let tags = texts::first_tags(new.id, &new.tags)?;
     let experiment_id = match known.experiment(new)? {
         Some(id) => id,
         None => {
@@ -97,7 +99,8 @@ async fn start(
     let row = store::new_run(scope, new, experiment_id, now);
     let started_at = Timestamp(row.started_at);
     let event = event_of(app, scope, &row, parent, EventType::Start, started_at);
-    let mut inserts = store::inserts(&row, new)?;
+    let mut inserts = vec![store::insert(&row)];
+    inserts.extend(tags);
     inserts.extend(lineage::store::inserts(scope, &event, now));
     let run = pb::Run {
         tags: new.tags.clone(),

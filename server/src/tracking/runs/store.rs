@@ -122,11 +122,9 @@ pub(super) fn new_run(
     }
 }
 
-/// The inserts of a new run and its tags. They fail where there is a run of this id.
-pub(super) fn inserts(row: &run::Model, new: &NewRun) -> Result<Vec<InsertStatement>> {
-    let mut inserts = vec![run::Entity::insert(row.clone().into_active_model()).into_query()];
-    inserts.extend(texts::first_tags(row.id, &new.tags)?);
-    Ok(inserts)
+/// The insert of a new run. It fails where there is one of this id.
+pub(super) fn insert(row: &run::Model) -> InsertStatement {
+    run::Entity::insert(row.clone().into_active_model()).into_query()
 }
 
 /// Changes a run that is locked.

@@ -1,7 +1,7 @@
 //! SQL of the params and tags of runs.
 //!
-//! Invariant: they are written only while the row of their run is locked, and never become more than fit into one message with
-//! it. What a key or a value may be is settled before; nothing here looks at runs themselves.
+//! Invariant: they are written together with the row of their run or while it is locked, and never become more than fit into one
+//! message with it. What a key or a value may be is settled before; nothing here looks at runs themselves.
 
 use std::collections::{BTreeMap, HashMap};
 

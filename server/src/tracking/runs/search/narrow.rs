@@ -85,10 +85,10 @@ pub(super) struct Question<'a> {
 }
 
 /// What sizes depend on: project, experiments (a hash of their names), metric that decides first.
-type Searched = (Uuid, u64, String);
+type Key = (Uuid, u64, String);
 
 impl Question<'_> {
-    fn searched(&self) -> Searched {
+    fn key(&self) -> Key {
         let mut names = DefaultHasher::new();
         self.experiments.hash(&mut names);
         let metric = self.ranked.unwrap_or_default().to_owned();
@@ -110,7 +110,7 @@ impl Question<'_> {
 
 /// Experiments and sizes of searches that were made lately.
 #[derive(Debug, Clone)]
-pub(crate) struct RecentSurveys(Cache<Searched, (Vec<Uuid>, Sizes)>);
+pub(crate) struct RecentSurveys(Cache<Key, (Vec<Uuid>, Sizes)>);
 
 impl Default for RecentSurveys {
     fn default() -> Self {
@@ -137,7 +137,7 @@ impl Survey {
         let [_] = question.experiments else {
             return None;
         };
-        let (experiment_ids, sizes) = app.recent_surveys.0.get(&question.searched()).await?;
+        let (experiment_ids, sizes) = app.recent_surveys.0.get(&question.key()).await?;
         let begins = || question.tried().next().is_none();
         (!experiment_ids.is_empty() && (sizes.way_is_short() || begins())).then(|| Self {
             experiment_ids,
@@ -148,8 +148,7 @@ impl Survey {
 
     /// What was remembered does not hold any more.
     pub(super) async fn forget(app: &App, question: Question<'_>) {
-        let searched = question.searched();
-        app.recent_surveys.0.invalidate(&searched).await;
+        app.recent_surveys.0.invalidate(&question.key()).await;
     }
 
     /// Looks, by one query.
@@ -164,9 +163,9 @@ impl Survey {
         if experiments.is_empty() && ranked.is_none() && question.tried().next().is_none() {
             return Ok(Self::default());
         }
-        let searched = question.searched();
+        let key = question.key();
         let known = match ranked {
-            Some(_) => app.recent_surveys.0.get(&searched).await,
+            Some(_) => app.recent_surveys.0.get(&key).await,
             None => Some((Vec::new(), Sizes::default())),
         };
         let known = known.map(|(_, sizes)| sizes);
@@ -192,7 +191,7 @@ impl Survey {
         // Known sizes do not become younger by being used.
         if known.is_none() || ranked.is_none() {
             let recent = (survey.experiment_ids.clone(), survey.sizes);
-            app.recent_surveys.0.insert(searched, recent).await;
+            app.recent_surveys.0.insert(key, recent).await;
         }
         Ok(survey)
     }

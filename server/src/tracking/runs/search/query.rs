@@ -77,23 +77,23 @@ pub(super) async fn search(
     // Tokens are checked whatever is found.
     let after = after(&search.order, page)?;
     let after = after.as_deref();
-    let names = &search.experiments;
     let question = Question {
         scope,
-        experiments: names,
+        experiments: &search.experiments,
         filter: &search.filter,
         ranked: ranked_metric(search),
     };
     if let Some(survey) = Survey::remembered(app, question).await {
         let found = begin(app, scope, search, survey, after, page.limit()).await?;
-        if !found.iter().all(|found| names.contains(&found.experiment)) {
+        let named = |found: &Found| search.experiments.contains(&found.experiment);
+        if !found.iter().all(named) {
             Survey::forget(app, question).await;
         } else if !found.is_empty() {
             return Ok(found);
         }
     }
     let survey = Survey::of(app, question).await?;
-    if survey.experiment_ids.is_empty() && !names.is_empty() {
+    if survey.experiment_ids.is_empty() && !search.experiments.is_empty() {
         return Ok(Vec::new());
     }
     begin(app, scope, search, survey, after, page.limit()).await
