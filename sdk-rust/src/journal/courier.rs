@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::{
     folder::Folder,
+    leftovers::{self, Others},
     notice,
     reader::{Definitions, Reader, RunDefinition},
     record::Record,
@@ -34,6 +35,7 @@ pub(super) struct Courier {
     client: Client,
     writer_id: Uuid,
     folder: Option<Folder>,
+    home: Option<PathBuf>,
     manner: Manner,
     rejects: Rejects,
     /// Runs of the journal's own process that it has not ended so far.
@@ -79,8 +81,9 @@ impl Courier {
             client,
             writer_id,
             folder,
+            rejects: Rejects::new(home.clone()),
+            home,
             manner,
-            rejects: Rejects::new(home),
             unended: HashSet::new(),
         }
     }
@@ -181,18 +184,17 @@ impl Courier {
             return Ok(Ok(()));
         };
         if let Some(resume) = resume.and_then(|bytes| pb::ResumeRunRequest::decode(bytes).ok()) {
-            let sent = self
-                .manner
-                .until_done(Needs::of(task.run), || async {
-                    rpc!(self.client, Repeatable, tracking.resume_run, resume.clone())
-                })
-                .await?;
+            let mut sent = self.resume(task, &resume).await?;
+            if matches!(sent, Err(Error::NotFound(_))) && self.others_first(Others::All).await {
+                sent = self.resume(task, &resume).await?;
+            }
             match sent {
                 Err(Error::NotFound(_)) => {}
                 done => return Ok(done.map(|_| self.begun(task.run))),
             }
         }
         let mut create = pb::CreateRunRequest::decode(create).unwrap_or_default();
+        create.heartbeats = matches!(self.manner, Manner::Own(_));
         loop {
             // The run that it is nested in may be of another process.
             let nested = !create.parent_run_id.is_empty();
@@ -218,6 +220,49 @@ impl Courier {
                 done => return Ok(done.map(|_| self.begun(task.run))),
             }
         }
+    }
+
+    /// Takes a run up again. What an earlier process of it left is of the time before, and goes first.
+    async fn resume(
+        &self,
+        task: Task<'_>,
+        resume: &pb::ResumeRunRequest,
+    ) -> Result<Result<()>, GivenUp> {
+        if matches!(self.manner, Manner::Own(_)) {
+            let look = pb::GetRunRequest {
+                project: resume.project.clone(),
+                run_id: resume.run_id.clone(),
+                view: pb::View::All.into(),
+            };
+            // Waits for the server, which the others would not.
+            let _ = self
+                .manner
+                .until_done(Needs::Nothing, || async {
+                    rpc!(self.client, Repeatable, tracking.get_run, look.clone())
+                })
+                .await?;
+            self.others_first(Others::Older).await;
+        }
+        let sent = self
+            .manner
+            .until_done(Needs::of(task.run), || async {
+                rpc!(self.client, Repeatable, tracking.resume_run, resume.clone())
+            })
+            .await?;
+        Ok(sent.map(drop))
+    }
+
+    /// Delivers what dead processes left, unless that is what is being done; the answer is whether there may have been any.
+    async fn others_first(&self, others: Others) -> bool {
+        let Some(home) = self
+            .home
+            .as_deref()
+            .filter(|_| !self.manner.is_for_another())
+        else {
+            return false;
+        };
+        leftovers::deliver_others(&self.client, home, self.writer_id, others).await;
+        true
     }
 
     /// What is a call of its own.

@@ -5,6 +5,8 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use uuid::Uuid;
+
 use super::{
     Journal,
     courier::Courier,
@@ -163,7 +165,7 @@ pub async fn sync(settings: ClientBuilder, options: SyncOptions) -> Result<SyncR
                     .project(&meta.project)
                     .without_journal()
                     .build()?;
-                let delivered = deliver(client, &home, &folder, &meta, state, None);
+                let delivered = deliver(client, &home, &folder, &meta, state, For::Itself);
                 report.journals.push(delivered.await);
             }
         }
@@ -227,6 +229,10 @@ fn state(home: &std::path::Path, folder: &Folder, meta: &Meta, here: &Owner) -> 
         return State::Dead;
     }
     match meta.owner.is_alive(here) {
+        // A program that has replaced itself (exec) is the same process, and knows nothing of the journal that it began.
+        Some(true) if meta.owner == *here && !super::is_of_this_process(meta.writer) => {
+            State::Silent
+        }
         Some(true) => State::Alive,
         Some(false) => State::Dead,
         None => {
@@ -241,14 +247,25 @@ fn state(home: &std::path::Path, folder: &Folder, meta: &Meta, here: &Owner) -> 
     }
 }
 
-/// Delivers one journal; `own` is that of this process, which goes first.
+/// What a journal is delivered for.
+#[derive(Clone, Copy)]
+enum For<'a> {
+    /// Nothing else.
+    Itself,
+    /// The same, but what this process has to deliver itself goes first.
+    After(&'a Journal),
+    /// Another one, which waits.
+    Another,
+}
+
+/// Delivers one journal.
 async fn deliver(
     client: Client,
     home: &std::path::Path,
     folder: &Folder,
     meta: &Meta,
     state: State,
-    own: Option<&Journal>,
+    purpose: For<'_>,
 ) -> JournalReport {
     let mut report = JournalReport::of(folder, meta);
     let mut courier = Courier::new(
@@ -259,6 +276,7 @@ async fn deliver(
         Manner::Found {
             give_up: GIVE_UP,
             age: meta.age(),
+            for_another: matches!(purpose, For::Another),
         },
     );
     let mut reader = Reader::leftover(folder.clone(), state == State::Dead);
@@ -278,7 +296,7 @@ async fn deliver(
         if window.records == 0 {
             break;
         }
-        if let Some(own) = own {
+        if let For::After(own) = purpose {
             own.goes_first().await;
         }
         if let Err(GivenUp(error)) = courier.deliver(&window, &reader.definitions).await {
@@ -332,27 +350,56 @@ pub(super) async fn look_after(journal: Arc<Journal>, client: Client) {
         if online.await.is_err() {
             return;
         }
-        deliver_all(&client, &home, Some(&journal)).await;
+        deliver_all(&client, &home, For::After(&journal), |_| true).await;
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
-/// Delivers what dead processes left for a server and project; `own` is the journal of this process, which goes first.
-async fn deliver_all(client: &Client, home: &std::path::Path, own: Option<&Journal>) {
+/// Delivers what dead processes left for a server and project, as far as it is wanted.
+async fn deliver_all(
+    client: &Client,
+    home: &std::path::Path,
+    purpose: For<'_>,
+    wanted: impl Fn(&Meta) -> bool,
+) {
     let here = Owner::this();
     for (folder, meta) in found(&folder::journals(home)).unwrap_or_default() {
-        if meta.url != client.url() || meta.project != client.project() {
+        if meta.url != client.url() || meta.project != client.project() || !wanted(&meta) {
             continue;
         }
         let state = state(home, &folder, &meta, &here);
         if state != State::Alive {
-            let report = deliver(client.clone(), home, &folder, &meta, state, own).await;
+            let report = deliver(client.clone(), home, &folder, &meta, state, purpose).await;
             tracing::debug!(?report, "delivered what a process left");
             if report.unreachable {
                 return;
             }
         }
     }
+}
+
+/// Which journals go before another one.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Others {
+    /// Those that were begun before it.
+    Older,
+    /// All: clocks may have been set back.
+    All,
+}
+
+/// Delivers what dead processes left, before the journal of this writer goes on.
+pub(super) async fn deliver_others(
+    client: &Client,
+    home: &std::path::Path,
+    writer: Uuid,
+    others: Others,
+) {
+    let wanted = move |meta: &Meta| match others {
+        Others::Older => meta.writer < writer,
+        Others::All => meta.writer != writer,
+    };
+    // A journal that is delivered may wait for others itself.
+    Box::pin(deliver_all(client, home, For::Another, wanted)).await;
 }
 
 /// Before a run is taken up again: delivers what its last process may have left, for a while. Else its end, say, would arrive
@@ -362,7 +409,7 @@ pub(crate) async fn deliver_before_resuming(client: &Client, limit: Duration) ->
         return Ok(());
     };
     let client = client.to_builder().without_journal().build()?;
-    let work = deliver_all(&client, &home, None);
+    let work = deliver_all(&client, &home, For::Itself, |_| true);
     if tokio::time::timeout(limit, work).await.is_err() {
         tracing::debug!("what dead processes left is more than can be waited for");
     }

@@ -55,7 +55,7 @@ pub(crate) use folder::default_home;
 pub(crate) use leftovers::deliver_before_resuming;
 pub use leftovers::{JournalReport, SyncOptions, SyncReport, sync};
 pub use patience::flush_all;
-pub(crate) use patience::{Delivered, Patience, deliver_before, tell};
+pub(crate) use patience::{Patience, deliver_before, tell};
 pub(crate) use run_log::{RunLog, SpoolSource, Timestamps};
 
 use crate::client::{Client, ClientBuilder};
@@ -87,6 +87,11 @@ fn journals() -> Vec<Arc<Journal>> {
         .get()
         .map(|list| list.lock().clone())
         .unwrap_or_default()
+}
+
+/// Whether this program has made the journal of this writer.
+fn is_of_this_process(writer: Uuid) -> bool {
+    journals().iter().any(|journal| journal.writer_id == writer)
 }
 
 impl Journal {

@@ -186,20 +186,27 @@ pub(crate) fn tell(journal: &Journal, delivered: &Delivered) {
 
 /// Waits until all that this process logged, to whatever server, is delivered, as at its end: for `timeout`, or else for the
 /// time that `MLPLAT_FLUSH_TIMEOUT` (60 s) and, while no server can be reached, `MLPLAT_OFFLINE_TIMEOUT` (5 s) allow. What is
-/// left is told on stderr, and the answer is false; it is safe in the journal.
+/// left is told on stderr, and the answer is false; it is safe in the journal. It is false too where records were refused or lost.
 pub async fn flush_all(timeout: Option<Duration>) -> bool {
     let patience = timeout.map_or_else(Patience::from_env, Patience::of);
     let waits = super::journals().into_iter().map(|journal| async move {
         let delivered = journal.delivered(journal.appended(), patience).await;
         tell(&journal, &delivered);
         journal.close().await;
-        matches!(delivered, Delivered::All)
+        journal.has_stored_all(&delivered)
     });
     let done = futures::future::join_all(waits).await;
     done.into_iter().all(|all| all)
 }
 
 impl Journal {
+    /// Whether the server has, after a wait, all that was logged: nothing is left, lost or refused.
+    pub(crate) fn has_stored_all(&self, delivered: &Delivered) -> bool {
+        matches!(delivered, Delivered::All)
+            && self.dropped() == 0
+            && self.shared.progress.borrow().rejected == 0
+    }
+
     /// What there is to tell after a wait.
     pub(crate) fn undelivered(&self, delivered: &Delivered) -> Undelivered {
         let (records, why) = match delivered {

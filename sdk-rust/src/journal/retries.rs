@@ -37,7 +37,12 @@ pub(super) enum Manner {
     /// The process that writes the journal: it goes on for ever.
     Own(Arc<Shared>),
     /// Somebody who has found it, so many hours or days after it began: gives up after a while without success.
-    Found { give_up: Duration, age: Duration },
+    Found {
+        give_up: Duration,
+        age: Duration,
+        /// It goes before another one, which waits for it.
+        for_another: bool,
+    },
 }
 
 /// Which run a call needs that may not be there yet.
@@ -166,6 +171,17 @@ impl Manner {
             let add = |progress: &mut Progress| progress.rejected += records;
             shared.progress.send_modify(add);
         }
+    }
+
+    /// Whether another delivery waits for this one.
+    pub(super) fn is_for_another(&self) -> bool {
+        matches!(
+            self,
+            Self::Found {
+                for_another: true,
+                ..
+            }
+        )
     }
 
     /// So much of the place of the journal is free again.

@@ -32,6 +32,8 @@ const RETIRES_AFTER: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// How often other machines are told that this process lives.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(30);
+/// How often at least it is looked whether one is due.
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
 /// Starts the thread.
 pub(super) fn start(journal: &Arc<Journal>) {
@@ -227,7 +229,9 @@ async fn signs_of_life(journal: Arc<Journal>, client: Client) {
     let mut progress = journal.shared.progress.subscribe();
     loop {
         tokio::time::sleep(Duration::from_millis(250)).await;
-        let _ = tokio::time::timeout(Duration::from_secs(5), progress.changed()).await;
+        // A run may begin at any time, and is told of then.
+        let due = told.map_or(LONGEST_LOOK, |last| interval.saturating_sub(last.elapsed()));
+        let _ = tokio::time::timeout(due.min(LONGEST_LOOK), progress.changed()).await;
         if touched.elapsed() >= SIGN_OF_LIFE {
             touched = Instant::now();
             if let Some(folder) = journal.folder.as_ref().filter(|folder| folder.exists()) {

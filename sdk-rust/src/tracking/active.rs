@@ -24,7 +24,7 @@ use crate::{
     client::Client,
     convert::{micros, timestamp},
     error::{Detail, Error, Result},
-    journal::{self, Delivered, Patience, RunLog, SpoolSource, Timestamps},
+    journal::{self, Patience, RunLog, SpoolSource, Timestamps},
 };
 
 /// Most bytes of params or tags in one record.
@@ -231,7 +231,7 @@ impl ActiveRun {
 
     /// Waits until the server has stored all that this process logged before, for the time that `MLPLAT_FLUSH_TIMEOUT` and
     /// `MLPLAT_OFFLINE_TIMEOUT` allow. Where it could not be done, this is told on stderr and the answer is false; what is left
-    /// is safe in the journal.
+    /// is safe in the journal. It is false too where records of this process were refused or lost, now or before.
     pub async fn flush(&self) -> bool {
         self.wait(Patience::from_env()).await
     }
@@ -247,7 +247,7 @@ impl ActiveRun {
         };
         let delivered = journal.delivered(journal.appended(), patience).await;
         journal::tell(journal, &delivered);
-        matches!(delivered, Delivered::All)
+        journal.has_stored_all(&delivered)
     }
 
     /// Keeps a file in the journal, and uploads it in the background to `artifact_path` in the run. A disk that takes no more

@@ -82,6 +82,7 @@ impl Tracking {
             tags: new.tags.into_iter().collect(),
             started_at: new.started_at.map(timestamp),
             request_id: String::new(),
+            heartbeats: false,
         };
         let answer = rpc!(self.client, Repeatable, tracking.create_run, request)?;
         answer

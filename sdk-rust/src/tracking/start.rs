@@ -105,6 +105,8 @@ impl Tracking {
             tags: run.tags.clone().into_iter().collect(),
             started_at: Some(timestamp(run.started_at)),
             request_id: String::new(),
+            // Whoever delivers it says so, where it is the process itself.
+            heartbeats: false,
         }
     }
 

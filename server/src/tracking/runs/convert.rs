@@ -31,6 +31,8 @@ pub(super) struct NewRun {
     /// Unset means now.
     pub(super) started_at: Option<Timestamp>,
     pub(super) key: idempotency::Key,
+    /// The process says that it lives.
+    pub(super) heartbeats: bool,
 }
 
 impl TryFrom<&pb::CreateRunRequest> for NewRun {
@@ -80,6 +82,7 @@ impl TryFrom<&pb::CreateRunRequest> for NewRun {
             tags: message.tags.clone(),
             started_at,
             key,
+            heartbeats: message.heartbeats,
         })
     }
 }

@@ -115,7 +115,7 @@ pub(super) fn new_run(
         updated_at: now.micros(),
         created_by: scope.subject().to_owned(),
         deleted_at: None,
-        heartbeat_at: None,
+        heartbeat_at: new.heartbeats.then_some(now.micros()),
         branch: 0,
         lineage_at: None,
         revision: now.micros(),
