@@ -156,6 +156,49 @@ def test_onnx(tmp_path: Path):
         assert np.allclose(answer, data @ weights, atol=1e-6)
 
 
+def onnx_with_weights_beside(folder: Path, location: str) -> np.ndarray[Any, Any]:
+    helper, tensor = onnx.helper, onnx.TensorProto.FLOAT
+    weights = RNG.normal(size=(64, 64)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "linear",
+        [helper.make_tensor_value_info("x", tensor, [None, 64])],
+        [helper.make_tensor_value_info("y", tensor, [None, 64])],
+        [onnx.numpy_helper.from_array(weights, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (folder / location).parent.mkdir(exist_ok=True)
+    onnx.save(model, folder / "m.onnx", save_as_external_data=True, location=location)
+    return weights
+
+
+@pytest.mark.parametrize("parsed", [True, False])
+@pytest.mark.parametrize("location", ["w.data", f"{'long' * 40}.bin"])
+def test_onnx_with_weights_in_another_file(
+    location: str, parsed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    weights = onnx_with_weights_beside(tmp_path, location)
+    if not parsed:
+        monkeypatch.setitem(sys.modules, "onnx", None)  # not installed
+    info = logged(tmp_path / "m.onnx")
+    assert {"m.onnx", location} <= set(info.files)
+    data = RNG.normal(size=(5, 64)).astype(np.float32)
+    (tmp_path / location).unlink()
+    [answer] = mlplat.load_model(info).run(None, {"x": data})
+    assert np.allclose(answer, data @ weights, atol=1e-4)
+    with pytest.raises(mlplat.FileError, match=f"weights in {location}, which is not in"):
+        logged(tmp_path / "m.onnx")
+
+
+def test_onnx_whose_weights_are_not_in_memory(tmp_path: Path):
+    weights = onnx_with_weights_beside(tmp_path, "w.data")
+    with pytest.raises(mlplat.MisuseError, match=r"not in memory but in w\.data"):
+        logged(onnx.load(tmp_path / "m.onnx", load_external_data=False))
+    info = logged(onnx.load(tmp_path / "m.onnx"))
+    [answer] = mlplat.load_model(info).run(None, {"x": np.eye(64, dtype=np.float32)})
+    assert np.allclose(answer, weights, atol=1e-6)
+
+
 def test_published_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     # A local directory of the same name is not what was logged.

@@ -12,6 +12,7 @@ import sys
 
 from .. import _arguments
 from .._errors import FailedPreconditionError, FileError, MisuseError, MlplatError
+from . import _onnx
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,6 +97,8 @@ def _copy(path: str, flavor: str, folder: str) -> dict[str, Any]:
         shutil.copytree(path, target)
     else:
         shutil.copyfile(path, target)
+    if flavor == "onnx":
+        _onnx.copy_weights(path, folder)
     kind = "joblib" if name.lower().endswith(".joblib") else flavor
     return {"kind": kind, "file": name}
 
@@ -231,23 +234,7 @@ def _load_transformers(folder: str, loader: dict[str, Any]) -> Any:
     return getattr(transformers, loader["class"]).from_pretrained(path)
 
 
-# ONNX, and files of any kind
-
-
-def _save_onnx(model: Any, folder: str) -> dict[str, Any]:
-    with open(os.path.join(folder, "model.onnx"), "wb") as file:
-        file.write(model.SerializeToString())
-    return {"kind": "onnx", "file": "model.onnx"}
-
-
-def _load_onnx(folder: str, loader: dict[str, Any]) -> Any:
-    path = os.path.join(folder, loader["file"])
-    try:
-        import onnxruntime  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        return _arguments.package("onnx", "the model (or onnxruntime, to run it)").load(path)
-    with open(path, "rb") as file:
-        return onnxruntime.InferenceSession(file.read())
+# Files of any kind
 
 
 def _load_file(folder: str, loader: dict[str, Any]) -> Any:
@@ -261,7 +248,7 @@ _SAVE = {
     "lightgbm": _save_lightgbm,
     "torch": _save_torch,
     "transformers": _save_transformers,
-    "onnx": _save_onnx,
+    "onnx": _onnx.save,
 }
 _LOAD = {
     "pickle": _load_pickle,
@@ -271,7 +258,7 @@ _LOAD = {
     "torch": _load_torch,
     "torchscript": _load_torchscript,
     "transformers": _load_transformers,
-    "onnx": _load_onnx,
+    "onnx": _onnx.load,
     "file": _load_file,
 }
 
