@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import joblib
 import lightgbm
 import mlplat
 import numpy as np
@@ -317,6 +318,56 @@ def test_other_versions_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "pandas" not in said
     (tmp_path / "requirements.txt").write_text("# pinned\nnumpy==1.0.1\n")
     assert logged([1], requirements=tmp_path / "requirements.txt").requirements == ["numpy==1.0.1"]
+
+
+def packages(info: mlplat.ModelInfo) -> set[str]:
+    return {line.split("==")[0] for line in info.requirements}
+
+
+def test_estimators_of_boosting_need_scikit_learn():
+    labels = (TARGET == "late").astype(int)
+    for model in (
+        xgboost.XGBClassifier(n_estimators=2).fit(FRAME, labels),
+        xgboost.XGBRanker(n_estimators=2).fit(FRAME, labels, qid=np.zeros(200, int)),
+        lightgbm.LGBMRegressor(n_estimators=2, verbose=-1).fit(FRAME, NUMBER),
+    ):
+        assert "scikit-learn" in packages(logged(model))
+    booster = xgboost.train({}, xgboost.DMatrix(FRAME, NUMBER), 1)
+    assert "scikit-learn" not in packages(logged(booster))
+
+
+@pytest.mark.parametrize("name", ["m.pkl", "old.pkl", "m.joblib", "zlib.joblib", "gzip.joblib", "xz.joblib"])
+def test_files_of_estimators_need_their_packages(name: str, tmp_path: Path):
+    """Whoever logs the file may not have imported what is in it."""
+    model = make_pipeline(StandardScaler(), RandomForestClassifier(5, random_state=0)).fit(FRAME, TARGET)
+    path = tmp_path / name
+    if name.endswith(".pkl"):
+        path.write_bytes(pickle.dumps(model, protocol=2 if name == "old.pkl" else 5))
+    else:
+        joblib.dump(
+            model, path, compress={"m": 0, "zlib": 3, "gzip": ("gzip", 3), "xz": ("xz", 3)}[path.stem]
+        )
+    code = (
+        "import mlplat\n"
+        "with mlplat.start_run('e') as run:\n"
+        f"    print(*run.log_model({str(path)!r}).requirements)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = {line.split("==")[0] for line in done.stdout.split()}
+    assert {"scikit-learn", "numpy"} <= found
+    assert ("joblib" in found) or not name.endswith(".joblib")
+    assert not found & {"xgboost", "pandas", "onnx"}
+
+
+def test_a_text_with_the_name_of_a_module_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "encoder.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    __import__("encoder")
+    logged({"encoder": 1})
+    assert "belongs to no installed package" not in capsys.readouterr().err
+    sys.modules.pop("encoder")
 
 
 def test_a_model_of_a_module_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

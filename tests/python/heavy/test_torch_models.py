@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import mlplat
@@ -34,6 +36,10 @@ def same(one: nn.Module, other: nn.Module) -> bool:
     return bool(torch.equal(one(data), other(data)))
 
 
+def packages(info: mlplat.ModelInfo) -> set[str]:
+    return {line.split("==")[0] for line in info.requirements}
+
+
 def test_a_module_comes_back():
     model = Net().train()
     with mlplat.start_run("e") as run:
@@ -45,7 +51,7 @@ def test_a_module_comes_back():
     assert info.signature is not None
     assert info.signature.inputs == {"kind": "tensor", "type": "float32", "shape": [-1, 4]}
     assert info.signature.outputs == {"kind": "tensor", "type": "float32", "shape": [-1, 2]}
-    assert any(line.startswith("torch==") for line in info.requirements)
+    assert "torch" in packages(info)
     again = mlplat.load_model("models:/net/1")
     assert same(model, again)
 
@@ -60,11 +66,46 @@ def test_a_module_of_a_script_comes_back_in_another_process():
         "    def forward(self, x):\n"
         "        return self.layer(x)\n"
         "with mlplat.start_run('e') as run:\n"
-        "    print(run.log_model(Own()).model_uri)\n"
+        "    info = run.log_model(Own())\n"
+        "print(info.model_uri, *info.requirements)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    model = mlplat.load_model(done.stdout.strip())
+    uri, *requirements = done.stdout.split()
+    # The class goes along by value.
+    assert {"torch", "cloudpickle"} <= {line.split("==")[0] for line in requirements}
+    model = mlplat.load_model(uri)
     assert model(torch.zeros(3, 2)).shape == (3, 1)
+
+
+def test_a_module_of_a_package_needs_that_only(capsys: pytest.CaptureFixture[str]):
+    with mlplat.start_run("e") as run:
+        info = run.log_model(nn.Linear(2, 1), "model")
+    assert "torch" in packages(info)
+    assert "cloudpickle" not in packages(info)
+    assert "belongs to no installed package" not in capsys.readouterr().err
+
+
+def test_a_lightning_module_needs_lightning():
+    lightning = pytest.importorskip("lightning")
+
+    class Own(lightning.LightningModule):
+        pass
+
+    with mlplat.start_run("e") as run:
+        assert {"lightning", "torch", "cloudpickle"} <= packages(run.log_model(Own(), "model"))
+
+
+def test_a_module_of_the_users_own_file_is_named(tmp_path: Path):
+    (tmp_path / "own_net.py").write_text("import torch\nclass Net(torch.nn.Module):\n    pass\n")
+    code = "import mlplat, own_net\nwith mlplat.start_run('e') as run:\n    run.log_model(own_net.Net())\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "own_net, which belongs to no installed package" in done.stderr
 
 
 def test_torchscript():
@@ -91,6 +132,7 @@ def test_transformers(kind: str, tmp_path: Any):
     with mlplat.start_run("e") as run:
         info = run.log_model(model, "bert")
     assert info.flavor == "transformers"
+    assert {"transformers", "torch"} <= packages(info)
     assert any(name.endswith(".safetensors") for name in info.files)
     again = mlplat.load_model(info)
     ids = torch.tensor([[1, 2, 3]])

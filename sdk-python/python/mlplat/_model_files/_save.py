@@ -49,7 +49,7 @@ def save_model(
         example = _write_example(folder, input_example)
         if signature is None:
             signature = infer_signature(input_example, _predicted(model, flavor, input_example))
-    needed = _needed(flavor, loader, folder, requirements, input_example)
+    needed = _needed(model, flavor, loader, folder, requirements, input_example)
     with open(os.path.join(folder, "requirements.txt"), "w", encoding="utf-8") as file:
         file.writelines(line + "\n" for line in needed)
     files = _manifest.files_of(folder)
@@ -75,6 +75,7 @@ def save_model(
 
 
 def _needed(
+    model: object,
     flavor: str,
     loader: dict[str, Any],
     folder: str,
@@ -85,11 +86,10 @@ def _needed(
         return _requirements.of_file(_arguments.path(requirements, "requirements"))
     if requirements is not None:
         return _arguments.texts(requirements, "requirements")
-    modules = (
-        {flavor} if flavor in ("sklearn", "xgboost", "lightgbm", "torch", "transformers", "onnx") else set()
-    )
-    if loader["kind"] == "pickle":
-        packaged, own = _requirements.modules_in_pickle(os.path.join(folder, loader["file"]))
+    modules = _modules(model, flavor, loader)
+    if loader["kind"] in ("pickle", "joblib", "torch"):
+        path = os.path.join(folder, loader["file"])
+        packaged, own = _requirements.modules_in_pickle(path, whole=loader["kind"] != "joblib")
         modules |= packaged
         modules |= {"cloudpickle"} if loader.get("by") == "cloudpickle" else set()
         if own:
@@ -101,6 +101,20 @@ def _needed(
     if example is not None:
         modules |= {type(example).__module__.split(".")[0]} & {"pandas", "polars", "numpy", "pyarrow"}
     return _requirements.of_modules(sorted(modules))
+
+
+def _modules(model: object, flavor: str, loader: dict[str, Any]) -> set[str]:
+    """What the way of storing needs, whatever is in the files."""
+    modules = {flavor} & {"sklearn", "xgboost", "lightgbm", "torch", "transformers", "onnx"}
+    if loader["kind"] == "joblib":
+        modules.add("joblib")
+    if (loader["kind"] == "xgboost" and "params" in loader) or "trees" in loader:
+        # The packages do not ask for it, but their estimators cannot be made without.
+        modules.add("sklearn")
+    if loader["kind"] == "transformers":
+        network = getattr(model, "model", model)
+        modules |= {kind.__module__.split(".")[0] for kind in type(network).__mro__} & {"torch"}
+    return modules
 
 
 def _few(example: Any) -> Any:
