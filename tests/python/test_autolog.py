@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import lightgbm
@@ -302,6 +303,7 @@ def test_forked_processes_log_nothing(logged: str):
 def test_everything_is_taken_back(project: str):
     fit, train, score = LogisticRegression.fit, xgboost.train, sklearn.metrics.accuracy_score
     booster = lightgbm.LGBMModel.fit
+    start, submit = threading.Thread.start, ThreadPoolExecutor.submit
     mlplat.autolog()
     assert LogisticRegression.fit is not fit
     assert xgboost.train is not train
@@ -313,6 +315,7 @@ def test_everything_is_taken_back(project: str):
     assert xgboost.train is patched
     mlplat.autolog(disable=True)
     assert (xgboost.train, sklearn.metrics.accuracy_score, lightgbm.LGBMModel.fit) == (train, score, booster)
+    assert (threading.Thread.start, ThreadPoolExecutor.submit) == (start, submit)
     assert "__init_subclass__" not in vars(BaseEstimator)
     assert _patches._finder not in sys.meta_path
     patched({}, xgboost.DMatrix(RX, ry), 1)

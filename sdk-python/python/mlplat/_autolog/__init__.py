@@ -21,6 +21,8 @@ _MODULES = {
     "lightning": ("lightning.pytorch.trainer.trainer", "pytorch_lightning.trainer.trainer"),
     "transformers": ("transformers.trainer",),
 }
+# These are patched as long as any integration is on.
+_THREADS = ("threading", "concurrent.futures.thread")
 
 
 class Options:
@@ -88,6 +90,10 @@ def autolog(
         else:
             enabled.pop(name, None)
             _patches.undo(name)
+    if not enabled:
+        _patches.undo("threads")
+    for module in _THREADS if enabled else ():
+        _patches.when_imported("threads", module, _installer("threads"))
 
 
 def _installer(name: str) -> Callable[[str], None]:

@@ -47,7 +47,9 @@ def warn_once(integration: str, what: str, error: BaseException) -> None:
 
 def current() -> Guard | None:
     """The session around this code, or what keeps it quiet."""
-    return _current.get()
+    found = _current.get()
+    # A thread or task that was begun inside of it may outlive it.
+    return None if found is None or found.over else found
 
 
 def enter(session: Guard | None) -> Token[Guard | None]:
@@ -89,14 +91,17 @@ class Guard:
 
     def __init__(self, integration: str) -> None:
         self.integration = integration
+        self.over = False
 
 
 def quietly(work: Callable[[], Any]) -> Any:
     """Does some work whose trainings are of no interest: the folds of a cross-validation, the model of a selector."""
-    token = _current.set(Guard(""))
+    guard = Guard("")
+    token = _current.set(guard)
     try:
         return work()
     finally:
+        guard.over = True
         _current.reset(token)
 
 
@@ -245,6 +250,7 @@ class Session(Guard):
         self._end(*outcome(kind, error, traceback))
 
     def _end(self, status: str, message: str) -> None:
+        self.over = True
         if self._token is not None:
             try:
                 _current.reset(self._token)
@@ -269,7 +275,7 @@ def run_logged(
 ) -> Any:
     """Trains; unless it is inside of a session, or off, in a session of its own."""
     chosen = options(integration)
-    if chosen is None or _current.get() is not None:
+    if chosen is None or current() is not None:
         return train()
     session = Session(integration, kind, chosen)
     try:

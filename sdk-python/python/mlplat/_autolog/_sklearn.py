@@ -9,12 +9,12 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-import operator
 import sys
 
 from . import _patches, _session
 from ._sklearn_scores import known_prediction, remember_model, scored
 from ._sklearn_training import is_search, log_fitted, log_unfitted
+from ._threads import Inside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,17 @@ _USES = ("predict", "predict_proba", "decision_function")
 # Have integrations of their own.
 _OTHERS = ("xgboost", "lightgbm")
 _OURS = "_mlplat_autolog"
+# Module -> functions whose fits and scores are of no interest. The private ones are where a call arrives, however the
+# public ones were imported.
+_QUIET = {
+    "sklearn.model_selection._validation": (
+        "_fit_and_score",
+        "_fit_and_predict",
+        "_permutation_test_score",
+        "_incremental_fit_estimator",
+    ),
+    "sklearn.inspection._permutation_importance": ("_weights_scorer",),
+}
 
 
 def install(module: str) -> None:
@@ -61,8 +72,8 @@ def _install_base() -> None:
 
     if "__init_subclass__" not in vars(BaseEstimator):
         _patches.replace(_NAME, BaseEstimator, "__init_subclass__", classmethod(__init_subclass__))
-    for name in ("sklearn.model_selection._validation",):
-        _patches.when_imported(_NAME, name, _install_validation)
+    for name in _QUIET:
+        _patches.when_imported(_NAME, name, _install_quiet)
 
 
 def _wrap_class(estimator: type) -> None:
@@ -147,10 +158,10 @@ def _watched_use(original: Callable[..., Any]) -> Callable[..., Any]:
     return watched
 
 
-def _install_validation(module: str) -> None:
-    """The folds of `cross_val_score` and its like."""
+def _install_quiet(module: str) -> None:
+    """Functions that train or score for a purpose of their own: the folds of `cross_val_score` and its like."""
     owner = sys.modules[module]
-    for name in ("_fit_and_score", "_fit_and_predict"):
+    for name in _QUIET[module]:
         found = getattr(owner, name, None)
         if inspect.isfunction(found):
             _patches.replace(_NAME, owner, name, _quiet(found))
@@ -177,27 +188,9 @@ def _install_joblib() -> None:
         session = _session.current()
         if session is None or _session.options(_NAME) is None:
             return call(self, iterable)
-        return call(self, ((_Inside(session, task[0]), *task[1:]) for task in iterable))
+        return call(self, ((Inside(session, task[0]), *task[1:]) for task in iterable))
 
     _patches.replace(_NAME, Parallel, "__call__", __call__)
-
-
-class _Inside:
-    """A function that is called inside of a session, whichever thread calls it. In another process it is itself."""
-
-    def __init__(self, session: _session.Guard, function: Callable[..., Any]) -> None:
-        self._session = session
-        self._function = function
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        token = _session.enter(self._session)
-        try:
-            return self._function(*args, **kwargs)
-        finally:
-            _session.leave(token)
-
-    def __reduce__(self) -> Any:
-        return operator.itemgetter(0), ((self._function,),)
 
 
 def _install_metrics() -> None:
