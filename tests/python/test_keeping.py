@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import uuid
 
 import mlplat
@@ -104,6 +105,27 @@ def test_comparison(project):
     assert "≠ param" in repr(comparison)
     twins = mlplat.compare_runs([started(name="same"), started(name="same")])
     assert len(set(twins.column_names)) == 5
+
+
+def test_comparison_of_close_metrics(project):
+    runs = []
+    for value, loss in ((1000000.1, 0.1 + 0.2), (1000000.2, 0.3)):
+        with mlplat.start_run() as run:
+            run.log_metrics(
+                {"count": value, "loss": loss, "third": 1 / 3, "none": math.nan, "zero": 0.0 * loss}
+            )
+        runs.append(run)
+    comparison = mlplat.compare_runs(runs)
+    first, second = comparison.column_names[3:]
+    found = {
+        row["key"]: (row[first], row[second]) for row in comparison.differences if row["kind"] == "metric"
+    }
+    assert found == {
+        "count": ("1000000.1", "1000000.2"),
+        "loss": ("0.30000000000000004", "0.3"),
+    }
+    third = next(row for row in comparison if row["key"] == "third")
+    assert (third[first], third["differs"]) == ("0.333333", False)
 
 
 def test_notes_are_escaped(project):

@@ -93,7 +93,7 @@ def _titles(runs: list[Run]) -> list[str]:
 def _rows(runs: list[Run]) -> list[tuple[str, str, bool, list[str | None]]]:
     groups: list[tuple[str, list[dict[str, str]]]] = [
         ("param", [run.params for run in runs]),
-        ("metric", [{key: f"{value:.6g}" for key, value in run.metrics.items()} for run in runs]),
+        ("metric", _metric_texts([run.metrics for run in runs])),
         ("tag", [run.tags for run in runs]),
         ("input", [{f"{i.context} {i.name}".strip(): i.digest for i in run.inputs} for run in runs]),
         (
@@ -107,6 +107,21 @@ def _rows(runs: list[Run]) -> list[tuple[str, str, bool, list[str | None]]]:
             cells = [of_run.get(key) for of_run in values]
             rows.append((kind, key, any(cell != cells[0] for cell in cells), cells))
     return rows
+
+
+def _metric_texts(metrics: list[dict[str, float]]) -> list[dict[str, str]]:
+    """Values as short texts: six digits, and more where values that differ would look alike."""
+    texts: list[dict[str, str]] = [{} for _ in metrics]
+    for key in {key for of_run in metrics for key in of_run}:
+        # Adding zero makes zero of its negative, which is no other value.
+        values = {at: of_run[key] + 0.0 for at, of_run in enumerate(metrics) if key in of_run}
+        exact = {at: repr(value) for at, value in values.items()}
+        tries = ({at: f"{value:.{digits}g}" for at, value in values.items()} for digits in range(6, 17))
+        different = len(set(exact.values()))
+        shown = next((tried for tried in tries if len(set(tried.values())) == different), exact)
+        for at, text in shown.items():
+            texts[at][key] = text
+    return texts
 
 
 def _seconds(run: Run) -> str:
