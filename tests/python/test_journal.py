@@ -677,6 +677,30 @@ def test_series_refuse_what_would_become_another_number():
 
 
 @pytest.mark.usefixtures("project")
+def test_series_take_nothing_from_below_a_mask():
+    mask = [False, True]
+    days = np.array(["2024-01-01", "2024-01-02"], "M8[s]")
+    with mlplat.start_run("e") as run:
+        run.log_series("whole", None, np.ma.array([1, 999], mask=mask))
+        run.log_series("floats", [1, 2], np.ma.array([1.0, 999.0], "f4", mask=mask))
+        run.log_series("objects", None, np.ma.array([1.0, 999.0], object, mask=mask))
+        run.log_series("open", np.ma.array([3, 4]), np.ma.array([1.0, 2.0]), np.ma.array(days))
+        for dtype in ("i8", "u8", object):
+            with pytest.raises(mlplat.MisuseError, match="steps are masked at 1 places"):
+                run.log_series("bad", np.ma.array([1, 2], dtype, mask=mask), [1.0, 2.0])
+        for dtype in ("M8[s]", object):
+            with pytest.raises(mlplat.MisuseError, match="timestamps are masked at 1 places"):
+                run.log_series("bad", [1, 2], [1.0, 2.0], np.ma.array(days.astype(dtype), mask=mask))
+    again = mlplat.get_run(run.id)
+    for key in ("whole", "floats", "objects"):
+        first, second = again.metric_history(key).to_arrow()["value"].to_pylist()
+        assert first == 1.0
+        assert np.isnan(second)
+    assert again.metric_history("open").to_arrow()["step"].to_pylist() == [3, 4]
+    assert "bad" not in again.metrics
+
+
+@pytest.mark.usefixtures("project")
 def test_spooled_files_arrive_in_order(tmp_path: Path):
     with mlplat.start_run("e") as run:
         (tmp_path / "f").write_text("one")

@@ -31,6 +31,7 @@ def steps(values: object) -> object:
     if not _is_array(values):
         return _as_list(values, "steps")
     array = _array(values, "steps")
+    _check_unmasked(array, "steps")
     if array.dtype.kind == "O":
         return list(array)
     if array.dtype.kind not in "iub":
@@ -51,7 +52,9 @@ def numbers(values: object) -> object:
     if array.dtype.kind in "USMmc":
         raise WrongTypeError(f"values are {array.dtype}; give numbers")
     try:
-        return array.astype("float64", copy=False).tobytes()
+        floats = array.astype("float64", copy=False)
+        # What lies below a mask is no value.
+        return (floats.filled(float("nan")) if hasattr(floats, "filled") else floats).tobytes()
     except (TypeError, ValueError, OverflowError) as error:
         raise WrongTypeError(f"values are not numbers: {error}") from None
 
@@ -67,6 +70,7 @@ def times(values: object) -> object:
     kind = getattr(dtype, "kind", None)
     if kind not in ("M", "O", None):
         raise WrongTypeError(f"timestamps are {dtype}; give datetime64")
+    _check_unmasked(values, "timestamps")
     if kind != "M":
         return [nanos(value, "one of timestamps") // 1000 for value in items(values, "timestamps")]
     if _root(values) == "pandas":
@@ -108,6 +112,12 @@ def _check_greatest(greatest: Any) -> None:
         raise MisuseError(f"steps go up to {greatest}, which does not fit into a signed 64-bit integer")
 
 
+def _check_unmasked(values: Any, what: str) -> None:
+    """Refuses a masked array of numpy that hides something."""
+    if hasattr(values, "filled") and _root(values) == "numpy" and values.mask.any():
+        raise MisuseError(f"{what} are masked at {int(values.mask.sum())} places; leave these rows out")
+
+
 def _is_array(values: object) -> bool:
     return hasattr(values, "__array__") or (hasattr(values, "detach") and hasattr(values, "cpu"))
 
@@ -117,7 +127,9 @@ def _array(values: Any, what: str) -> Any:
     if hasattr(values, "detach") and hasattr(values, "cpu"):
         values = values.detach().cpu()  # a torch tensor
     try:
-        array = package("numpy", f"a column of {_root(values)}").asarray(values)
+        # Any array, so that a masked one keeps its mask.
+        numpy = package("numpy", f"a column of {_root(values)}")
+        array = (numpy.asanyarray if hasattr(values, "filled") else numpy.asarray)(values)
     except (TypeError, ValueError, RuntimeError) as error:
         raise WrongTypeError(f"{what} are not numbers: {error}") from None
     if array.ndim != 1:
