@@ -341,7 +341,7 @@ def test_secrets_are_masked():
     ]
     assert masked("export HF=hf_" + "A" * 34) == "export HF=***"
     assert masked("tokens per second: 5, s3://bucket/key") == "tokens per second: 5, s3://bucket/key"
-    harmless = ["--max-tokens=5", "--tokenizer", "bert", "--author=me", "--key", "samples", "token", "x"]
+    harmless = ["--max-tokens=5", "--tokenizer", "bert", "--author=me", "token", "x"]
     assert masked_arguments(harmless) == harmless
     assert masked_arguments(["--wandb-api-key", "x", "--AWS_SECRET_ACCESS_KEY=y", "--hf.token=z"]) == [
         "--wandb-api-key",
@@ -349,6 +349,46 @@ def test_secrets_are_masked():
         "--AWS_SECRET_ACCESS_KEY=***",
         "--hf.token=***",
     ]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--openai-key",
+        "--key",
+        "--wandb-key",
+        "--ssh-key",
+        "--db-pass",
+        "--hf_token",
+        "--openaiKey",
+        "--PGPASSWORD",
+        "--api-keys",
+        "--AWS_ACCESS_KEY_ID",
+    ],
+)
+def test_options_with_secrets(option: str):
+    assert masked_arguments([option, "abcd", "rest"]) == [option, "***", "rest"]
+    assert masked_arguments([f"{option}=abcd", "rest"]) == [f"{option}=***", "rest"]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--monkey",
+        "--keyboard",
+        "--max_tokens",
+        "--tokenizer",
+        "--keypoints",
+        "--bypass",
+        "--num-key-value-heads",
+        "--image-key",
+        "--key-dim",
+        "--passes",
+    ],
+)
+def test_options_without_secrets(option: str):
+    for harmless in ([option, "abcd"], [f"{option}=abcd"]):
+        assert masked_arguments(harmless) == harmless
 
 
 def test_system_metrics(tmp_path: Path):

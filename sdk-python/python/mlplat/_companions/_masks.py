@@ -25,7 +25,27 @@ _WORDS = frozenset(
         "token",
     ]
 )
-_PAIRS = frozenset(["api key", "access key", "private key", "account key", "encryption key"])
+_PAIRS = frozenset(
+    [
+        "api key",
+        "api keys",
+        "access key",
+        "access keys",
+        "private key",
+        "private keys",
+        "account key",
+        "encryption key",
+    ]
+)
+_ENDS = ("apikey", "passphrase", "passwd", "password", "secret")
+"""Of words that are written together, like PGPASSWORD."""
+_COLUMNS = frozenset(
+    [
+        "caption", "column", "dataset", "feature", "group", "image", "img", "index", "input",
+        "join", "label", "metric", "output", "primary", "public", "sort", "target", "text",
+    ]
+)  # fmt: skip
+"""What a key is no secret of: it names a column or an entry there."""
 _ASSIGNED = re.compile(r"^(-{0,2}[\w.-]+)([=:])(.+)$", re.DOTALL)
 _URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s@'\"]+@")
 _KNOWN = re.compile(
@@ -67,7 +87,12 @@ def masked_arguments(arguments: list[str]) -> list[str]:
 
 
 def _is_secret(name: str) -> bool:
-    # By whole words: a tokenizer, a number of tokens and an author are no secrets.
-    words = [word for word in re.split(r"[-_.]+", name.lower()) if word]
+    # By whole words: a tokenizer, a number of tokens, an author and a monkey are no secrets.
+    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name)
+    words = [word for word in re.split(r"[-_.]+", parted.lower()) if word]
     pairs = {f"{one} {two}" for one, two in itertools.pairwise(words)}
-    return not _WORDS.isdisjoint(words) or not _PAIRS.isdisjoint(pairs)
+    if not _WORDS.isdisjoint(words) or not _PAIRS.isdisjoint(pairs):
+        return True
+    # A key is one at the end of a name: `--num-key-value-heads` is none.
+    is_key = words[-1:] == ["key"] and _COLUMNS.isdisjoint(words[-2:-1])
+    return is_key or any(word.endswith(_ENDS) for word in words)
