@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ import mlplat
 import pytest
 from mlplat._companions import _companion, _console
 from mlplat._companions._environment import _clean
-from mlplat._companions._masks import masked, masked_arguments
+from mlplat._companions._masks import masked, masked_arguments, masked_diff
 from mlplat._companions._transcript import Transcript
 
 
@@ -91,6 +92,32 @@ def test_where_a_run_was_made(tmp_path: Path):
     dirty = script(tmp_path, CODE)
     assert dirty.tags["mlplat.git.dirty"] == "true"
     assert "+two" in content(dirty, "environment/git.diff")
+
+
+def test_a_difference_of_binary_files_can_be_applied(tmp_path: Path):
+    git(tmp_path, "init", "-b", "main")
+    (tmp_path / "image.bin").write_bytes(bytes(range(256)) * 4)
+    (tmp_path / "notes.txt").write_text("one\n")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-m", "first")
+    changed = random.Random(1).randbytes(20_000)
+    (tmp_path / "image.bin").write_bytes(changed)
+    (tmp_path / "notes.txt").write_text("one\ntwo\n")
+    run = script(tmp_path, CODE)
+    git(tmp_path, "checkout", ".")
+    git(tmp_path, "apply", run.download_artifact("environment/git.diff"))
+    assert (tmp_path / "image.bin").read_bytes() == changed
+    assert (tmp_path / "notes.txt").read_text() == "one\ntwo\n"
+    (tmp_path / "image.bin").write_bytes(random.Random(2).randbytes(2 << 20))
+    too_large = content(script(tmp_path, CODE), "environment/git.diff")
+    assert "+two" in too_large
+    assert "Binary files" in too_large
+
+
+def test_binary_patches_are_not_masked():
+    token = "hf_" + "A" * 34
+    patch = f"GIT binary patch\nliteral 50\nzab+sk-{'a' * 59}\n\n+key = {token}\n"
+    assert masked_diff(patch.encode()) == patch.replace(token, "***").encode()
 
 
 def test_a_large_difference_is_cut_off(tmp_path: Path):

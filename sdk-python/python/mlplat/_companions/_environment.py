@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 
-from ._masks import masked, masked_arguments
+from ._masks import masked, masked_arguments, masked_diff
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -161,8 +161,7 @@ def _git(directory: str) -> tuple[dict[str, str], bytes]:
     status = _run_git(directory, "status", "--porcelain", "--untracked-files=no")
     diff = b""
     if status.strip():
-        diff = _run_git(directory, "diff", "HEAD", "--no-color", "--no-ext-diff", limit=_MAX_DIFF)
-        diff = masked(diff.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+        diff = masked_diff(_git_diff(directory))
     git = {
         "commit": commit,
         "branch": "" if branch == "HEAD" else branch,
@@ -170,6 +169,14 @@ def _git(directory: str) -> tuple[dict[str, str], bytes]:
         "dirty": "true" if status.strip() else "false",
     }
     return {key: value for key, value in git.items() if value}, diff
+
+
+def _git_diff(directory: str) -> bytes:
+    """What is not committed, so that it can be applied again: with binary files, unless they are too large."""
+    plain = ("diff", "HEAD", "--no-color", "--no-ext-diff")
+    diff = _run_git(directory, *plain, "--binary", limit=_MAX_DIFF)
+    # A large binary file is not to push out the changes of the code.
+    return diff if 0 < len(diff) <= _MAX_DIFF else _run_git(directory, *plain, limit=_MAX_DIFF)
 
 
 def _run_git(directory: str, *arguments: str, limit: int = 1 << 20) -> bytes:

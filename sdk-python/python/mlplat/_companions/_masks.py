@@ -48,6 +48,8 @@ _COLUMNS = frozenset(
 """What a key is no secret of: it names a column or an entry there."""
 _ASSIGNED = re.compile(r"^(-{0,2}[\w.-]+)([=:])(.+)$", re.DOTALL)
 _URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s@'\"]+@")
+_NOT_BINARY = re.compile(r"^(?![A-Za-z](?:[0-9A-Za-z!#$%&()*+;<=>?@^_`{|}~-]{5})+$).+", re.MULTILINE)
+"""Lines of a difference, but for those of a binary patch: a length and groups of five characters."""
 _KNOWN = re.compile(
     r"\b(?:"
     r"sk-[A-Za-z0-9_-]{16,}"
@@ -66,6 +68,12 @@ _KNOWN = re.compile(
 def masked(text: str) -> str:
     """A text without tokens of well-known forms, and without the user and password of addresses."""
     return _KNOWN.sub(HIDDEN, _URL.sub(rf"\1{HIDDEN}@", text))
+
+
+def masked_diff(diff: bytes) -> bytes:
+    """The same of a difference of git. Binary patches stay as they are: a text in them that looks like a token is none."""
+    text = diff.decode("utf-8", "surrogateescape")
+    return _NOT_BINARY.sub(lambda line: masked(line[0]), text).encode("utf-8", "surrogateescape")
 
 
 def masked_arguments(arguments: list[str]) -> list[str]:
