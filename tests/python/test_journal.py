@@ -139,6 +139,33 @@ def test_killed_right_after_the_last_call_without_a_server(world: World):
     assert world.sync()["journals"] == []
 
 
+def test_sync_tells_what_is_left_for_other_servers(world: World):
+    world.die_after(1)
+    world.die_after(1, MLPLAT_PROJECT="another")
+    command = [sys.executable, "-m", "mlplat", "sync"]
+
+    def said(*options: str) -> str:
+        done = subprocess.run(
+            [*command, *options], env=world.env, capture_output=True, text=True, timeout=120
+        )
+        return done.stdout
+
+    text = said("--url", "http://127.0.0.1:1/")
+    assert "nothing is left to deliver there" in text
+    assert "2 journals are for other servers or projects" in text
+    assert (
+        f"{world.url} another, {world.url} default" in text
+        or f"{world.url} default, {world.url} another" in text
+    )
+    assert world.sync("--url", "http://127.0.0.1:1")["others"] == 2
+    world.start()
+    done = world.sync("--url", f"{world.url}/", "--project", "default")
+    assert (len(done["journals"]), done["others"]) == (1, 1)
+    usage = said("--help")
+    assert "all servers" in usage
+    assert "MLPLAT_URL" not in usage
+
+
 def test_the_next_process_delivers_what_is_left(world: World):
     run_id = world.die_after(100)
     world.start()

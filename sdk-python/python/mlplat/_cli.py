@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _SERVER = "mlplat-server.exe" if os.name == "nt" else "mlplat-server"
 _NOBODY = ":0"
 """The owner of what was refused: it is of no single process."""
+_SYNC = "deliver what processes that are gone have logged"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,7 +93,11 @@ def _parser() -> argparse.ArgumentParser:
     graph.add_argument("--direction", choices=["upstream", "downstream", "both"], default="upstream")
     graph.add_argument("--depth", type=int, default=0, help="most edges from there")
     graph.add_argument("--svg", metavar="FILE", help="draw it into this file")
-    sync = command(groups, "sync", _sync, "deliver what processes that are gone have logged")
+    sync = groups.add_parser("sync", help=_SYNC, description=_SYNC)
+    sync.set_defaults(command=_sync)
+    sync.add_argument("--url", help="only what is for this server (default: all servers)")
+    sync.add_argument("--project", help="only what is for this project (default: all projects)")
+    sync.add_argument("--json", action="store_true", help="print JSON")
     sync.add_argument("--watch", action="store_true", help="go on until interrupted")
     sync.add_argument("--rejected", action="store_true", help="also try again what a server refused")
     _import_commands(subcommands, command)
@@ -113,13 +119,15 @@ def _sync(options: Any) -> None:
     last = ""
     while True:
         report = _native.sync(options.url, options.project, options.rejected, agent).wait()
-        text = _sync_text(report)
+        others = _journals_of_others(options.url, options.project)
+        text = _sync_text(report, others)
         if options.json:
             fields = ("path", "url", "project", "owner", "records", "points", "rejected", "left")
             journals = [{field: getattr(left, field) for field in fields} for left in report.journals]
             for journal in journals:
                 journal["owner"] = "" if journal["owner"] == _NOBODY else journal["owner"]
-            _print_json({"journals": journals, "live": report.live, "rejected": report.rejected})
+            counts = {"live": report.live, "rejected": report.rejected, "others": sum(others.values())}
+            _print_json({"journals": journals, **counts})
         elif text != last or not options.watch:
             print(text, flush=True)
         last = text
@@ -133,7 +141,30 @@ def _sync(options: Any) -> None:
         )
 
 
-def _sync_text(report: _native.SyncReport) -> str:
+def _journals_of_others(url: str | None, project: str | None) -> dict[str, int]:
+    """How many journals are for servers and projects that were not asked for, by server and project."""
+    if url is None and project is None:
+        return {}
+    # In its normal form, as in the journals.
+    asked = mlplat.connect(url, project)
+    home = os.environ.get("MLPLAT_HOME") or os.path.join(os.path.expanduser("~"), ".mlplat")
+    found: dict[str, int] = {}
+    for path in sorted(glob.glob(os.path.join(glob.escape(home), "journal", "*", "meta.json"))):
+        try:
+            with open(path, encoding="utf-8") as file:
+                meta = json.load(file)
+            of_others = (url is not None and meta["url"] != asked.url) or (
+                project is not None and meta["project"] != asked.project
+            )
+            where = f"{meta['url']} {meta['project']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # just being removed, or not ours
+        if of_others:
+            found[where] = found.get(where, 0) + 1
+    return found
+
+
+def _sync_text(report: _native.SyncReport, others: dict[str, int]) -> str:
     lines = []
     for journal in report.journals:
         origin = f"by {journal.owner}" if journal.owner != _NOBODY else "refused before"
@@ -147,9 +178,12 @@ def _sync_text(report: _native.SyncReport) -> str:
         if journal.left:
             lines.append(f"  the rest is left in {journal.path}: {journal.left}")
     if not report.journals:
-        lines.append("nothing is left to deliver")
+        lines.append("nothing is left to deliver" + (" there" if others else ""))
     if report.live:
         lines.append(f"{report.live} journals belong to processes that live, and deliver them themselves")
+    if others:
+        count, places = sum(others.values()), ", ".join(others)
+        lines.append(f"{count} journals are for other servers or projects ({places}), and were left alone")
     if report.rejected:
         lines.append(f"{report.rejected} journals hold what a server refused; --rejected tries it again")
     return "\n".join(lines)
