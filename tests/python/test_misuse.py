@@ -87,3 +87,41 @@ def test_nothing_but_mlplat_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     mlplat.autolog(disable=True)
     assert calls > 2000
     assert wrong == []
+
+
+class Broken:
+    """A value whose own code fails."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def item(self) -> float:
+        raise self.error
+
+    def __str__(self) -> str:
+        raise self.error
+
+
+class BrokenNumber(Broken):
+    def __float__(self) -> float:
+        raise self.error
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("error", [AttributeError("a"), KeyError("k"), ZeroDivisionError(), TypeError("t")])
+def test_what_fails_in_values_is_misuse(error: Exception):
+    with mlplat.start_run("e") as run:
+        calls = [
+            lambda: run.log_metric("m", Broken(error)),
+            lambda: run.log_metric("m", BrokenNumber(error)),
+            lambda: run.log_metrics({"m": BrokenNumber(error)}),
+            lambda: run.log_param("p", Broken(error)),
+            lambda: run.log_params({"p": Broken(error)}),
+            lambda: run.set_tags({"t": Broken(error)}),
+        ]
+        for call in calls:
+            with pytest.raises(mlplat.MisuseError) as caught:
+                call()
+            assert caught.value.__cause__ is error
+    again = mlplat.get_run(run.id)
+    assert (again.status, again.metrics, again.params) == ("FINISHED", {}, {})

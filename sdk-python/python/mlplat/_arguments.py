@@ -86,7 +86,18 @@ def labels(values: Mapping[str, object] | None, what: str) -> dict[str, str]:
         return {}
     if not hasattr(values, "items"):
         raise WrongTypeError(f"{what} is a {type(values).__name__}; give a dict")
-    return {text(key, f"a key of {what}"): optional_text(str(value), what) for key, value in values.items()}
+    return {text(key, f"a key of {what}"): _label(key, value, what) for key, value in values.items()}
+
+
+def _label(key: object, value: object, what: str) -> str:
+    try:
+        found = str(value)
+    except Exception as error:
+        # Whatever goes wrong in code that is not ours.
+        raise WrongTypeError(
+            f"`{key}` of {what} is a {type(value).__name__} that does not become text ({error!r}); give a text"
+        ) from error
+    return optional_text(found, what)
 
 
 def path(value: str | os.PathLike[str], what: str) -> str:
@@ -102,32 +113,34 @@ def path(value: str | os.PathLike[str], what: str) -> str:
 
 def number(key: str, value: object) -> float:
     """The value of a metric: whatever has a float value, arrays and tensors of one element included."""
-    scalar = _only_element(value)
-    if isinstance(scalar, (str, bytes)) or not hasattr(scalar, "__float__"):
+    scalar, failure = _only_element(value)
+    if isinstance(scalar, (str, bytes)) or not hasattr(type(scalar), "__float__"):
         raise WrongTypeError(
             f"metric `{key}` is a {type(value).__name__}, and metrics are numbers; log it with log_param or set_tag"
-        )
+        ) from failure
     try:
         return float(scalar)  # pyright: ignore[reportArgumentType]
     except OverflowError:
         raise MisuseError(f"metric `{key}` does not fit into a 64-bit float") from None
-    except (TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:
+        # Also what is raised by code that is not ours.
+        said = error if isinstance(error, (TypeError, ValueError, RuntimeError)) else repr(error)
         raise WrongTypeError(
-            f"metric `{key}` is a {type(value).__name__} without a single float value ({error}); "
+            f"metric `{key}` is a {type(value).__name__} without a single float value ({said}); "
             "log one number per call, e.g. its mean"
-        ) from None
+        ) from error
 
 
-def _only_element(value: object) -> object:
-    """The element of an array, tensor or series that has exactly one; whatever else is given as it is."""
-    item = getattr(value, "item", None)
-    # Times of numpy may come out as plain integers.
-    if not callable(item) or getattr(getattr(value, "dtype", None), "kind", None) in ("m", "M"):
-        return value
+def _only_element(value: object) -> tuple[object, Exception | None]:
+    """The element of an array, tensor or series that has exactly one; else what is given, and why it has none."""
     try:
-        return item()
-    except (TypeError, ValueError, RuntimeError):
-        return value
+        item = getattr(value, "item", None)
+        # Times of numpy may come out as plain integers.
+        if not callable(item) or getattr(getattr(value, "dtype", None), "kind", None) in ("m", "M"):
+            return value, None
+        return item(), None
+    except Exception as error:
+        return value, error
 
 
 def integer(value: object, what: str) -> int:
