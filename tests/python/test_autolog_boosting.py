@@ -163,3 +163,18 @@ def test_what_fails_in_a_callback_stays_there(logged: str, monkeypatch: pytest.M
     assert said.count("an iteration was not logged: RuntimeError: no such thing") == 1
     assert said.count("of lightgbm: metrics were not logged") == 1
     _session._warned.clear()
+
+
+def test_two_libraries_in_one_run_keep_their_own_files(logged: str):
+    with mlplat.start_run("e") as run:
+        booster = xgboost.train({"max_depth": 2}, xgboost.DMatrix(X[:150], y[:150]), 3)
+        lightgbm.LGBMClassifier(n_estimators=3, verbose=-1).fit(X[:150], y[:150])
+    stored = mlplat.get_run(run.id)
+    found = {path for path in files(stored) if "feature_importance" in path}
+    assert found == {
+        f"{prefix}feature_importance_{kind}.json"
+        for prefix, kinds in {"": ("weight", "gain"), "LGBMClassifier.": ("split", "gain")}.items()
+        for kind in kinds
+    }
+    importance = json.loads(stored.read_artifact("feature_importance_gain.json"))
+    assert importance == pytest.approx(booster.get_score(importance_type="gain"))

@@ -47,8 +47,9 @@ def log_files(session: Session, directory: str, write: Callable[[str], None]) ->
         return
     with tempfile.TemporaryDirectory(prefix="mlplat-autolog-") as folder:
         write(folder)
-        # Through the journal, as all that autologging logs: a training needs no server.
-        within = f"{directory}/" if directory else ""
+        # Through the journal, as all that autologging logs: a training needs no server. The files of a second library in a run
+        # stand beside those of the first, as its params do.
+        within = f"{directory}/" if directory else session.prefix
         for name in sorted(os.listdir(folder)):
             _spool.put(run, [(os.path.join(folder, name), within + name)])
 

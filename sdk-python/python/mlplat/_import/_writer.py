@@ -8,13 +8,14 @@ with the same fingerprint is passed by.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 
-from .. import _native, _runs
+from .. import _native, _place, _runs
 from .._errors import AlreadyExistsError, FailedPreconditionError, MlplatError, NotFoundError
 from ._batches import log_stream, log_texts, set_tags
 from ._experiments import Experiments
@@ -281,12 +282,12 @@ def _parents_first(runs: list[SourceRun]) -> Iterator[SourceRun]:
 
 
 class _Progress:
-    """One line on a terminal, nothing elsewhere."""
+    """One line on a terminal, nothing elsewhere, and nothing in continuous integration."""
 
     def __init__(self, total: int) -> None:
         self.total = total
         self.done = 0
-        self.shown = sys.stderr.isatty()
+        self.shown = sys.stderr.isatty() and not _place.quiet()
 
     def show(self, what: str, summary: Summary) -> None:
         self.done += 1
@@ -294,7 +295,8 @@ class _Progress:
             text = (
                 f"{self.done}/{self.total} runs, {summary.points:,} points, {summary.files:,} files: {what}"
             )
-            print(f"\r\x1b[K{text[:120]}", end="", file=sys.stderr, flush=True)
+            width = shutil.get_terminal_size().columns - 1
+            print(f"\r\x1b[K{text[:width]}", end="", file=sys.stderr, flush=True)
 
     def clear(self) -> None:
         if self.shown:
