@@ -14,10 +14,14 @@ import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mlplat
 import pytest
 from mlplat import _active
+
+if TYPE_CHECKING:
+    from worlds import World
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -113,3 +117,14 @@ def logged(project: str) -> Iterator[str]:
     yield project
     mlplat.autolog(disable=True)
     assert not _session._warned, "no warning was expected"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A server that is not started yet, with journals of its own."""
+    from worlds import World
+
+    world = World(tmp_path)
+    yield world
+    world.kill()
+    mlplat.connect()

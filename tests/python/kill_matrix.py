@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import mlplat
-from test_journal import World
+from worlds import World
 
 
 def main(repetitions: int) -> int:

@@ -6,13 +6,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import mlplat
 import pytest
-from test_journal import DIE, World
+from worlds import DIE, World
 
 RESUME = """
 import sys, time, mlplat
@@ -22,13 +20,6 @@ with mlplat.start_run(run_id={run_id!r}{rewind}) as run:
     print("logged", flush=True)
     sys.stdin.readline()
 """
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
-    yield world
-    world.kill()
 
 
 def begin(world: World, code: str) -> subprocess.Popen[str]:
