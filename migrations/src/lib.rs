@@ -14,6 +14,7 @@ mod m0006_branches;
 mod m0007_runs;
 mod m0008_artifacts;
 mod m0009_revisions;
+mod m0010_writer_branches;
 
 /// All migrations in order.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_runs::Migration),
             Box::new(m0008_artifacts::Migration),
             Box::new(m0009_revisions::Migration),
+            Box::new(m0010_writer_branches::Migration),
         ]
     }
 }

@@ -49,11 +49,7 @@ pub type Key = Option<Uuid>;
 
 /// Reads a `request_id`.
 pub fn key(violations: &mut Violations, request_id: &str) -> Key {
-    if request_id.is_empty() {
-        None
-    } else {
-        violations.parse("request_id", request::uuid(request_id))
-    }
+    request::optional_uuid(violations, "request_id", request_id)
 }
 
 /// The remembered answer, if this request was answered before.

@@ -70,6 +70,14 @@ pub fn uuid(text: &str) -> std::result::Result<Uuid, String> {
     Uuid::try_parse(text).map_err(|_| format!("{} is not a UUID", quoted(text)))
 }
 
+/// A UUID that may be left out; none where it is, or where it is none and so a violation.
+pub fn optional_uuid(violations: &mut Violations, field: &str, text: &str) -> Option<Uuid> {
+    match text {
+        "" => None,
+        given => violations.parse(field, uuid(given)),
+    }
+}
+
 /// A name: 1 to `max` characters, none of them control characters, no blanks around it.
 pub fn name(text: &str, max: usize) -> std::result::Result<String, String> {
     rules::name(text, max).map(|()| text.to_owned())

@@ -8,6 +8,7 @@ mod full_disk;
 mod histories;
 mod journal;
 mod keeping;
+mod late_writers;
 mod lifecycle;
 mod measure;
 mod new_runs;

@@ -6,9 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use uuid::Uuid;
-
-use super::record::{self, Id};
+use super::record::{self, Id, RunDefinition};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Defined {
@@ -24,9 +22,9 @@ pub(super) struct Definition {
 }
 
 impl Definition {
-    pub(super) fn run(id: Id, run: Uuid, own: bool) -> Self {
+    pub(super) fn run(id: Id, run: RunDefinition) -> Self {
         let mut frame = Vec::new();
-        record::put_run(&mut frame, id, run, own);
+        record::put_run(&mut frame, id, run);
         Self {
             of: Defined::Run(id),
             frame,

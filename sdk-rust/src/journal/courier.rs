@@ -15,8 +15,8 @@ use super::{
     folder::Folder,
     leftovers::{self, Others},
     notice,
-    reader::{Definitions, Reader, RunDefinition},
-    record::Record,
+    reader::{Definitions, Reader},
+    record::{Record, RunDefinition},
     rejects::Rejects,
     retries::{GivenUp, Manner, Needs, RUN_NOT_FOUND},
     window::{Call, Piece, Step, Window},
@@ -130,7 +130,9 @@ impl Courier {
 
     /// Keeps records that the server does not take where they can be found.
     fn reject(&mut self, task: Task<'_>, error: &Error) {
-        self.rejects.keep(&self.client, task, error);
+        let mut kept = task;
+        kept.run.origin.get_or_insert(self.writer_id);
+        self.rejects.keep(&self.client, kept, error);
         self.manner.note_rejected(task.pieces.len() as u64);
     }
 
@@ -147,6 +149,10 @@ impl Courier {
             self.client.project().clone_into(&mut batch.project);
             batch.run_id = run.run.to_string();
             batch.writer_id = self.writer_id.to_string();
+            batch.origin_writer_id = run
+                .origin
+                .map(|origin| origin.to_string())
+                .unwrap_or_default();
             let last = batch.sequence;
             let sent = self
                 .manner
@@ -183,7 +189,9 @@ impl Courier {
         let Record::Open { create, resume, .. } = task.record() else {
             return Ok(Ok(()));
         };
-        if let Some(resume) = resume.and_then(|bytes| pb::ResumeRunRequest::decode(bytes).ok()) {
+        if let Some(mut resume) = resume.and_then(|bytes| pb::ResumeRunRequest::decode(bytes).ok())
+        {
+            resume.writer_id = self.writer_id.to_string();
             let mut sent = self.resume(task, &resume).await?;
             if matches!(sent, Err(Error::NotFound(_))) && self.others_first(Others::All).await {
                 sent = self.resume(task, &resume).await?;
@@ -195,6 +203,7 @@ impl Courier {
         }
         let mut create = pb::CreateRunRequest::decode(create).unwrap_or_default();
         create.heartbeats = matches!(self.manner, Manner::Own(_));
+        create.writer_id = self.writer_id.to_string();
         loop {
             // The run that it is nested in may be of another process.
             let nested = !create.parent_run_id.is_empty();
@@ -309,7 +318,8 @@ impl Courier {
         let Record::End { message, .. } = task.record() else {
             return Ok(Ok(()));
         };
-        let request = pb::EndRunRequest::decode(message).unwrap_or_default();
+        let mut request = pb::EndRunRequest::decode(message).unwrap_or_default();
+        request.writer_id = self.writer_id.to_string();
         let sent = self
             .manner
             .until_done(Needs::of(task.run), || async {

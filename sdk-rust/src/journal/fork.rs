@@ -76,6 +76,12 @@ impl<T> PerProcess<T> {
         self.0.get(depth())?.get()
     }
 
+    /// What a process has made that this one is forked off, the nearest one first.
+    pub(super) fn of_ancestor(&self) -> Option<&T> {
+        let before = self.0.get(..depth())?;
+        before.iter().rev().find_map(OnceLock::get)
+    }
+
     pub(super) fn get_or_init(&self, make: impl FnOnce() -> T) -> Option<&T> {
         Some(self.0.get(depth())?.get_or_init(make))
     }

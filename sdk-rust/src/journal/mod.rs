@@ -62,7 +62,7 @@ use crate::client::{Client, ClientBuilder};
 use folder::{Folder, Meta};
 use limits::Limits;
 use owner::Owner;
-use record::Id;
+use record::{Id, RunDefinition};
 use shared::Shared;
 use writer::Writer;
 
@@ -161,8 +161,8 @@ impl Journal {
     }
 
     /// The small number of a run.
-    fn run(&self, run: Uuid, own: bool) -> Id {
-        self.writer.lock().run(run, own)
+    fn run(&self, run: RunDefinition) -> Id {
+        self.writer.lock().run(run)
     }
 
     /// Makes sure that what is written is delivered.

@@ -11,25 +11,17 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use uuid::Uuid;
 
 use super::{
     folder::{Folder, Position},
     frame::{self, Bad},
     notice,
-    record::{Id, Record, is_numbered},
+    record::{Id, Record, RunDefinition, is_numbered},
     writer::Writer,
 };
 
 /// Bytes that are read at once.
 const READ_BYTES: usize = 1 << 20;
-
-/// A run as a journal knows it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct RunDefinition {
-    pub(super) run: Uuid,
-    pub(super) own: bool,
-}
 
 /// What the small numbers in records mean.
 #[derive(Debug, Default)]
@@ -200,9 +192,7 @@ impl Reader {
         let frame = frame::parse(&self.buffer[start..]).ok();
         match frame.and_then(Record::read) {
             Some(Record::Header { first }) => self.begin_segment(first),
-            Some(Record::Run { id, run, own }) => {
-                self.definitions.define_run(id, RunDefinition { run, own });
-            }
+            Some(Record::Run { id, run }) => self.definitions.define_run(id, run),
             Some(Record::Key { id, key }) => self.definitions.define_key(id, key),
             _ => {}
         }

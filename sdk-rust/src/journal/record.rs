@@ -33,8 +33,8 @@ pub(super) type Id = u32;
 pub(super) enum Record<'a> {
     /// First in every segment: format, writer, number of the segment, number of its first record.
     Header { first: u64 },
-    /// From here on `id` means this run; `own` says that its process starts and ends it.
-    Run { id: Id, run: Uuid, own: bool },
+    /// From here on `id` means this run.
+    Run { id: Id, run: RunDefinition },
     /// From here on `id` means this metric key.
     Key { id: Id, key: &'a str },
     /// Values of some metrics at one moment.
@@ -64,6 +64,16 @@ pub(super) enum Record<'a> {
     Update { run: Id, message: &'a [u8] },
     /// Written by a later version, and not understood here.
     Unknown,
+}
+
+/// A run as a journal knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RunDefinition {
+    pub(super) run: Uuid,
+    /// The process of the journal starts and ends it.
+    pub(super) own: bool,
+    /// The writer that the one of the journal is a part of: that of the process that it is forked off.
+    pub(super) origin: Option<Uuid>,
 }
 
 /// Values of some metrics at one moment.
@@ -245,11 +255,14 @@ pub(super) fn put_header(buffer: &mut Vec<u8>, writer: Uuid, segment: u64, first
     });
 }
 
-pub(super) fn put_run(buffer: &mut Vec<u8>, id: Id, run: Uuid, own: bool) {
+pub(super) fn put_run(buffer: &mut Vec<u8>, id: Id, run: RunDefinition) {
     frame::append(buffer, RUN, |buffer| {
         put_varint(buffer, u64::from(id));
-        buffer.extend_from_slice(run.as_bytes());
-        buffer.push(u8::from(own));
+        buffer.extend_from_slice(run.run.as_bytes());
+        buffer.push(u8::from(run.own));
+        if let Some(writer) = run.origin {
+            buffer.extend_from_slice(writer.as_bytes());
+        }
     });
 }
 
@@ -330,8 +343,11 @@ impl<'a> Record<'a> {
             HEADER => header(&mut fields)?,
             RUN => Self::Run {
                 id: id(&mut fields)?,
-                run: Uuid::from_bytes(fields.array()?),
-                own: fields.byte()? != 0,
+                run: RunDefinition {
+                    run: Uuid::from_bytes(fields.array()?),
+                    own: fields.byte()? != 0,
+                    origin: fields.array().map(Uuid::from_bytes),
+                },
             },
             KEY => Self::Key {
                 id: id(&mut fields)?,

@@ -125,7 +125,7 @@ fn definitions(task: Task<'_>, piece: &Piece) -> Vec<Definition> {
         Record::Series(series) => vec![series.key],
         _ => Vec::new(),
     };
-    let mut needed = vec![Definition::run(run_id, task.run.run, task.run.own)];
+    let mut needed = vec![Definition::run(run_id, task.run)];
     for key in keys {
         if let Some(name) = task.definitions.key(key) {
             needed.push(Definition::key(key, name));

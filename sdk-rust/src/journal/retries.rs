@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    reader::RunDefinition,
+    record::RunDefinition,
     shared::{Progress, Shared},
 };
 use crate::error::{Error, Result};

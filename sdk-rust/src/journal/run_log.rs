@@ -15,7 +15,7 @@ use super::{
     Journal,
     folder::Folder,
     fork, notice,
-    record::{self, Column, Id},
+    record::{self, Column, Id, RunDefinition},
 };
 use crate::{
     client::Client,
@@ -70,7 +70,12 @@ impl RunLog {
                 fork::warn_of_depth();
                 return None;
             };
-            let run = journal.run(self.run, own);
+            let ancestor = self.places.of_ancestor();
+            let run = journal.run(RunDefinition {
+                run: self.run,
+                own,
+                origin: ancestor.map(|place| place.journal.writer_id),
+            });
             journal.start();
             self.places.get_or_init(|| Place { journal, run })
         })

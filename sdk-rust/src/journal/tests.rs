@@ -13,9 +13,15 @@ use super::{
     limits::Limits,
     owner::Owner,
     reader::Reader,
-    record::{self, Column, Record},
+    record::{self, Column, Record, RunDefinition},
     shared::Shared,
     writer::Writer,
+};
+
+const THE_RUN: RunDefinition = RunDefinition {
+    run: Uuid::from_u128(7),
+    own: true,
+    origin: None,
 };
 
 const LIMITS: Limits = Limits {
@@ -61,7 +67,7 @@ impl Case {
     /// Logs one point whose value is its number.
     fn log(&self, number: u64) {
         let mut writer = self.writer.lock();
-        let run = writer.run(Uuid::from_u128(7), true);
+        let run = writer.run(THE_RUN);
         let key = if number.is_multiple_of(3) { "a" } else { "b" };
         let pairs = [(key, number as f64)];
         writer
@@ -91,7 +97,7 @@ fn read(reader: &mut Reader, limit: u64) -> Vec<u64> {
         assert_eq!(value, numbered.number as f64);
         assert_eq!(metrics.step, Some(numbered.number as i64));
         let run = definitions.run(metrics.run).expect("defined");
-        assert_eq!((run.run, run.own), (Uuid::from_u128(7), true));
+        assert_eq!(run, THE_RUN);
         numbers.push(numbered.number);
     }
     numbers
@@ -141,7 +147,7 @@ fn large_and_small_records_take_turns() {
     let values = vec![0.5; 20_000];
     for _ in 0..30 {
         let mut writer = case.writer.lock();
-        let run = writer.run(Uuid::from_u128(7), true);
+        let run = writer.run(THE_RUN);
         let small = [("b", 1.0)];
         writer
             .metrics(run, None, 5, small.into_iter())
@@ -239,10 +245,7 @@ fn copy(case: &Case, number: u64) {
     } else {
         (9, "b")
     };
-    let needs = [
-        Definition::run(4, Uuid::from_u128(7), true),
-        Definition::key(id, key),
-    ];
+    let needs = [Definition::run(4, THE_RUN), Definition::key(id, key)];
     let mut frame = Vec::new();
     let value = std::iter::once(number as f64);
     record::put_metrics(&mut frame, 4, Some(number as i64), 5, &[id], value);
@@ -315,7 +318,7 @@ fn a_reader_goes_on_where_delivery_ended() {
 #[test]
 fn a_bad_key_writes_nothing_and_breaks_nothing() {
     let case = Case::new(LIMITS);
-    let run = case.writer.lock().run(Uuid::from_u128(7), true);
+    let run = case.writer.lock().run(THE_RUN);
     let bad = [("b", 1.0), ("a=b", 2.0)];
     let refused = case.writer.lock().metrics(run, Some(1), 5, bad.into_iter());
     assert_eq!(refused.expect_err("refused").0, 1);

@@ -11,8 +11,8 @@ use prost::Message as _;
 use super::{
     folder::Position,
     frame,
-    reader::{Definitions, Numbered, RunDefinition},
-    record::{Id, Metrics, Record, Series},
+    reader::{Definitions, Numbered},
+    record::{Id, Metrics, Record, RunDefinition, Series},
 };
 
 /// Most points, bytes and records of a window: more would cost memory here and time in one transaction there.
@@ -99,6 +99,7 @@ impl Window {
         let run = defined.unwrap_or(RunDefinition {
             run: uuid::Uuid::nil(),
             own: false,
+            origin: None,
         });
         let step = match numbered.record {
             _ if defined.is_none() => Step::Unknown(piece),

@@ -13,14 +13,13 @@ use std::{
 
 use foldhash::fast::RandomState;
 use mlplat_proto::rules;
-use uuid::Uuid;
 
 use super::{
     copied::{Copied, Definition},
     folder::{Folder, Meta},
     limits::Limits,
     notice,
-    record::{self, Column, Id},
+    record::{self, Column, Id, RunDefinition},
     segment::Segment,
     shared::Shared,
 };
@@ -35,8 +34,7 @@ struct Key {
 
 #[derive(Debug)]
 struct Run {
-    run: Uuid,
-    own: bool,
+    definition: RunDefinition,
     epoch: u64,
 }
 
@@ -100,16 +98,21 @@ impl Writer {
         }
     }
 
-    /// The small number of a run; `own` when this process starts and ends it.
-    pub(super) fn run(&mut self, run: Uuid, own: bool) -> Id {
-        let known = self.runs.iter().position(|known| known.run == run);
+    /// The small number of a run.
+    pub(super) fn run(&mut self, definition: RunDefinition) -> Id {
+        let mut runs = self.runs.iter();
+        let known = runs.position(|known| known.definition.run == definition.run);
         let at = known.unwrap_or_else(|| {
-            self.runs.push(Run { run, own, epoch: 0 });
+            self.runs.push(Run {
+                definition,
+                epoch: 0,
+            });
             self.runs.len() - 1
         });
-        if own && !self.runs[at].own {
-            self.runs[at].own = true;
-            self.runs[at].epoch = 0;
+        let known = &mut self.runs[at];
+        if definition.own && !known.definition.own {
+            known.definition.own = true;
+            known.epoch = 0;
         }
         at as Id
     }
@@ -187,7 +190,7 @@ impl Writer {
         self.buffer.clear();
         let entry = &mut self.runs[run as usize];
         if entry.epoch != self.epoch {
-            record::put_run(&mut self.buffer, run, entry.run, entry.own);
+            record::put_run(&mut self.buffer, run, entry.definition);
             entry.epoch = self.epoch;
         }
     }

@@ -353,6 +353,8 @@ impl ActiveRun {
             status: pb::RunStatus::from(status).into(),
             status_message: message.to_owned(),
             ended_at: Some(timestamp(ended_at)),
+            // Whoever delivers it says so.
+            writer_id: String::new(),
         });
         Ok(Run {
             status,

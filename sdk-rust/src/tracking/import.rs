@@ -83,6 +83,7 @@ impl Tracking {
             started_at: new.started_at.map(timestamp),
             request_id: String::new(),
             heartbeats: false,
+            writer_id: String::new(),
         };
         let answer = rpc!(self.client, Repeatable, tracking.create_run, request)?;
         answer
@@ -111,6 +112,7 @@ impl Tracking {
             metrics: series.collect(),
             params: batch.params.into_iter().collect(),
             tags: batch.tags.into_iter().collect(),
+            origin_writer_id: String::new(),
         };
         let answer = rpc!(self.client, Repeatable, tracking.log_batch, request)?;
         Ok(Imported {
@@ -129,6 +131,7 @@ impl Tracking {
             run_id: checked_run_id(run_id)?,
             from_step: None,
             request_id: String::new(),
+            writer_id: String::new(),
         };
         let answer = rpc!(self.client, Repeatable, tracking.resume_run, request)?;
         answer
@@ -154,6 +157,7 @@ impl Tracking {
             status: pb::RunStatus::from(status).into(),
             status_message: message.to_owned(),
             ended_at: Some(timestamp(ended_at)),
+            writer_id: String::new(),
         };
         let answer = rpc!(self.client, Repeatable, tracking.end_run, request)?;
         answer

@@ -124,6 +124,7 @@ impl Tracking {
             status: pb::RunStatus::from(status).into(),
             status_message: message.to_owned(),
             ended_at: Some(timestamp(std::time::SystemTime::now())),
+            writer_id: String::new(),
         };
         let answer = rpc!(self.client, Repeatable, tracking.end_run, request)?;
         answer

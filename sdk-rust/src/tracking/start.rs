@@ -60,6 +60,8 @@ impl Tracking {
             run_id: run_id.clone(),
             from_step: new.resume_from,
             request_id: Uuid::now_v7().to_string(),
+            // Whoever delivers it says so.
+            writer_id: String::new(),
         });
         let create = self.create_request(&started);
         let run = ActiveRun::new(self.client.clone(), started, true)?;
@@ -105,7 +107,8 @@ impl Tracking {
             tags: run.tags.clone().into_iter().collect(),
             started_at: Some(timestamp(run.started_at)),
             request_id: String::new(),
-            // Whoever delivers it says so, where it is the process itself.
+            // Whoever delivers it says so; the latter where it is the process itself.
+            writer_id: String::new(),
             heartbeats: false,
         }
     }

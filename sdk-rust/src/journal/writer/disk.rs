@@ -50,7 +50,7 @@ impl Writer {
         record::put_header(&mut self.pending, self.meta.writer, self.segment, first);
         if !frames.is_empty() {
             for (id, entry) in self.runs.iter_mut().enumerate() {
-                record::put_run(&mut self.pending, id as Id, entry.run, entry.own);
+                record::put_run(&mut self.pending, id as Id, entry.definition);
                 entry.epoch = self.epoch;
             }
             for (key, entry) in &mut self.keys {

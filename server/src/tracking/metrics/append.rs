@@ -43,6 +43,8 @@ pub(crate) struct Appender {
     open: Points,
     /// Chunks to write; the first may replace the tail.
     chunks: Vec<metric_chunk::Model>,
+    /// Something of the row of the series has changed.
+    changed: bool,
 }
 
 impl Appender {
@@ -61,7 +63,13 @@ impl Appender {
             tail: base.tail,
             open: Points::default(),
             chunks: Vec::new(),
+            changed: false,
         }
+    }
+
+    /// Id of the series.
+    pub(crate) fn series_id(&self) -> Uuid {
+        self.series.id
     }
 
     /// Number of the chunk that was written last, before this.
@@ -108,6 +116,17 @@ impl Appender {
             }
         }
         Ok(())
+    }
+
+    /// Takes points into the summary that are stored elsewhere.
+    pub(crate) fn note(&mut self, points: impl Iterator<Item = (i64, i64, f64)>) {
+        summary::add(&mut self.series, points);
+        self.changed = true;
+    }
+
+    /// Whether the row of the series is to be written though no chunk is.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.changed
     }
 
     fn push_few(&mut self, segment: &Segment) -> Result<(), Corrupt> {

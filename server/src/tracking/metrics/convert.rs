@@ -27,6 +27,8 @@ pub(super) struct Writer {
     pub(super) id: Uuid,
     pub(super) first: i64,
     pub(super) sequence: i64,
+    /// The writer that it is a part of.
+    pub(super) origin: Option<Uuid>,
 }
 
 /// A parsed batch, as it came.
@@ -118,10 +120,12 @@ fn writer(violations: &mut Violations, message: &pb::LogBatchRequest) -> Option<
         }
         first => i64::try_from(first).unwrap_or(i64::MAX),
     };
+    let origin = request::optional_uuid(violations, "origin_writer_id", &message.origin_writer_id);
     Some(Writer {
         id: id?,
         first,
         sequence: sequence?,
+        origin,
     })
 }
 

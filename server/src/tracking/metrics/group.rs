@@ -13,15 +13,20 @@ use uuid::Uuid;
 use super::{
     append::{Appender, StepsUsedUp},
     compact::WORTH,
-    convert::{Batch, Writer},
+    convert::Batch,
+    late::{self, LateKeys, LateSeries},
     store::{self, Locked},
+    writers::Writers,
 };
 use crate::{
     app::App,
     auth::Scope,
     clock::Timestamp,
     error::{Error, Result},
-    tracking::{entity::run, runs},
+    tracking::{
+        entity::run,
+        runs::{self, texts::KnownKeys},
+    },
 };
 
 /// Most metric keys of a run, and most bytes of them, so that with its params and tags it always fits into one message.
@@ -93,8 +98,9 @@ struct Group<'a> {
     new: BTreeSet<(Uuid, &'a str)>,
     /// What the runs have that get new ones.
     keys: HashMap<Uuid, Keys>,
-    /// The last record of each writer, and whether it has changed.
-    writers: HashMap<(Uuid, Uuid), (i64, bool)>,
+    /// Series of older branches, which writers that come late append to.
+    late: BTreeMap<(Uuid, i32, &'a str), LateSeries>,
+    writers: Writers,
     /// Runs that something was stored for; true where it tells of the present.
     touched: BTreeMap<Uuid, (&'a Scope, bool)>,
 }
@@ -107,14 +113,13 @@ impl<'a> Group<'a> {
         jobs: &'a [Job],
     ) -> Result<Group<'a>> {
         let mut keys: BTreeMap<Uuid, BTreeSet<&str>> = BTreeMap::new();
-        let mut writers = BTreeSet::new();
         for job in jobs.iter().filter(|job| locked.of(job).is_some()) {
             let batch = &job.batch;
             let of_run = keys.entry(batch.run_id).or_default();
             of_run.extend(batch.series.keys().map(String::as_str));
-            writers.extend(batch.writer.map(|writer| (batch.run_id, writer.id)));
         }
-        let last = store::load_writers(txn, locked, &writers).await?;
+        let batches = jobs.iter().filter(|job| locked.of(job).is_some());
+        let writers = Writers::load(txn, locked, batches.map(|job| &job.batch)).await?;
         let mut bases = store::load_bases(txn, locked, &keys).await?;
         let mut series = BTreeMap::new();
         let mut new = BTreeSet::new();
@@ -131,14 +136,13 @@ impl<'a> Group<'a> {
         }
         let growing: BTreeSet<Uuid> = new.iter().map(|(run_id, _)| *run_id).collect();
         let keys = store::count_keys(txn, locked, growing).await?;
+        let late = load_late(txn, locked, jobs, &writers, &series).await?;
         Ok(Self {
             series,
             new,
             keys,
-            writers: last
-                .into_iter()
-                .map(|(writer, last)| (writer, (last, false)))
-                .collect(),
+            late,
+            writers,
             touched: BTreeMap::new(),
         })
     }
@@ -171,14 +175,15 @@ impl<'a> Group<'a> {
         if locked.of(job).is_none() {
             return Err(Failed::Batch(Error::not_found("run", batch.run_id)));
         }
-        if let Some(stored) = self.stored(batch) {
+        if let Some(stored) = self.writers.stored(batch) {
             return Ok(pb::LogBatchResponse {
                 replayed: true,
                 stored_sequence: stored.try_into().unwrap_or_default(),
             });
         }
+        let older = self.writers.older_branch(locked, batch);
         for (key, pieces) in &batch.series {
-            if let Some(appender) = self.series.get(&(batch.run_id, key.as_str())) {
+            if let Some(appender) = self.appender(batch.run_id, older, key) {
                 appender.check(pieces).map_err(|refused: StepsUsedUp| {
                     let field = format!("metrics[{key}].steps");
                     Failed::Batch(Error::invalid(field, refused.to_string()))
@@ -186,24 +191,27 @@ impl<'a> Group<'a> {
             }
         }
         let (new, keys) = self.new_keys(batch)?;
-        set_texts(txn, job).await?;
+        let known = match older {
+            Some(_) => KnownKeys::Stay,
+            None => KnownKeys::Change,
+        };
+        set_texts(txn, job, known).await?;
         for key in new {
             self.new.remove(&(batch.run_id, key));
         }
         self.keys.insert(batch.run_id, keys);
         for (key, pieces) in &batch.series {
-            if let Some(appender) = self.series.get_mut(&(batch.run_id, key.as_str())) {
+            if let Some(appender) = self.appender(batch.run_id, older, key) {
                 appender.push(pieces).map_err(Error::internal)?;
             }
         }
-        if let Some(Writer { id, sequence, .. }) = batch.writer {
-            self.writers.insert((batch.run_id, id), (sequence, true));
-        }
+        let current = locked.run(batch.run_id).map_or(0, |run| run.branch);
+        self.writers.note(batch, older.unwrap_or(current));
         let (_, live) = self
             .touched
             .entry(batch.run_id)
             .or_insert((&job.scope, false));
-        *live |= is_live(app, batch, now);
+        *live |= older.is_none() && is_live(app, batch, now);
         Ok(pb::LogBatchResponse {
             replayed: false,
             stored_sequence: batch
@@ -238,16 +246,25 @@ impl<'a> Group<'a> {
         Err(Failed::Batch(Error::invalid("metrics", text)))
     }
 
-    /// The last record of the writer, when the batch or its beginning is stored already.
-    fn stored(&self, batch: &Batch) -> Option<i64> {
-        let writer = batch.writer?;
-        let (last, _) = self.writers.get(&(batch.run_id, writer.id))?;
-        (writer.first <= *last).then_some(*last)
+    /// Where points of a series go to: its current branch, or an older one.
+    fn appender(
+        &mut self,
+        run_id: Uuid,
+        older: Option<i32>,
+        key: &'a str,
+    ) -> Option<&mut Appender> {
+        match older {
+            Some(branch) => {
+                let late = self.late.get_mut(&(run_id, branch, key));
+                late.map(|late| &mut late.appender)
+            }
+            None => self.series.get_mut(&(run_id, key)),
+        }
     }
 
     /// Writes what the batches came to. Gives series, with their runs, that have come to have many chunks.
     async fn save(
-        self,
+        mut self,
         app: &App,
         txn: &impl ConnectionTrait,
         locked: &Locked,
@@ -256,10 +273,16 @@ impl<'a> Group<'a> {
         let mut series = Vec::with_capacity(self.series.len());
         let mut chunks = Vec::with_capacity(self.series.len());
         let mut scattered = Vec::new();
+        for ((run_id, _, key), late) in self.late {
+            if let Some(shown) = self.series.get_mut(&(run_id, key)) {
+                chunks.extend(late.finish(shown)?);
+                scattered.push((run_id, shown.series_id()));
+            }
+        }
         for appender in self.series.into_values() {
-            let before = appender.tail_number();
+            let (before, changed) = (appender.tail_number(), appender.is_changed());
             let (row, new) = appender.finish();
-            if !new.is_empty() {
+            if changed || !new.is_empty() {
                 if is_due(before, row.tail_number) {
                     scattered.push((row.run_id, row.id));
                 }
@@ -269,11 +292,7 @@ impl<'a> Group<'a> {
         }
         store::save_series(txn, locked, series).await?;
         store::save_chunks(txn, locked, chunks).await?;
-        let moved = self
-            .writers
-            .into_iter()
-            .filter_map(|(writer, (last, moved))| moved.then_some((writer, last)));
-        store::save_writers(txn, locked, moved.collect()).await?;
+        self.writers.save(txn, locked).await?;
         let ids: Vec<Uuid> = self.touched.keys().copied().collect();
         store::touch(txn, locked, &ids, now).await?;
         for (run_id, (scope, live)) in self.touched {
@@ -285,6 +304,42 @@ impl<'a> Group<'a> {
     }
 }
 
+/// The series of older branches that batches belong to.
+async fn load_late<'a>(
+    txn: &impl ConnectionTrait,
+    locked: &Locked,
+    jobs: &'a [Job],
+    writers: &Writers,
+    series: &BTreeMap<(Uuid, &'a str), Appender>,
+) -> Result<BTreeMap<(Uuid, i32, &'a str), LateSeries>> {
+    let mut wanted: BTreeMap<(Uuid, i32), (&Scope, LateKeys<'a>)> = BTreeMap::new();
+    for job in jobs.iter().filter(|job| locked.of(job).is_some()) {
+        let batch = &job.batch;
+        if let Some(branch) = writers.older_branch(locked, batch) {
+            let place = wanted.entry((batch.run_id, branch));
+            let (_, keys) = place.or_insert((&job.scope, LateKeys::new()));
+            for (key, pieces) in &batch.series {
+                *keys.entry(key.as_str()).or_default() |= late::counts_on(pieces);
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    for ((run_id, branch), (scope, keys)) in wanted {
+        let id = |key: &str| series.get(&(run_id, key)).map(Appender::series_id);
+        let ids = keys
+            .keys()
+            .filter_map(|key| Some((*key, id(key)?)))
+            .collect();
+        let loaded = late::load(txn, scope, locked, (run_id, branch), keys, &ids).await?;
+        found.extend(
+            loaded
+                .into_iter()
+                .map(|(key, late)| ((run_id, branch, key), late)),
+        );
+    }
+    Ok(found)
+}
+
 /// Whether the number of chunks has come to a multiple of what is worth merging.
 fn is_due(before: i64, after: i64) -> bool {
     let worth = i64::try_from(WORTH).unwrap_or(i64::MAX);
@@ -292,15 +347,19 @@ fn is_due(before: i64, after: i64) -> bool {
 }
 
 /// Sets the params and tags of a batch. When they are refused, nothing of them stays.
-async fn set_texts(txn: &DatabaseTransaction, job: &Job) -> std::result::Result<(), Failed> {
+async fn set_texts(
+    txn: &DatabaseTransaction,
+    job: &Job,
+    known: KnownKeys,
+) -> std::result::Result<(), Failed> {
     let batch = &job.batch;
     if batch.params.is_empty() && batch.tags.is_empty() {
         return Ok(());
     }
     let savepoint = txn.begin().await.map_err(Error::from)?;
     let set = async {
-        runs::texts::set_params(&savepoint, &job.scope, batch.run_id, &batch.params).await?;
-        runs::texts::set_tags(&savepoint, &job.scope, batch.run_id, &batch.tags).await
+        runs::texts::set_params(&savepoint, &job.scope, batch.run_id, &batch.params, known).await?;
+        runs::texts::set_tags(&savepoint, &job.scope, batch.run_id, &batch.tags, known).await
     };
     match set.await {
         Ok(()) => Ok(savepoint.commit().await.map_err(Error::from)?),

@@ -12,6 +12,7 @@ mod convert;
 mod downsample;
 mod group;
 mod history;
+mod late;
 mod log;
 mod merge;
 mod pieces;
@@ -21,6 +22,7 @@ mod read;
 pub(super) mod rewind;
 pub(super) mod store;
 mod summary;
+mod writers;
 
 pub(super) use compact::CompactorHandle;
 pub(super) use history::{HistoryStream, read_metric_history};

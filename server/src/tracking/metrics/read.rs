@@ -1,8 +1,8 @@
 //! Finding and fetching the points of one series.
 //!
 //! Invariant: an answer holds what was stored when the series was opened, though batches are appended and chunks are merged
-//! meanwhile. Points are known by their place among all points of the series as they were logged, which never changes; a
-//! chunk that was merged into another is found there.
+//! meanwhile. Points are known by their place among all points of their branch as they were logged, which never changes; a chunk
+//! that was merged into another is found there.
 
 use std::{ops::RangeInclusive, sync::Arc};
 
@@ -10,7 +10,7 @@ use sea_orm::DatabaseConnection;
 use uuid::Uuid;
 
 use super::{
-    branch::View,
+    branch::{View, first_number, of_chunk},
     codec::{self, Corrupt},
     points::Points,
     store::{self, ChunkInfo},
@@ -30,7 +30,7 @@ const ATTEMPTS: usize = 5;
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
     pub(super) chunk: ChunkInfo,
-    /// Place of its first point.
+    /// Place of its first point: the number of the first chunk of the branch, and how many points of it are before.
     pub(super) place: i64,
     /// Steps that are wanted.
     pub(super) steps: RangeInclusive<i64>,
@@ -109,8 +109,10 @@ impl SeriesReader {
         let chunks = store::list_chunks(&self.conn, &self.scope, self.series_id).await?;
         let mut next = 0;
         let placed = chunks.into_iter().map(|chunk| {
-            let place = next;
-            next += chunk.count;
+            // A branch has fewer points than there are numbers for its chunks.
+            let first = of_chunk(chunk.number).map_or(0, first_number);
+            let place = first.max(next);
+            next = place + chunk.count;
             (place, chunk)
         });
         Ok(placed.collect())

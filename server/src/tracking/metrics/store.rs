@@ -22,14 +22,19 @@ use super::{
 use crate::{
     auth::Scope,
     error::Result,
-    tracking::entity::{metric_chunk, metric_series, metric_writer, run},
+    tracking::entity::{metric_chunk, metric_series, run},
 };
 
+mod late;
 mod write;
+mod writers;
 
-pub(super) use write::{
-    close_tail, replace_chunks, save_chunks, save_rewound, save_series, save_writers, touch,
+pub(super) use late::load_last_chunks;
+pub(super) use write::{close_tail, replace_chunks, save_chunks, save_rewound, save_series, touch};
+pub(in crate::tracking) use writers::{
+    WriterState, insert_writer, load_writer_branch, set_writer_branch,
 };
+pub(super) use writers::{load_writers, save_writers};
 
 /// Values a statement, so that its parameters stay below what SQLite takes (32,766).
 const VALUES: usize = 1024;
@@ -260,30 +265,6 @@ async fn series_of_runs(
         for part in keys.chunks(VALUES) {
             found.extend(series_of(txn, &[*run_id], part).await?);
         }
-    }
-    Ok(found)
-}
-
-/// The number of the last record of some writers, given as (run, writer).
-pub(super) async fn load_writers(
-    txn: &impl ConnectionTrait,
-    _locked: &Locked,
-    writers: &BTreeSet<(Uuid, Uuid)>,
-) -> Result<HashMap<(Uuid, Uuid), i64>> {
-    let mut found = HashMap::new();
-    let writers: Vec<&(Uuid, Uuid)> = writers.iter().collect();
-    for part in writers.chunks(VALUES) {
-        let runs = part.iter().map(|(run_id, _)| *run_id).collect();
-        let ids = part.iter().map(|(_, writer_id)| *writer_id).collect();
-        let rows = metric_writer::Entity::find()
-            .filter(metric_writer::Column::RunId.is_in(padded(runs)))
-            .filter(metric_writer::Column::WriterId.is_in(padded(ids)))
-            .all(txn)
-            .await?;
-        found.extend(
-            rows.into_iter()
-                .map(|row| ((row.run_id, row.writer_id), row.last_sequence)),
-        );
     }
     Ok(found)
 }

@@ -33,6 +33,8 @@ pub(super) struct NewRun {
     pub(super) key: idempotency::Key,
     /// The process says that it lives.
     pub(super) heartbeats: bool,
+    /// The writing process that begins it.
+    pub(super) writer: Option<Uuid>,
 }
 
 impl TryFrom<&pb::CreateRunRequest> for NewRun {
@@ -72,6 +74,7 @@ impl TryFrom<&pb::CreateRunRequest> for NewRun {
         // The id of the run makes a repeated call safe by itself.
         let key = idempotency::key(&mut violations, &message.request_id)
             .filter(|_| message.run_id.is_empty());
+        let writer = request::optional_uuid(&mut violations, "writer_id", &message.writer_id);
         violations.finish()?;
         Ok(Self {
             id,
@@ -83,6 +86,7 @@ impl TryFrom<&pb::CreateRunRequest> for NewRun {
             started_at,
             key,
             heartbeats: message.heartbeats,
+            writer,
         })
     }
 }
@@ -140,6 +144,8 @@ pub(super) struct RunEnd {
     pub(super) message: String,
     /// Unset means now.
     pub(super) ended_at: Option<Timestamp>,
+    /// The writing process that ends it.
+    pub(super) writer: Option<Uuid>,
 }
 
 impl RunEnd {
@@ -163,12 +169,14 @@ impl RunEnd {
             .ended_at
             .as_ref()
             .and_then(|at| violations.parse("ended_at", request::timestamp(at)));
+        let writer = request::optional_uuid(&mut violations, "writer_id", &message.writer_id);
         violations.finish()?;
         Ok(Self {
             id: id.unwrap_or_default(),
             status,
             message: text.unwrap_or_default(),
             ended_at,
+            writer,
         })
     }
 }
@@ -179,6 +187,8 @@ pub(super) struct Resumption {
     pub(super) id: Uuid,
     /// The first step to log anew, and the id of the request that wants it.
     pub(super) rewind: Option<(i64, Uuid)>,
+    /// The writing process that goes on with the run.
+    pub(super) writer: Option<Uuid>,
 }
 
 impl Resumption {
@@ -189,10 +199,12 @@ impl Resumption {
         if message.from_step.is_some() && message.request_id.is_empty() {
             violations.add("request_id", "is needed with from_step");
         }
+        let writer = request::optional_uuid(&mut violations, "writer_id", &message.writer_id);
         violations.finish()?;
         Ok(Self {
             id: id.unwrap_or_default(),
             rewind: message.from_step.zip(request_id),
+            writer,
         })
     }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use mlplat_proto::tracking::v1 as pb;
 use sea_orm::ConnectionTrait;
 use tonic::Request;
+use uuid::Uuid;
 
 use super::{
     assemble::assemble_one,
@@ -46,6 +47,9 @@ pub(crate) async fn end_run(
     let row = store::lock_run(&txn, &scope, end.id).await?;
     let run_id = end.id;
     let run = match row.status {
+        _ if is_of_an_older_branch(&txn, &scope, &row, end.writer).await? => {
+            assemble_one(&txn, &scope, run_id).await?
+        }
         Status::Running | Status::Crashed => finish(app, &txn, &scope, row, end).await?,
         ended if ended == end.status => assemble_one(&txn, &scope, run_id).await?,
         ended => {
@@ -60,6 +64,22 @@ pub(crate) async fn end_run(
     txn.commit().await?;
     compactor.ended(scope.project(), run_id);
     Ok(pb::EndRunResponse { run: Some(run) })
+}
+
+/// Whether the writer logs to a branch that another process has followed by a newer one.
+async fn is_of_an_older_branch(
+    txn: &impl ConnectionTrait,
+    scope: &Scope,
+    row: &run::Model,
+    writer: Option<Uuid>,
+) -> Result<bool> {
+    match writer {
+        Some(writer) if row.branch > 0 => {
+            let branch = metrics::store::load_writer_branch(txn, scope, row.id, writer).await?;
+            Ok(branch.is_some_and(|branch| branch < row.branch))
+        }
+        _ => Ok(false),
+    }
 }
 
 /// Ends a locked run, and records the end.
@@ -131,6 +151,9 @@ pub(crate) async fn resume_run(
                 .await?;
             row = store::begin_branch(&txn, &scope, row, from_step, request_id, now).await?;
         }
+    }
+    if let Some(writer) = resumption.writer.filter(|_| !again) {
+        metrics::store::set_writer_branch(&txn, &scope, row.id, writer, row.branch).await?;
     }
     // A call that comes twice does not open a run that was ended in between.
     if row.status != Status::Running && (!again || row.status == Status::Crashed) {

@@ -20,7 +20,7 @@ use crate::{
     idempotency,
     lineage::{self, EventType},
     request::{Violations, project_name},
-    tracking::{View, entity::run, experiments},
+    tracking::{View, entity::run, experiments, metrics},
 };
 
 const CREATE_RUN: &str = "CreateRun";
@@ -101,6 +101,8 @@ async fn start(
     let event = event_of(app, scope, &row, parent, EventType::Start, started_at);
     let mut inserts = vec![store::insert(&row)];
     inserts.extend(tags);
+    let writer = new.writer;
+    inserts.extend(writer.map(|writer| metrics::store::insert_writer(row.id, writer, row.branch)));
     inserts.extend(lineage::store::inserts(scope, &event, now));
     let run = pb::Run {
         tags: new.tags.clone(),

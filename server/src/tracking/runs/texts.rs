@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::convert;
 use crate::{
     auth::Scope,
+    db,
     error::{Error, Result},
     tracking::entity::{run_param, run_tag},
 };
@@ -23,6 +24,15 @@ const ROWS: usize = 1000;
 /// Most params, and most tags, of one run, and most bytes of them, so that a run always fits into one message.
 const MAX_TEXTS: i64 = 10_000;
 const MAX_TEXT_BYTES: i64 = 8 << 20;
+
+/// What becomes of a key that the run has already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KnownKeys {
+    /// It gets the new value.
+    Change,
+    /// It stays as it is.
+    Stay,
+}
 
 /// The params of a run.
 pub(crate) async fn load_params(
@@ -43,8 +53,9 @@ pub(crate) async fn set_params(
     _scope: &Scope,
     run_id: Uuid,
     params: &HashMap<String, String>,
+    known: KnownKeys,
 ) -> Result<()> {
-    set(txn, run_param::Entity, run_id, "params", params).await
+    set(txn, run_param::Entity, run_id, "params", params, known).await
 }
 
 /// Sets tags of a locked run; others stay.
@@ -53,8 +64,9 @@ pub(crate) async fn set_tags(
     _scope: &Scope,
     run_id: Uuid,
     tags: &HashMap<String, String>,
+    known: KnownKeys,
 ) -> Result<()> {
-    set(txn, run_tag::Entity, run_id, "tags", tags).await
+    set(txn, run_tag::Entity, run_id, "tags", tags, known).await
 }
 
 async fn set<E: EntityTrait>(
@@ -63,13 +75,12 @@ async fn set<E: EntityTrait>(
     run_id: Uuid,
     what: &'static str,
     texts: &HashMap<String, String>,
+    known: KnownKeys,
 ) -> Result<()> {
     if texts.is_empty() {
         return Ok(());
     }
-    for upsert in upserts(table, run_id, texts) {
-        txn.execute(&upsert).await?;
-    }
+    db::insert_together(txn, inserts(table, run_id, texts, known)).await?;
     let of_run = E::find().filter(Expr::col("run_id").eq(run_id));
     at_most(txn, what, of_run).await
 }
@@ -82,26 +93,28 @@ pub(super) fn first_tags(
     let bytes = tags.iter().map(|(key, value)| key.len() + value.len());
     let bytes = bytes.sum::<usize>().try_into().unwrap_or(i64::MAX);
     check("tags", tags.len().try_into().unwrap_or(i64::MAX), bytes)?;
-    Ok(upserts(run_tag::Entity, run_id, tags))
+    Ok(inserts(run_tag::Entity, run_id, tags, KnownKeys::Change))
 }
 
 /// Both tables have these columns.
-fn upserts<E: EntityTrait>(
+fn inserts<E: EntityTrait>(
     table: E,
     run_id: Uuid,
     texts: &HashMap<String, String>,
+    known: KnownKeys,
 ) -> Vec<InsertStatement> {
     let texts: Vec<_> = texts.iter().collect();
-    let upsert = |part: &[(&String, &String)]| {
+    let mut on_conflict = OnConflict::columns(["run_id", "key"]);
+    match known {
+        KnownKeys::Change => on_conflict.update_columns(["value", "number"]),
+        KnownKeys::Stay => on_conflict.do_nothing(),
+    };
+    let insert = |part: &[(&String, &String)]| {
         let mut insert = Query::insert();
         insert
             .into_table(table)
             .columns(["run_id", "key", "value", "number"])
-            .on_conflict(
-                OnConflict::columns(["run_id", "key"])
-                    .update_columns(["value", "number"])
-                    .to_owned(),
-            );
+            .on_conflict(on_conflict.clone());
         for (key, value) in part {
             let number = convert::number(value);
             insert.values_panic([
@@ -113,7 +126,7 @@ fn upserts<E: EntityTrait>(
         }
         insert
     };
-    texts.chunks(ROWS).map(upsert).collect()
+    texts.chunks(ROWS).map(insert).collect()
 }
 
 /// Refuses what would be too many or too large; the transaction is given up then.

@@ -3,7 +3,6 @@
 use std::ops::RangeInclusive;
 
 use sea_orm::{
-    ActiveValue::Set,
     ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
     sea_query::{Expr, ExprTrait as _, OnConflict},
 };
@@ -14,16 +13,16 @@ use crate::{
     auth::Scope,
     clock::Timestamp,
     error::Result,
-    tracking::entity::{metric_chunk, metric_series, metric_writer, run},
+    tracking::entity::{metric_chunk, metric_series, run},
 };
 
 /// Rows a statement.
-const ROWS: usize = 256;
+pub(super) const ROWS: usize = 256;
 /// Bytes of chunks that one statement writes.
 const CHUNK_BYTES: usize = 4 << 20;
 
 /// Takes rows off in parts whose lengths are powers of two: so there are few different statements, which the database knows.
-fn next_part<T>(rows: &mut Vec<T>, most: usize) -> Vec<T> {
+pub(super) fn next_part<T>(rows: &mut Vec<T>, most: usize) -> Vec<T> {
     let count = rows.len().min(most);
     let count = match count.checked_ilog2() {
         Some(log) => 1 << log,
@@ -138,33 +137,6 @@ pub(in crate::tracking::metrics) async fn close_tail(
         .filter(Expr::col(metric_series::Column::TailCount).lt(closed_count))
         .exec(txn)
         .await?;
-    Ok(())
-}
-
-/// Notes the last record of writers, given as (run, writer), of locked runs.
-pub(in crate::tracking::metrics) async fn save_writers(
-    txn: &impl ConnectionTrait,
-    _locked: &Locked,
-    writers: Vec<((Uuid, Uuid), i64)>,
-) -> Result<()> {
-    use metric_writer::Column as C;
-    let mut rows: Vec<metric_writer::ActiveModel> = writers
-        .into_iter()
-        .map(|((run_id, writer_id), last)| metric_writer::ActiveModel {
-            run_id: Set(run_id),
-            writer_id: Set(writer_id),
-            last_sequence: Set(last),
-        })
-        .collect();
-    while !rows.is_empty() {
-        let upsert = OnConflict::columns([C::RunId, C::WriterId])
-            .update_column(C::LastSequence)
-            .to_owned();
-        metric_writer::Entity::insert_many(next_part(&mut rows, ROWS))
-            .on_conflict(upsert)
-            .exec_without_returning(txn)
-            .await?;
-    }
     Ok(())
 }
 
