@@ -1,6 +1,7 @@
 """Params, labels and points of a run, in batches that the server stores once.
 
-Invariant: points are numbered by what they are in the source, never by when they are sent. Params and labels have no
+Invariant: points of streams that only grow at their ends are numbered by what they are in the source, never by when they
+are sent; `_missing` is for the others. Params and labels have no
 numbers: they are sent when they differ from what the last import saw.
 """
 
@@ -8,11 +9,12 @@ from __future__ import annotations
 
 import uuid
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
 from .. import _native
 from .._errors import DataLossError
+from ._arrow_columns import Columns
 from ._names import Names, value_of
 from ._records import NAMESPACE, Point
 
@@ -53,18 +55,35 @@ def log_stream(client: _native.Client, run_id: str, name: str, points: Iterator[
     while part := list(islice(points, _POINTS_PER_BATCH)):
         called = names.add(names.metrics, dict.fromkeys(point[0] for point in part))
         set_tags(client, run_id, names.changed())
-        for piece in _pieces(part):
+        for piece in _fitting(part):
             new += _log_piece(client, run_id, (writer, first), piece, called)
             first += len(piece)
     return new
 
 
-def _pieces(part: list[Point]) -> list[list[Point]]:
+def pieces_of(points: list[Point]) -> Iterator[list[Point]]:
+    """The same points in pieces that fit into one batch each."""
+    for begin in range(0, len(points), _POINTS_PER_BATCH):
+        yield from _fitting(points[begin : begin + _POINTS_PER_BATCH])
+
+
+def _fitting(part: list[Point]) -> list[list[Point]]:
     """The same points in pieces whose keys fit into one batch."""
     if len({point[0] for point in part}) <= _KEYS_PER_BATCH:
         return [part]
     half = len(part) // 2
-    return _pieces(part[:half]) + _pieces(part[half:])
+    return _fitting(part[:half]) + _fitting(part[half:])
+
+
+def send(
+    client: _native.Client,
+    run_id: str,
+    number: tuple[str, int, int],
+    points: list[Point],
+    called: Mapping[str, str],
+) -> tuple[bool, int]:
+    """Sends points under numbers of a writer; returns whether it had some of them already, and its last one."""
+    return _native.import_batch(client, run_id, number, _columns(points, called), {}, {}).wait()
 
 
 def _log_piece(
@@ -78,8 +97,7 @@ def _log_piece(
     writer, first = number
     begin, last = first, first + len(piece) - 1
     while True:
-        columns = _columns(piece[begin - first :], called)
-        replayed, stored = _native.import_batch(client, run_id, (writer, begin, last), columns, {}, {}).wait()
+        replayed, stored = send(client, run_id, (writer, begin, last), piece[begin - first :], called)
         if not replayed:
             return last - begin + 1
         if stored >= last:
@@ -90,15 +108,26 @@ def _log_piece(
 
 
 def _columns(points: list[Point], called: Mapping[str, str]) -> list[tuple[str, bytes, bytes, bytes]]:
-    series: dict[str, tuple[array[int], array[int], array[float]]] = {}
-    for key, step, micros, value in points:
-        found = series.get(key)
-        if found is None:
-            found = series[key] = (array("q"), array("q"), array("d"))
-        found[0].append(step)
-        found[1].append(micros)
-        found[2].append(value)
     return [
         (called[key], steps.tobytes(), times.tobytes(), values.tobytes())
-        for key, (steps, times, values) in series.items()
+        for key, (steps, times, values) in by_key(points).items()
     ]
+
+
+def by_key(points: Iterable[Point]) -> dict[str, Columns]:
+    """The points of each metric, in their order."""
+    series: dict[str, list[tuple[int, int, float]]] = {}
+    for key, step, micros, value in points:
+        series.setdefault(key, []).append((step, micros, value))
+    return {key: columns_of_points(key, found) for key, found in series.items()}
+
+
+def columns_of_points(key: str, points: list[tuple[int, int, float]]) -> Columns:
+    """Steps, times and values of the points of a metric."""
+    try:
+        steps, times, values = zip(*points, strict=True) if points else ((), (), ())
+        return array("q", steps), array("q", times), array("d", values)
+    except OverflowError:
+        raise ValueError(
+            f"the metric {key!r} has a point whose step or time is beyond what can be stored"
+        ) from None

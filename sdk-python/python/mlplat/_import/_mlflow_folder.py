@@ -20,6 +20,8 @@ _STATUSES = {"1": "RUNNING", "2": "RUNNING", "3": "FINISHED", "4": "FAILED", "5"
 class Folder:
     """The folder of a file store."""
 
+    grows_at_end = True
+
     def __init__(self, path: str, artifacts_root: str | None = None) -> None:
         self.path = os.path.abspath(path)
         self.problems: list[str] = []

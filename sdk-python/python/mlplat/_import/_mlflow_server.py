@@ -1,12 +1,14 @@
 """A running MLflow server, through its REST API.
 
-Invariant: only reading requests are made. Metrics are read one by one, each a stream in the order of time and step,
-which is that of logging unless times were given by hand.
+Invariant: only reading requests are made. Metrics are read one by one, each a stream in the order of time and step. A point
+that was logged late comes in anywhere, and nothing but the points themselves tells that there is one: all of them are read
+at every import, and compared with those that are stored.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import shutil
@@ -19,23 +21,34 @@ from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
 
 from .._errors import DataLossError, FailedPreconditionError, UnavailableError
+from ._arrow_columns import Columns
+from ._batches import columns_of_points
 from ._mlflow import CONTEXT_TAG, NOTE_TAG, fill_from_tags, restored, source_of
 from ._records import Dataset, Fetched, Files, Point, SourceExperiment, SourceRun, digest_of
 
 _TIMEOUT_S = 120
 _PAGE = 1000
 _POINTS = 25_000
+# Points of a run that are kept between its fingerprint and its streams: 24 bytes each.
+_KEPT = 5_000_000
+# How often a history that grows meanwhile is read.
+_READS = 5
 
 
 class Server:
     """The server at an http address."""
+
+    grows_at_end = False
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.headers = {"Accept": "application/json", **_authorization()}
-        self._last: dict[str, dict[str, Any]] = {}
+        # Run -> the keys of its metrics.
+        self._keys: dict[str, list[str]] = {}
+        # The points of the run that was asked for last, unless they are too many: a fingerprint comes before the streams.
+        self._points_of: tuple[str, dict[str, Columns]] = ("", {})
         # Experiment -> run -> its models: id and name.
         self._models: dict[str, dict[str, list[tuple[str, str]]]] = {}
         # The list of files of the run that was asked for last: a fingerprint comes before the files.
@@ -110,35 +123,66 @@ class Server:
                 datasets=[_dataset(entry) for entry in one.get("inputs", {}).get("dataset_inputs", ())],
             )
             fill_from_tags(run, info.get("user_id"))
-            self._last[run.key] = {metric["key"]: metric for metric in data.get("metrics", ())}
+            self._keys[run.key] = sorted({metric["key"] for metric in data.get("metrics", ())})
             yield run
 
     def fingerprint(self, run: SourceRun, files: bool) -> str:
-        last = sorted(
-            (key, metric.get("step"), metric.get("timestamp"), str(metric.get("value")))
-            for key, metric in self._last[run.key].items()
-        )
-        return digest_of(last, self._listed(run) if files else "")
+        digest = hashlib.sha256()
+        kept: dict[str, Columns] = {}
+        count = 0
+        for key in self._keys[run.key]:
+            columns = self._history(run.key, key)
+            digest.update(repr((key, len(columns[0]))).encode(errors="backslashreplace"))
+            for column in columns:
+                digest.update(column)
+            count += len(columns[0])
+            if count <= _KEPT:
+                kept[key] = columns
+        self._points_of = run.key, kept
+        return digest_of(digest.hexdigest(), self._listed(run) if files else "")
 
     def streams(self, run: SourceRun) -> Iterator[tuple[str, Iterator[Point]]]:
-        for key in sorted(self._last[run.key]):
-            yield key, self._points(run.key, key)
+        known = self._points_of[1] if self._points_of[0] == run.key else {}
+        for key in self._keys[run.key]:
+            columns = known[key] if key in known else self._history(run.key, key)
+            yield key, ((key, *point) for point in zip(*columns, strict=True))
 
-    def _points(self, run: str, key: str) -> Iterator[Point]:
-        found: list[Point] = []
+    def _history(self, run: str, key: str) -> Columns:
+        """All points of a metric: steps, times and values."""
+        before: list[bytes] = []
+        for _ in range(_READS):
+            columns, whole = self._read_history(run, key)
+            found = [column.tobytes() for column in columns]
+            # Several points may be alike, where the server keeps them in files: then they are so again.
+            if whole or found == before:
+                return columns
+            before = found
+        raise DataLossError(f"the metric {key!r} grew while it was read; run the import again")
+
+    def _read_history(self, run: str, key: str) -> tuple[Columns, bool]:
+        """The points, and whether the pages of them fit together.
+
+        A page begins so many points after the beginning: a point that comes late in a page that was read moves the last
+        one of it into the next page as well.
+        """
+        found: list[tuple[int, int, float]] = []
+        whole = True
         query: dict[str, object] = {"run_id": run, "metric_key": key, "max_results": _POINTS}
         while True:
             answer = self._call("metrics/get-history", None, **query)
-            for one in answer.get("metrics", ()):
-                micros = int(one.get("timestamp", 0)) * 1000
-                found.append((key, int(one.get("step", 0)), micros, restored(float(one["value"]))))
+            page = [
+                (int(one.get("step", 0)), int(one.get("timestamp", 0)) * 1000, restored(float(one["value"])))
+                for one in answer.get("metrics", ())
+            ]
+            whole = whole and not (page and repr(page[0]) in map(repr, found[-_POINTS:]))
+            found += page
             token = answer.get("next_page_token")
             if not token:
                 break
             query["page_token"] = token
         # Stable: equal times and steps stay as they come.
-        found.sort(key=lambda point: (point[2], point[1]))
-        return iter(found)
+        found.sort(key=lambda point: (point[1], point[0]))
+        return columns_of_points(key, found), whole
 
     def files(self, run: SourceRun, present: dict[str, int]) -> Iterator[Files | Fetched | str]:
         for found in self._listed(run):

@@ -22,6 +22,8 @@ _ROWS = 20_000
 class Database:
     """The database behind `sqlite:///mlflow.db`."""
 
+    grows_at_end = True
+
     def __init__(self, path: str, artifacts_root: str | None = None) -> None:
         self.path = os.path.abspath(path)
         self.problems: list[str] = []

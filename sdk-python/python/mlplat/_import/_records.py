@@ -1,7 +1,8 @@
 """What a source knows of its runs, in words that are the same for all sources.
 
 Invariant: a stream gives the same points in the same order whenever it is read, and a source that has grown has only
-added to its end. That is what makes a second import change nothing, and an interrupted one go on.
+added to its end. That is what makes a second import change nothing, and an interrupted one go on. A source that cannot
+promise this says so, and what it has is compared with what is stored.
 """
 
 from __future__ import annotations
@@ -109,6 +110,8 @@ class Fetched:
 class Source(Protocol):
     """Where runs come from."""
 
+    grows_at_end: bool
+    """Whether its streams only ever grow at their ends."""
     problems: list[str]
     """What could not be read at all, in sentences."""
     notes: list[str]

@@ -51,6 +51,8 @@ class _Facts:
 class Offline:
     """A folder `offline-run-…`, or one with several of them."""
 
+    grows_at_end = True
+
     def __init__(self, path: str, experiment: str | None = None) -> None:
         self.path = os.path.abspath(path)
         self.experiment = experiment

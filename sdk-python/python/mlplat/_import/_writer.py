@@ -1,7 +1,7 @@
 """Writes the runs of a source: the one place that knows how an import stays repeatable.
 
 Invariant: each run has one id however often it is imported into a project, and each stream of points is a writer of its
-own whose records are numbered from 1, so that the server stores every point once. What was changed in mlplat stays until
+own whose records are numbered, so that the server stores every point once. What was changed in mlplat stays until
 the source changes the same. A run is marked as complete last, and only if nothing of it was left out; one that is marked
 with the same fingerprint is passed by.
 """
@@ -20,6 +20,7 @@ from .._errors import AlreadyExistsError, FailedPreconditionError, MlplatError, 
 from ._batches import log_stream, log_texts, set_tags
 from ._experiments import Experiments
 from ._files import log_files
+from ._missing import log_missing
 from ._names import MAX_DESCRIPTION, Names, name_of
 from ._origin import SOURCE_TAG, kind_of, origin_of, place_of
 from ._records import NAMESPACE, Source, SourceExperiment, SourceRun, digest_of
@@ -184,8 +185,13 @@ class _Import:
             )
             if gone := sorted(set(seen.tags) - set(said.tags)):
                 _native.delete_params_and_tags(self.client, run.id, [], gone).wait()
+        branches = [] if before is None else [0, *(branch.number for branch in before.branches)]
         for name, points in self.source.streams(run):
-            self.summary.points += log_stream(self.client, run.id, name, points, names)
+            if self.source.grows_at_end:
+                new = log_stream(self.client, run.id, name, points, names)
+            else:
+                new = log_missing(self.client, run.id, name, points, names, branches)
+            self.summary.points += new
         self._log_datasets(run)
         complete = not self.wish.artifacts or log_files(self.client, self.source, run, self.summary)
         if said.end != seen.end:
