@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import hashlib
 import json
 import os
 import struct
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import mlplat
@@ -94,7 +98,7 @@ def only_run() -> mlplat.Run:
 def test_an_offline_run_of_wandb(tmp_path: Path):
     place = wandb_folder(tmp_path, wandb_log(wandb_records()))
     told = summary("wandb", str(place))
-    assert (told["runs"], told["points"], told["files"]) == (1, 6002, 1)
+    assert (told["runs"], told["points"], told["files"], told["errors"]) == (1, 6002, 2, [])
     run = only_run()
     assert (run.name, run.experiment, run.status) == ("first", "delays", "FINISHED")
     assert run.started_at.timestamp() == 1_600_000_000.5
@@ -111,7 +115,7 @@ def test_an_offline_run_of_wandb(tmp_path: Path):
     assert same(points_of(run, "loss"), wanted)
     assert len(points_of(run, "n.a")) == 3000
     assert [str(row["value"]) for row in run.metric_history("odd").to_dicts()] == ["nan", "inf"]
-    assert [file.path for file in run.artifacts()] == ["model.txt"]
+    assert [file.path for file in run.artifacts()] == ["model.txt", "wandb/values.json"]
     again = summary("wandb", str(tmp_path))
     assert (again["unchanged"], again["points"]) == (1, 0)
 
@@ -212,3 +216,209 @@ def test_metrics_whose_keys_are_alike_stay_apart(tmp_path: Path):
     metrics = only_run().metrics
     third = next(key for key in metrics if key not in ("acc_1", second, "n_"))
     assert metrics == {"acc_1": 4.0, second: 3.0, "n_": 5.0, third: 9.0}
+
+
+# What is no number
+
+
+def nested(values: Mapping[str, object], step: int) -> bytes:
+    """A row as newer versions of wandb write it: media part by part."""
+    rows = b"".join(item("", value, tuple(key.split("/"))) for key, value in values.items())
+    return field(2, rows + item("_step", step) + item("_timestamp", 1_600_000_000.5))
+
+
+def artifact(name: str, digest: str, *entries: bytes, **more: str) -> bytes:
+    body = field(4, "model") + field(5, name) + field(6, digest) + field(8, '{"k": 1}') + field(11, "best")
+    manifest = (
+        field(1, 1) + b"".join(field(4, entry) for entry in entries) + field(5, more.get("manifest", ""))
+    )
+    return field(8, body + field(12, manifest))
+
+
+def entry(path: str, local: Path, content: bytes) -> bytes:
+    digest = base64.b64encode(hashlib.md5(content).digest()).decode()
+    return field(1, path) + field(2, digest) + field(4, len(content)) + field(6, str(local))
+
+
+def stats(second: int, **readings: float) -> bytes:
+    items = b"".join(
+        field(3, field(1, key) + field(16, json.dumps(value))) for key, value in readings.items()
+    )
+    return field(7, field(2, field(1, 1_600_000_000 + second)) + items)
+
+
+def whole(*records: bytes) -> bytes:
+    start = field(17, field(1, "abc123") + field(3, "delays") + field(8, "first"))
+    return wandb_log([start, *records, field(18, field(1, 0))])
+
+
+def test_texts_and_lists_become_a_table(tmp_path: Path):
+    rows = [
+        nested({"a": 1.5, "text": f"epoch {step}", "in/list": [1, "x"], "none": None}, step)
+        for step in range(2)
+    ]
+    used = field(25, field(1, "QX") + field(2, "dataset") + field(3, "data:v3"))
+    wandb_folder(tmp_path, whole(*rows, field(10, field(1, "late") + field(2, "text")), used))
+    assert summary("wandb", str(tmp_path))["points"] == 2
+    table = only_run().load_table("wandb/values.json").to_dicts()
+    assert table[0] == {"step": 0, "time": 1_600_000_000.5, "key": "text", "kind": "text", "value": "epoch 0"}
+    assert [(row["step"], row["key"], row["kind"], row["value"]) for row in table[3:]] == [
+        (1, "text", "text", "epoch 1"),
+        (1, "in.list", "list", '[1, "x"]'),
+        (1, "none", "null", "null"),
+        (1, "late", "alert", '{"_type": "alert", "text": "text", "level": ""}'),
+        (1, "data:v3", "used-artifact", '{"_type": "used-artifact", "id": "QX", "type": "dataset"}'),
+    ]
+
+
+def test_numbers_of_media_are_no_metrics(tmp_path: Path):
+    table = {"tab/_type": "table-file", "tab/nrows": 2, "tab/path": "media/table/t.table.json", "a": 1.0}
+    image = {"a/img/path": "media/i.png", "a/img/width": 8, "a/img/_type": "image-file"}
+    images = {"of/_type": "images/separated", "of/filenames": ["media/i.png", "media/i.png"], "of/count": 2}
+    place = wandb_folder(tmp_path, whole(nested(table, 0), nested(image, 1), nested(images, 2)))
+    media = place / "files" / "media"
+    (media / "table").mkdir(parents=True)
+    (media / "table" / "t.table.json").write_text(
+        '{"columns": ["a", "b"], "data": [[1, "x"], [2, "y"]], "nrows": 2}'
+    )
+    (media / "i.png").write_bytes(b"png")
+    assert summary("wandb", str(tmp_path))["errors"] == []
+    run = only_run()
+    assert run.metrics == {"a": 1.0}
+    assert run.load_table("media/table/t.table.json").to_dicts() == [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
+    found = [(image.key, image.step, image.read()) for image in run.images()]
+    assert found == [("a.img", 1, b"png"), ("of", 2, b"png"), ("of", 2, b"png")]
+    kinds = [row["kind"] for row in run.load_table("wandb/values.json").to_dicts()]
+    assert kinds == ["table-file", "image-file", "images/separated"]
+    assert summary("wandb", str(tmp_path))["unchanged"] == 1
+
+
+def test_histograms(tmp_path: Path):
+    def hist(step: int) -> bytes:
+        return nested({"h/_type": "histogram", "h/bins": [0, 1, 3], "h/values": [step, 5]}, step)
+
+    packed = {"p/_type": "histogram", "p/values": [1, 2], "p/packedBins": {"min": 0, "size": 0.5, "count": 2}}
+    odd = {"odd/_type": "histogram", "odd/bins": [0, 1], "odd/values": [1, 2]}
+    records = [*(hist(step) for step in range(70)), nested(packed, 70), nested(odd, 71)]
+    wandb_folder(tmp_path, whole(*records[:40]))
+    assert summary("wandb", str(tmp_path))["errors"] == []
+    wandb_folder(tmp_path, whole(*records))
+    assert summary("wandb", str(tmp_path))["errors"] == []
+    run = only_run()
+    assert run.metrics == {}
+    rows = [tuple(row.values()) for row in run.histograms("h").to_dicts()]
+    assert [row[:1] + row[2:] for row in rows] == [
+        bin for step in range(70) for bin in ((step, 0.0, 1.0, float(step)), (step, 1.0, 3.0, 5.0))
+    ]
+    assert [row["bin_end"] for row in run.histograms("p").to_dicts()] == [0.5, 1.0]
+    assert [row["key"] for row in run.load_table("wandb/values.json").to_dicts()] == ["odd"]
+
+
+def test_measurements_of_the_machine(tmp_path: Path):
+    """Also over a resumption, and without moving the numbers of the history."""
+    start = field(17, field(1, "abc123") + field(3, "delays") + field(8, "first"))
+    records = [start, stats(0, cpu=1.5, gpu=2.0), nested({"a": 1.0}, 0), stats(9, cpu=2.5)]
+    wandb_folder(tmp_path, wandb_log(records))
+    assert summary("wandb", str(tmp_path))["points"] == 4
+    resumed = tmp_path / "wandb" / "offline-run-20200914_000000-abc123"
+    resumed.mkdir()
+    (resumed / "run-abc123.wandb").write_bytes(whole(stats(20, cpu=3.5), nested({"a": 2.0}, 1)))
+    assert summary("wandb", str(tmp_path))["points"] == 2
+    run = only_run()
+    millis = 1_600_000_000_000
+    assert points_of(run, "system/cpu") == [
+        (0, 1.5, millis),
+        (1, 2.5, millis + 9000),
+        (2, 3.5, millis + 20_000),
+    ]
+    assert points_of(run, "system/gpu") == [(0, 2.0, millis)]
+    assert run.metric_summaries["a"].count == 2
+
+
+def test_files_of_artifacts(tmp_path: Path):
+    """With their versions; what is only referred to is in the description of the version."""
+    staged = tmp_path / "staging"
+    staged.mkdir()
+    for name, content in (("s1", b"weights"), ("s2", b"more"), ("s3", b"other weights")):
+        (staged / name).write_bytes(content)
+    refers = field(1, "far.bin") + field(2, "x") + field(3, "https://example.org/far.bin")
+    first = [entry("w.bin", staged / "s1", b"weights"), entry("d/x.txt", staged / "s2", b"more"), refers]
+    with gzip.open(staged / "list.gz", "wt") as file:
+        digest = base64.b64encode(hashlib.md5(b"more").digest()).decode()
+        file.write(
+            json.dumps({"path": "y", "digest": digest, "size": 4, "local_path": str(staged / "s2")}) + "\n"
+        )
+    records = [
+        artifact("model", "d1", *first), artifact("model", "d2", entry("w.bin", staged / "s3", b"other weights")),
+        artifact("model", "d1", *first), artifact("long", "d3", manifest=str(staged / "list.gz")),
+    ]  # fmt: skip
+    wandb_folder(tmp_path, whole(*records))
+    told = summary("wandb", str(tmp_path))
+    assert told["errors"] == []
+    run = only_run()
+    found = {
+        file.path: run.read_artifact(file.path)
+        for file in run.artifacts()
+        if file.path.startswith("artifacts")
+    }
+    said = json.loads(found.pop("artifacts/model/v0.json"))
+    assert said["references"] == {"far.bin": "https://example.org/far.bin"}
+    assert (said["type"], said["aliases"], said["metadata"]) == ("model", ["best"], {"k": 1})
+    assert {path: content for path, content in found.items() if not path.endswith(".json")} == {
+        "artifacts/model/v0/w.bin": b"weights", "artifacts/model/v0/d/x.txt": b"more",
+        "artifacts/model/v1/w.bin": b"other weights", "artifacts/long/v0/y": b"more",
+    }  # fmt: skip
+    assert "import.left_out" not in run.tags
+    assert summary("wandb", str(tmp_path))["unchanged"] == 1
+
+
+def test_what_is_not_there_any_more_is_said(tmp_path: Path):
+    """And is seen at the run, until it is found again."""
+    staged = tmp_path / "staged"
+    image = {"img/path": "media/gone.png", "img/_type": "image-file"}
+    records = [artifact("model", "d1", entry("w.bin", staged, b"weights")), nested(image, 0)]
+    place = wandb_folder(tmp_path, whole(*records))
+    staged.write_bytes(b"changed")
+    for _ in range(2):
+        said = run_cli("import", "wandb", str(tmp_path), code=1)
+        gone = (
+            "1 files of artifact 'model' (v0) are not on this machine any more, or were changed since: w.bin"
+        )
+        assert f"run 'first' (/delays/abc123): {gone}" in said
+        assert "1 media files are not in its folder: media/gone.png" in said
+        run = only_run()
+        assert run.status == "FINISHED"
+        left = run.tags["import.left_out"].splitlines()
+        assert len(left) == 2
+        assert left[1].endswith(gone)
+    staged.write_bytes(b"weights")
+    (place / "files" / "media").mkdir()
+    (place / "files" / "media" / "gone.png").write_bytes(b"png")
+    assert summary("wandb", str(tmp_path))["errors"] == []
+    run = only_run()
+    assert "import.left_out" not in run.tags
+    assert run.read_artifact("artifacts/model/v0/w.bin") == b"weights"
+    assert summary("wandb", str(tmp_path))["unchanged"] == 1
+
+
+def test_files_that_were_saved_come_over_links(tmp_path: Path):
+    """wandb links them until they are uploaded; other links that lead out are not followed."""
+    (tmp_path / "far").mkdir()
+    for name in ("top.bin", "saved.bin", "secret"):
+        (tmp_path / "far" / name).write_text(name)
+    names = ("top.bin", "sub/saved.bin")
+    records = [field(6, field(1, field(1, name) + field(2, 2))) for name in names]
+    files = wandb_folder(tmp_path, whole(*records)) / "files"
+    (files / "sub").mkdir()
+    for name in (*names, "sub/secret"):
+        (files / name).symlink_to(tmp_path / "far" / Path(name).name)
+    (files / "sub" / "own.txt").write_text("own")
+    told = summary("wandb", str(tmp_path))
+    assert told["errors"] == []
+    assert "sub/secret was left out" in " ".join(told["notes"])
+    run = only_run()
+    assert {file.path for file in run.artifacts()} == {"model.txt", "sub/own.txt", "sub/saved.bin", "top.bin"}
+    assert run.read_artifact("sub/saved.bin") == b"saved.bin"
+    assert summary("wandb", str(tmp_path))["unchanged"] == 1
+    said = summary("wandb", str(tmp_path), "--no-artifacts")["notes"]
+    assert "texts, lists, histograms and media of the history are left out too" in " ".join(said)

@@ -40,6 +40,15 @@ for number in range(2):
     path = os.path.join(run.dir, "model.txt")
     with open(path, "w") as file:
         file.write("weights" * 1000)
+    run.log({"hist": wandb.Histogram(np_histogram=([1, 2], [0.0, 1.0, 3.0])), "html": wandb.Html("<b>x</b>")}, step=5002)
+    run.log({"tab": wandb.Table(columns=["a", "b"], data=[[1, "x"], [2, "y"]])}, step=5003)
+    artifact = wandb.Artifact("model", type="model", metadata={"k": 1})
+    artifact.add_file(path, name="d/m.txt")
+    artifact.add_reference("https://example.org/x.bin", checksum=False)
+    run.log_artifact(artifact, aliases=["best"])
+    with open("outside.txt", "w") as file:
+        file.write("outside")
+    run.save("outside.txt")
     run.summary["best"] = 0.5
     told.append({"name": f"run {number}", "id": run.id, "points": points})
     run.finish(exit_code=number)
@@ -49,6 +58,24 @@ print(json.dumps(told))
 
 def bits(value: float) -> bytes:
     return b"nan" if value != value else struct.pack("<d", value)
+
+
+def check_what_is_no_number(run: mlplat.Run) -> None:
+    rows = run.load_table("wandb/values.json").to_dicts()
+    texts = [row["value"] for row in rows if row["kind"] == "text"]
+    assert texts == ["x"] * 3000 + ["y" * 100_000]
+    assert {row["key"] for row in rows if row["kind"] != "text"} == {"html", "tab"}
+    bins = [(row["step"], row["bin_end"], row["count"]) for row in run.histograms("hist").to_dicts()]
+    assert bins == [(5002, 1.0, 1.0), (5002, 3.0, 2.0)]
+    paths = {file.path for file in run.artifacts()}
+    [table] = [path for path in paths if path.startswith("media/table/tab")]
+    assert run.load_table(table).to_dicts() == [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
+    assert any(path.startswith("media/html/") for path in paths)
+    assert run.read_artifact("outside.txt") == b"outside"
+    assert run.read_artifact("artifacts/model/v0/d/m.txt") == b"weights" * 1000
+    said = json.loads(run.read_artifact("artifacts/model/v0.json"))
+    assert said["references"] == {"x.bin": "https://example.org/x.bin"}
+    assert (said["type"], "best" in said["aliases"], said["metadata"]) == ("model", True, {"k": 1})
 
 
 def test_every_point_is_the_same(tmp_path: Path):
@@ -62,10 +89,11 @@ def test_every_point_is_the_same(tmp_path: Path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     summary: dict[str, Any] = json.loads(done.stdout)
-    assert (summary["runs"], summary["points"]) == (2, sum(len(run["points"]) for run in told))
+    assert (summary["runs"], summary["errors"]) == (2, [])
 
     rows = mlplat.search_runs(experiment="delays").to_dicts()
     ours = {run.tags["wandb.run_id"]: run for run in (mlplat.get_run(row["run_id"]) for row in rows)}
+    points = 0
     for number, run in enumerate(told):
         found = ours[run["id"]]
         assert (found.name, found.description) == (run["name"], "# Notes")
@@ -73,11 +101,17 @@ def test_every_point_is_the_same(tmp_path: Path):
         assert found.params == {"lr": "0.1", "model.depth": "3", "list": "[1, 2]"}
         assert (found.tags["summary.best"], found.tags["wandb.group"]) == ("0.5", "g")
         for key in ("loss", "val/acc", "nested.a", "odd"):
-            points = [(row["step"], bits(row["value"])) for row in found.metric_history(key).to_dicts()]
-            assert points == [(step, bits(float(text))) for name, step, text in run["points"] if name == key]
+            rows = [(row["step"], bits(row["value"])) for row in found.metric_history(key).to_dicts()]
+            assert rows == [(step, bits(float(text))) for name, step, text in run["points"] if name == key]
         assert "model.txt" in {file.path for file in found.artifacts()}
         assert Path(found.download_artifact("model.txt")).read_text() == "weights" * 1000
+        machine = [key for key in found.metrics if key.startswith("system/")]
+        assert machine
+        assert found.metrics.keys() - machine == {"loss", "val/acc", "nested.a", "odd"}
+        points += sum(summary.count for summary in found.metric_summaries.values())
+        check_what_is_no_number(found)
 
+    assert summary["points"] == points
     again = json.loads(subprocess.run(command, capture_output=True, text=True).stdout)
     assert (again["unchanged"], again["points"]) == (2, 0)
     print(f"wandb: {summary['points']} points of 2 runs are the same; {summary['seconds']:.1f} s")

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 
 from .. import _native, _runs
 from .._errors import DeadlineExceededError, MlplatError, UnavailableError
-from ._records import Fetched, Files, Source, SourceRun
+from ._records import Fetched, Files, Placed, Source, SourceRun
 from ._summary import Summary
 
 
-def log_files(client: _native.Client, source: Source, run: SourceRun, summary: Summary) -> bool:
-    """Brings all files of a run over; returns whether none was left out."""
+def log_files(client: _native.Client, source: Source, run: SourceRun, summary: Summary) -> list[str]:
+    """Brings all files of a run over; returns in sentences which were left out."""
     return _FilesOf(client, run, summary).log(source)
 
 
@@ -27,23 +29,26 @@ class _FilesOf:
         self.client = client
         self.run = run
         self.summary = summary
-        self.complete = True
+        self.left: list[str] = []
         present = _runs.get_run(run.id, view="all").artifacts()
         self.sizes = {file.path: file.size_bytes for file in present}
         self.digests = {file.path: file.sha256 for file in present}
 
-    def log(self, source: Source) -> bool:
+    def log(self, source: Source) -> list[str]:
         for found in source.files(self.run, self.sizes):
             if isinstance(found, str):
                 self._failed(found)
             elif isinstance(found, Fetched):
                 self._fetch(found)
+            elif isinstance(found, Placed):
+                if self._is_new(found.target, found.path):
+                    self._fetch(Fetched(found.target, partial(_put, found.path)))
             else:
                 self._log_local(found)
-        return self.complete
+        return self.left
 
     def _failed(self, text: str) -> None:
-        self.complete = False
+        self.left.append(text)
         self.summary.fail(text)
 
     def _lost(self, target: str, error: Exception) -> None:
@@ -125,6 +130,14 @@ class _FilesOf:
             # As an upload of the folder does it.
             if not entry.is_symlink() or _leads_inside(entry.path, top):
                 yield from self._walk(entry.path, f"{target}/{entry.name}", top)
+
+
+def _put(path: str, local: str) -> None:
+    """The same file in another place: without a copy, where that is on the same disk."""
+    try:
+        os.link(os.path.realpath(path), local)
+    except OSError:
+        shutil.copyfile(path, local)
 
 
 def _leads_inside(link: str, top: str) -> bool:

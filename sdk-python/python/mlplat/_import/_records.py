@@ -98,6 +98,15 @@ class Files:
 
 
 @dataclass
+class Placed:
+    """A file of this machine that is called otherwise in the run."""
+
+    target: str
+    """Its path in the run."""
+    path: str
+
+
+@dataclass
 class Fetched:
     """A file that is elsewhere, and is fetched when it is its turn: that may fail for one and work for the next."""
 
@@ -137,7 +146,7 @@ class Source(Protocol):
         """The points of a run, in one or several named streams."""
         ...
 
-    def files(self, run: SourceRun, present: dict[str, int]) -> Iterator[Files | Fetched | str]:
+    def files(self, run: SourceRun, present: dict[str, int]) -> Iterator[Files | Placed | Fetched | str]:
         """What the run has of files, or in a sentence why some cannot be read; `present` has the sizes of those
         imported."""
         ...

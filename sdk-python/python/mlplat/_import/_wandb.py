@@ -1,29 +1,38 @@
 """Offline runs of Weights & Biases: folders with a log, and the files of the run beside it.
 
-Invariant: the steps and values of the history are kept; what of it is no number is left out and said. Points come in the
-order of the log, to which wandb only ever adds.
+Invariant: the steps and values of the history are kept, numbers as points and all else in files. Points come in the order of
+the log, to which wandb only ever adds. What is not on this machine any more is said.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .._errors import MisuseError
+from . import _wandb_artifacts, _wandb_values
+from . import _wandb_history as history
 from . import _wandb_log as log
 from ._local_files import listed
-from ._records import Files, Point, SourceExperiment, SourceRun, digest_of
+from ._records import Files, Placed, Point, SourceExperiment, SourceRun, digest_of
 
 # Numbers of the fields of the messages of wandb_internal.proto.
-_HISTORY, _SUMMARY, _CONFIG, _RUN, _EXIT = 2, 3, 5, 17, 18
+_SUMMARY, _CONFIG, _FILES, _RUN, _EXIT = 3, 5, 6, 17, 18
+
+# Part of the fingerprints: a later version that takes more of a log imports it again.
+_TAKES = 2
 
 # A log without an end that was written to so lately is of a run that goes on.
 _LIVE_S = 600
 _OWN_FILES = "files"
+_NO_FILES = (
+    "without files, texts, lists, histograms and media of the history are left out too, as they become files"
+)
 
 
 @dataclass
@@ -43,8 +52,13 @@ class _Facts:
     config: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     started_us: int = 0
+    artifacts: list[_wandb_artifacts.Artifact] = field(default_factory=list)
+    saved: list[str] = field(default_factory=list)
+    """Files that the run saved, by their paths in its folder."""
     exit_code: int | None = None
     points: int = 0
+    samples: int = 0
+    """Of the machine."""
     last_us: int = 0
 
 
@@ -63,6 +77,8 @@ class Offline:
         self.notes: list[str] = []
         self._log_of: dict[str, list[str]] = {}
         self._facts: dict[str, _Facts] = {}
+        # Samples of the machine in the logs of a run before this one.
+        self._samples_before: dict[str, int] = {}
 
     def describe(self) -> str:
         return f"wandb-log:{self.path}"
@@ -81,6 +97,7 @@ class Offline:
             key = f"{facts.entity}/{facts.project}/{facts.run_id}"
             # A run that was resumed has a log each time.
             self._log_of.setdefault(key, []).append(path)
+            self._samples_before[path] = self._facts[key].samples if key in self._facts else 0
             self._facts[key] = _merged(self._facts.get(key), facts)
             name = self.experiment or facts.project or "uncategorized"
             found.setdefault(name, SourceExperiment(name, name))
@@ -116,8 +133,9 @@ class Offline:
             **{f"wandb.tag.{label}": "true" for label in facts.labels},
             **{
                 f"summary.{name}": _text(value)
-                for name, value in _flat(facts.summary)
-                if not name.startswith("_")
+                for name, value in history.flat(facts.summary)
+                # Media are those of the history.
+                if not name.startswith("_") and not isinstance(value, dict)
             },
         }
         return SourceRun(
@@ -130,26 +148,59 @@ class Offline:
             message,
             facts.notes,
             tags={name: value for name, value in tags.items() if value},
-            params={name: _text(value) for name, value in _flat(facts.config)},
+            params={name: _text(value) for name, value in history.flat(facts.config)},
         )
 
     def fingerprint(self, run: SourceRun, files: bool) -> str:
+        if not files and _NO_FILES not in self.notes:
+            self.notes.append(_NO_FILES)
         logs = self._log_of[run.key]
         sizes = [os.path.getsize(path) for path in logs]
         folders = [os.path.join(os.path.dirname(path), _OWN_FILES) for path in logs] if files else []
-        return digest_of(sizes, [[*listed(folder)] for folder in folders])
+        return digest_of(_TAKES, sizes, [[*listed(folder)] for folder in folders])
 
     def streams(self, run: SourceRun) -> Iterator[tuple[str, Iterator[Point]]]:
         for path in self._log_of[run.key]:
-            yield os.path.basename(os.path.dirname(path)), _points(path, run.started_us)
+            name = os.path.basename(os.path.dirname(path))
+            yield name, history.points(path, run.started_us)
+            # Apart, so that neither moves the numbers of the other.
+            before = self._samples_before[path]
+            yield f"{name} system", history.machine_points(path, before, run.started_us)
 
-    def files(self, run: SourceRun, present: dict[str, int]) -> Iterator[Files | str]:
-        for path in self._log_of[run.key]:
-            folder = os.path.join(os.path.dirname(path), _OWN_FILES)
-            if not os.path.isdir(folder):
-                continue
-            for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+    def files(self, run: SourceRun, present: dict[str, int]) -> Iterator[Files | Placed | str]:
+        facts, logs = self._facts[run.key], self._log_of[run.key]
+        folders = [os.path.join(os.path.dirname(path), _OWN_FILES) for path in logs]
+        for folder in folders:
+            if os.path.isdir(folder):
+                yield from self._own_files(folder, facts.saved)
+        values = (value for path in logs for value in history.values(path, run.started_us))
+        with tempfile.TemporaryDirectory(prefix="mlplat-import-") as scratch:
+            found = [
+                _wandb_values.files_of(values, folders, scratch),
+                _wandb_artifacts.files_of(facts.artifacts, present, scratch),
+            ]
+            for one in (one for part in found for one in part):
+                yield f"run {run.name!r} ({run.key}): {one}" if isinstance(one, str) else one
+
+    def _own_files(self, folder: str, saved: list[str]) -> Iterator[Files | Placed]:
+        """What is in the folder of a run, also links to what it saved from elsewhere."""
+        links = [path for name in saved if _leads_out(path := os.path.join(folder, name), folder)]
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            below = [path for path in links if path == entry.path or path.startswith(entry.path + os.sep)]
+            if not below:
                 yield Files(entry.path)
+                continue
+            for path, _, _ in [(entry.path, 0, 0)] if entry.is_symlink() else listed(entry.path):
+                if path in below or not _leads_out(path, folder):
+                    yield Placed(os.path.relpath(path, folder).replace(os.sep, "/"), path)
+                else:
+                    self.notes.append(f"{path} was left out: it is a link that leads out of the run's folder")
+
+
+def _leads_out(path: str, folder: str) -> bool:
+    """Whether it is a link to a file elsewhere."""
+    inside = os.path.realpath(folder) + os.sep
+    return os.path.islink(path) and os.path.isfile(path) and not os.path.realpath(path).startswith(inside)
 
 
 def _find_logs(path: str) -> list[str]:
@@ -184,7 +235,10 @@ def _merged(before: _Facts | None, facts: _Facts) -> _Facts:
         facts.started_us = before.started_us or facts.started_us
         facts.config = {**before.config, **facts.config}
         facts.summary = {**before.summary, **facts.summary}
+        facts.artifacts = [*before.artifacts, *facts.artifacts]
+        facts.saved = [*before.saved, *facts.saved]
         facts.points += before.points
+        facts.samples += before.samples
         facts.last_us = max(facts.last_us, before.last_us)
     return facts
 
@@ -199,12 +253,20 @@ def _read_facts(path: str) -> _Facts:
             if number == _RUN:
                 _read_run(facts, body)
             elif number == _CONFIG:
-                _update(facts.config, body)
+                history.update(facts.config, body)
             elif number == _SUMMARY:
-                _update(facts.summary, body)
-            elif number == _HISTORY:
+                history.update(facts.summary, body)
+            elif number == history.HISTORY:
                 facts.points += 1
-                facts.last_us = max(facts.last_us, _history_time(body))
+                facts.last_us = max(facts.last_us, history.history_time(body))
+            elif number == history.STATS:
+                facts.samples += 1
+            elif number == _wandb_artifacts.ARTIFACT:
+                facts.artifacts.append(_wandb_artifacts.read_artifact(body))
+            elif number == _FILES:
+                facts.saved += [
+                    log.text(dict(log.fields(log.message(one))).get(1)) for _, one in log.fields(body)
+                ]
             elif number == _EXIT:
                 facts.exit_code = log.signed(dict(log.fields(body)).get(1, 0))
     # What wandb notes of itself is no param.
@@ -223,104 +285,10 @@ def _read_run(facts: _Facts, body: bytes) -> None:
         elif number == 10:
             labels.append(log.text(value))
         elif number == 4:
-            _update(facts.config, log.message(value))
+            history.update(facts.config, log.message(value))
         elif number == 17:
-            stamp = dict(log.fields(log.message(value)))
-            facts.started_us = log.signed(stamp.get(1)) * 1_000_000 + log.signed(stamp.get(2)) // 1000
+            facts.started_us = history.micros_of(log.message(value))
     facts.labels = labels or facts.labels
-
-
-def _items(body: bytes, wanted: int) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Key (with its parts, where it is nested) and JSON of the items in this field."""
-    for number, value in log.fields(body):
-        if number != wanted:
-            continue
-        key, nested, text = "", [], ""
-        for inner, part in log.fields(log.message(value)):
-            if inner == 1:
-                key = log.text(part)
-            elif inner == 2:
-                nested.append(log.text(part))
-            elif inner == 16:
-                text = log.text(part)
-        yield tuple(nested) or (key,), text
-
-
-def _update(target: dict[str, Any], body: bytes) -> None:
-    for parts, text in _items(body, 1):
-        place = target
-        for part in parts[:-1]:
-            inner = place.get(part)
-            place[part] = place = inner if isinstance(inner, dict) else {}
-        place[parts[-1]] = _json(text)
-    for parts, _ in _items(body, 2):
-        target.pop(parts[0], None)
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _history_time(body: bytes) -> int:
-    for parts, text in _items(body, 1):
-        if parts == ("_timestamp",):
-            return int(float(text) * 1e6)
-    return 0
-
-
-def _points(path: str, started_us: int) -> Iterator[Point]:
-    """The numbers of the history, step by step, as they were logged."""
-    for record in log.read_records(path):
-        for number, value in log.fields(record):
-            if number == _HISTORY:
-                yield from _row(log.message(value), started_us)
-
-
-def _row(body: bytes, started_us: int) -> Iterator[Point]:
-    step, micros = 0, started_us
-    for number, value in log.fields(body):
-        if number == 2:
-            step = log.signed(dict(log.fields(log.message(value))).get(1, 0))
-    values: list[tuple[str, Any]] = []
-    for parts, text in _items(body, 1):
-        found = _json(text)
-        if parts == ("_step",):
-            step = int(found)
-        elif parts == ("_timestamp",):
-            micros = round(float(found) * 1e6)
-        elif not parts[0].startswith("_"):
-            values.append((".".join(parts), found))
-    for key, found in values:
-        for name, one in _flat({key: found}):
-            number = _number(one)
-            if number is not None:
-                yield name, step, micros, number
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, (int, float)):
-        try:
-            return float(value)
-        except OverflowError:
-            return None
-    # JSON has no names for these.
-    return (
-        {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}.get(value)
-        if isinstance(value, str)
-        else None
-    )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """A nested mapping with keys like `outer.inner`. Media, which name their `_type`, are files and no values."""
-    for key, value in values.items():
-        if not isinstance(value, dict):
-            yield prefix + key, value
-        elif "_type" not in value:
-            yield from _flat(value, f"{prefix}{key}.")
 
 
 def _text(value: Any) -> str:

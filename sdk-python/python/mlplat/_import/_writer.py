@@ -21,13 +21,14 @@ from ._batches import log_stream, log_texts, set_tags
 from ._experiments import Experiments
 from ._files import log_files
 from ._missing import log_missing
-from ._names import MAX_DESCRIPTION, Names, name_of
+from ._names import MAX_DESCRIPTION, Names, name_of, value_of
 from ._origin import SOURCE_TAG, kind_of, origin_of, place_of
 from ._records import NAMESPACE, Source, SourceExperiment, SourceRun, digest_of
 from ._seen import SEEN_TAG, Seen
 from ._summary import Summary, Wish
 
 DONE_TAG = "import.complete"
+LEFT_OUT_TAG = "import.left_out"
 
 _ENDED = ("FINISHED", "FAILED", "KILLED")
 _MAX_NAME = 250
@@ -106,11 +107,20 @@ class _Import:
             if self.wish.dry_run:
                 self._count(run, before)
             else:
-                complete = self._write(run, before)
-                set_tags(self.client, run.id, {DONE_TAG: fingerprint if complete else ""})
+                left = self._write(run, before)
+                self._mark(run, before, fingerprint, left)
             self.summary.runs += 1
         except (MlplatError, OSError, ValueError) as error:
             self.summary.fail(f"{_called(run)}: {error}")
+
+    def _mark(self, run: SourceRun, before: _runs.Run | None, fingerprint: str, left: list[str]) -> None:
+        """Marks a run as complete, or with what was left out of it."""
+        if left:
+            set_tags(self.client, run.id, {DONE_TAG: "", LEFT_OUT_TAG: value_of("\n".join(left))})
+            return
+        if before is not None and LEFT_OUT_TAG in before.tags:
+            _native.delete_params_and_tags(self.client, run.id, [], [LEFT_OUT_TAG]).wait()
+        set_tags(self.client, run.id, {DONE_TAG: fingerprint})
 
     def _fingerprint(self, run: SourceRun) -> str:
         said = digest_of(
@@ -159,8 +169,8 @@ class _Import:
                 f"it was imported from {place_of(known)}, and goes on only from there"
             )
 
-    def _write(self, run: SourceRun, before: _runs.Run | None) -> bool:
-        """Brings a run over; returns whether all of it."""
+    def _write(self, run: SourceRun, before: _runs.Run | None) -> list[str]:
+        """Brings a run over; returns in sentences what was left out."""
         names = self._names(before)
         params = names.add(names.params, run.params)
         tags = names.add(names.tags, run.tags)
@@ -193,14 +203,14 @@ class _Import:
                 new = log_missing(self.client, run.id, name, points, names, branches)
             self.summary.points += new
         self._log_datasets(run)
-        complete = not self.wish.artifacts or log_files(self.client, self.source, run, self.summary)
+        left = log_files(self.client, self.source, run, self.summary) if self.wish.artifacts else []
         if said.end != seen.end:
             self._end(run, seen, before)
         if run.deleted and not seen.deleted and not was_deleted:
             # And can be restored.
             _native.delete_runs(self.client, [run.id], False).wait()
         set_tags(self.client, run.id, {SEEN_TAG: said.text()})
-        return complete
+        return left
 
     def _end(self, run: SourceRun, seen: Seen, before: _runs.Run | None) -> None:
         """Ends the run as it ended in the source, or takes it up again where it goes on there."""
