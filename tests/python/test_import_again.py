@@ -166,6 +166,20 @@ def test_a_run_that_was_running_ends(database: Path):
     check_first()
 
 
+def test_an_end_before_the_start_is_said(database: Path):
+    """As clocks make it that are set back."""
+    set_end(database, FIRST, "FINISHED", START - 2500)
+    note = (
+        f"run 'first' ({FIRST}) of 'delays: 1' ended 2.5 s before it began there; here it ends when it began"
+    )
+    assert note in summary("mlflow", str(database), "--dry-run")["notes"]
+    told = summary("mlflow", str(database))
+    assert (told["errors"], note in told["notes"]) == ([], True)
+    assert end_of(FIRST) == ("FINISHED", 0)
+    told = summary("mlflow", str(database))
+    assert (told["unchanged"], note in told["notes"]) == (2, False)
+
+
 def test_an_import_that_broke_off_before_the_end_is_done_again(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -104,6 +104,11 @@ class _Import:
                 self.summary.unchanged += 1
                 return
             self._check_kind(before)
+            if run.ended_us is not None and run.ended_us < run.started_us:
+                seconds = (run.started_us - run.ended_us) / 1e6
+                self.summary.note(
+                    f"{_called(run)} ended {seconds:g} s before it began there; here it ends when it began"
+                )
             if self.wish.dry_run:
                 self._count(run, before)
             else:
