@@ -294,6 +294,16 @@ def test_a_point_that_comes_while_pages_are_read(
     mlflow.check()
 
 
+def test_many_points_that_are_alike(mlflow: MLflow, project: str):
+    """As a server has them that keeps files: pages end and begin with the same point."""
+    mlflow.points += (("odd/x y", 1.0, START, 0),) * 700
+    assert summary("mlflow", mlflow.url)["points"] == 1706
+    mlflow.points += (("odd/x y", 1.0, START, 0),) * 7
+    assert summary("mlflow", mlflow.url)["points"] == 7
+    mlflow.check()
+    assert summary("mlflow", mlflow.url)["unchanged"] == 2
+
+
 def test_what_was_rewound_here_does_not_come_again(mlflow: MLflow, project: str):
     summary("mlflow", mlflow.url)
     with mlplat.start_run(run_id=run_id(FIRST), resume_from=500) as run:

@@ -258,8 +258,12 @@ def test_texts_and_lists_become_a_table(tmp_path: Path):
         for step in range(2)
     ]
     used = field(25, field(1, "QX") + field(2, "dataset") + field(3, "data:v3"))
-    wandb_folder(tmp_path, whole(*rows, field(10, field(1, "late") + field(2, "text")), used))
-    assert summary("wandb", str(tmp_path))["points"] == 2
+    rows.append(nested({"_mine": 2.0, "_runtime": 1.0}, 1))
+    wandb_folder(tmp_path, whole(*rows, field(10, field(1, "late") + field(2, "text")), used, field(77, "?")))
+    told = summary("wandb", str(tmp_path))
+    assert told["points"] == 3
+    assert told["notes"][0].endswith("run-abc123.wandb: 1 records of the unknown kind 77 were left out")
+    assert only_run().metrics == {"a": 1.5, "_mine": 2.0}
     table = only_run().load_table("wandb/values.json").to_dicts()
     assert table[0] == {"step": 0, "time": 1_600_000_000.5, "key": "text", "kind": "text", "value": "epoch 0"}
     assert [(row["step"], row["key"], row["kind"], row["value"]) for row in table[3:]] == [

@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,10 @@ from ._records import Files, Placed, Point, SourceExperiment, SourceRun, digest_
 
 # Numbers of the fields of the messages of wandb_internal.proto.
 _SUMMARY, _CONFIG, _FILES, _RUN, _EXIT = 3, 5, 6, 17, 18
+
+# Records that say nothing of a run that is not elsewhere: number, output (a file), metric definitions, how wandb was used,
+# the environment, and marks of the log itself. Above are all others of today.
+_PASSED = {1, 4, 11, 12, 13, 16, 19, 20, 21, 22, 23, 24, 26, 27, 100, 200}
 
 # Part of the fingerprints: a later version that takes more of a log imports it again.
 _TAKES = 2
@@ -60,6 +65,8 @@ class _Facts:
     samples: int = 0
     """Of the machine."""
     last_us: int = 0
+    unknown: Counter[int] = field(default_factory=Counter)
+    """Records of kinds that came after this was written, by their numbers."""
 
 
 class Offline:
@@ -94,6 +101,8 @@ class Offline:
             if not facts.run_id:
                 self._say_nameless(path, facts)
                 continue
+            for number, count in facts.unknown.items():
+                self.notes.append(f"{path}: {count} records of the unknown kind {number} were left out")
             key = f"{facts.entity}/{facts.project}/{facts.run_id}"
             # A run that was resumed has a log each time.
             self._log_of.setdefault(key, []).append(path)
@@ -269,6 +278,8 @@ def _read_facts(path: str) -> _Facts:
                 ]
             elif number == _EXIT:
                 facts.exit_code = log.signed(dict(log.fields(body)).get(1, 0))
+            elif number not in _PASSED and number not in history.SAID:
+                facts.unknown[number] += 1
     # What wandb notes of itself is no param.
     facts.config.pop("_wandb", None)
     return facts

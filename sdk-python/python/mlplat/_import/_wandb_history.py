@@ -14,7 +14,13 @@ from . import _wandb_log as log
 from ._records import Point
 
 # Numbers of the fields of a record of wandb_internal.proto.
-HISTORY, STATS, ALERT, USED = 2, 7, 10, 25
+HISTORY, STATS, BOARD, ALERT, USED = 2, 7, 9, 10, 25
+
+SAID = (BOARD, ALERT, USED)
+"""What becomes a value beside those of the history."""
+
+# What wandb adds to each row.
+_ADDED = ("_step", "_timestamp", "_runtime", "_wandb")
 
 
 @dataclass
@@ -53,7 +59,7 @@ def points(path: str, started_us: int) -> Iterator[Point]:
 
 
 def values(path: str, started_us: int) -> Iterator[Value]:
-    """What else the history has, and what the run said beside it: alerts, and artifacts that it used."""
+    """What else the history has, and what the run said beside it: alerts, artifacts that it used, TensorBoard logs."""
     step, micros = 0, started_us
     for record in log.read_records(path):
         for number, value in log.fields(record):
@@ -67,6 +73,10 @@ def values(path: str, started_us: int) -> Iterator[Value]:
                 said = dict(log.fields(body))
                 found = {"_type": "alert", "text": log.text(said.get(2)), "level": log.text(said.get(3))}
                 yield Value(step, micros, log.text(said.get(1)), found)
+            elif number == BOARD:
+                said = dict(log.fields(body))
+                found = {"_type": "tensorboard", "log_dir": log.text(said.get(1))}
+                yield Value(step, micros, "tensorboard", found)
             elif number == USED:
                 said = dict(log.fields(body))
                 found = {"_type": "used-artifact", "id": log.text(said.get(1)), "type": log.text(said.get(2))}
@@ -150,10 +160,10 @@ def _row(body: bytes, started_us: int) -> _Row:
             row.step = log.signed(dict(log.fields(log.message(value))).get(1, 0))
     items: dict[str, Any] = {}
     _set(items, body)
-    row.step = int(items.pop("_step", row.step))
+    row.step = int(items.get("_step", row.step))
     if "_timestamp" in items:
-        row.micros = round(float(items.pop("_timestamp")) * 1e6)
-    for key, value in flat({key: value for key, value in items.items() if not key.startswith("_")}):
+        row.micros = round(float(items["_timestamp"]) * 1e6)
+    for key, value in flat({key: value for key, value in items.items() if key not in _ADDED}):
         found = number_of(value)
         if found is None:
             row.others.append((key, value))
