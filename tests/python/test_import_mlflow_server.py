@@ -225,14 +225,9 @@ def test_an_import_that_was_killed(mlflow: MLflow, project: str, monkeypatch: py
         except mlplat.NotFoundError:
             return False
 
-    # Points are not kept between the fingerprint and the streams.
-    code = (
-        "from mlplat._import import _mlflow_server; _mlflow_server._KEPT = 0\n"
-        "from mlplat._cli import main; import sys; sys.exit(main(sys.argv[1:]))"
-    )
     with monkeypatch.context() as patch:
         patch.setattr(mlflow, "asked", wait)
-        with subprocess.Popen([sys.executable, "-c", code, "import", "mlflow", mlflow.url]) as process:
+        with subprocess.Popen([sys.executable, "-m", "mlplat", "import", "mlflow", mlflow.url]) as process:
             assert reached.wait(30)
             process.kill()
         go.set()

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from http.client import HTTPException
 from typing import Any
@@ -35,6 +36,26 @@ _KEPT = 5_000_000
 _READS = 5
 
 
+@dataclass
+class _Read:
+    """What was read of the metrics of the run that was asked for last.
+
+    A fingerprint is of what a stream before it gave, and a stream gives what was read for a fingerprint before it.
+    """
+
+    run: str = ""
+    digests: dict[str, str] = field(default_factory=dict)
+    points: dict[str, Columns] = field(default_factory=dict)
+    """For the streams, unless they are too many."""
+    count: int = 0
+
+    def add(self, key: str, columns: Columns, content: bytes, keep: bool) -> None:
+        self.digests[key] = hashlib.sha256(content).hexdigest()
+        self.count += len(columns[0])
+        if keep and self.count <= _KEPT:
+            self.points[key] = columns
+
+
 class Server:
     """The server at an http address."""
 
@@ -47,8 +68,7 @@ class Server:
         self.headers = {"Accept": "application/json", **_authorization()}
         # Run -> the keys of its metrics.
         self._keys: dict[str, list[str]] = {}
-        # The points of the run that was asked for last, unless they are too many: a fingerprint comes before the streams.
-        self._points_of: tuple[str, dict[str, Columns]] = ("", {})
+        self._read = _Read()
         # Experiment -> run -> its models: id and name.
         self._models: dict[str, dict[str, list[tuple[str, str]]]] = {}
         # The list of files of the run that was asked for last: a fingerprint comes before the files.
@@ -100,6 +120,7 @@ class Server:
         return found
 
     def runs(self, experiment: SourceExperiment) -> Iterator[SourceRun]:
+        self._read = _Read()
         body = {
             "experiment_ids": [experiment.key],
             "run_view_type": "ALL",
@@ -127,34 +148,31 @@ class Server:
             yield run
 
     def fingerprint(self, run: SourceRun, files: bool) -> str:
-        digest = hashlib.sha256()
-        kept: dict[str, Columns] = {}
-        count = 0
+        digests = self._read_of(run).digests
         for key in self._keys[run.key]:
-            columns = self._history(run.key, key)
-            digest.update(repr((key, len(columns[0]))).encode(errors="backslashreplace"))
-            for column in columns:
-                digest.update(column)
-            count += len(columns[0])
-            if count <= _KEPT:
-                kept[key] = columns
-        self._points_of = run.key, kept
-        return digest_of(digest.hexdigest(), self._listed(run) if files else "")
+            if key not in digests:
+                self._history(run, key, keep=True)
+        return digest_of(sorted(digests.items()), self._listed(run) if files else "")
 
     def streams(self, run: SourceRun) -> Iterator[tuple[str, Iterator[Point]]]:
-        known = self._points_of[1] if self._points_of[0] == run.key else {}
         for key in self._keys[run.key]:
-            columns = known[key] if key in known else self._history(run.key, key)
+            columns = self._read_of(run).points.pop(key, None) or self._history(run, key, keep=False)
             yield key, ((key, *point) for point in zip(*columns, strict=True))
 
-    def _history(self, run: str, key: str) -> Columns:
+    def _read_of(self, run: SourceRun) -> _Read:
+        if self._read.run != run.key:
+            self._read = _Read(run.key)
+        return self._read
+
+    def _history(self, run: SourceRun, key: str, keep: bool) -> Columns:
         """All points of a metric: steps, times and values."""
         before: list[bytes] = []
         for _ in range(_READS):
-            columns, whole = self._read_history(run, key)
+            columns, whole = self._read_history(run.key, key)
             found = [column.tobytes() for column in columns]
             # Several points may be alike, where the server keeps them in files: then they are so again.
             if whole or found == before:
+                self._read_of(run).add(key, columns, b"".join(found), keep)
                 return columns
             before = found
         raise DataLossError(f"the metric {key!r} grew while it was read; run the import again")

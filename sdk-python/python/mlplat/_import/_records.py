@@ -139,7 +139,10 @@ class Source(Protocol):
         ...
 
     def fingerprint(self, run: SourceRun, files: bool) -> str:
-        """Changes whenever points of the run change, or if wished its files; cheap."""
+        """Changes whenever points of the run change, or if wished its files; cheap where streams grow at their ends.
+
+        Of what the streams gave, where these were read before and may have got points since.
+        """
         ...
 
     def streams(self, run: SourceRun) -> Iterator[tuple[str, Iterator[Point]]]:

@@ -98,9 +98,11 @@ class _Import:
 
     def _one(self, run: SourceRun) -> None:
         try:
-            fingerprint = self._fingerprint(run)
             before = self._find(run)
-            if before is not None and before.tags.get(DONE_TAG) == fingerprint:
+            marked = before.tags.get(DONE_TAG) if before is not None else None
+            # Where it takes reading all points, that is done once: for the streams, if the run is not complete.
+            known = self._fingerprint(run) if marked or self.source.grows_at_end else None
+            if marked and marked == known:
                 self.summary.unchanged += 1
                 return
             self._check_kind(before)
@@ -113,7 +115,7 @@ class _Import:
                 self._count(run, before)
             else:
                 left = self._write(run, before)
-                self._mark(run, before, fingerprint, left)
+                self._mark(run, before, known or self._fingerprint(run), left)
             self.summary.runs += 1
         except (MlplatError, OSError, ValueError) as error:
             self.summary.fail(f"{_called(run)}: {error}")
