@@ -80,6 +80,7 @@ def check_what_is_no_number(run: mlplat.Run) -> None:
 
 def test_every_point_is_the_same(tmp_path: Path):
     env = {**os.environ, "WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_DIR": str(tmp_path)}
+    env |= {"WANDB_DATA_DIR": str(tmp_path / "data"), "WANDB_CACHE_DIR": str(tmp_path / "cache")}
     env.pop("PYTHONPATH", None)
     wrote = subprocess.run([WANDB, "-c", WRITE], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert wrote.returncode == 0, wrote.stderr[-4000:]
