@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import uuid
 
 import mlplat
+import mlplat.aio
 import pytest
 
 
@@ -163,3 +165,49 @@ def test_command_line(project, capsys):
     call("experiments", "restore", "g")
     assert "0 runs" in call("gc", "--dry-run")
     assert main(["runs", "delete", str(uuid.uuid4()), *common]) == 1
+
+
+def test_labels_and_metrics_of_a_run_that_has_ended(project):
+    failed = mlplat.start_run()
+    failed.set_tags({"a": 1, "b": 2})
+    failed.log_metric("loss", 0.5, step=7)
+    failed.end("FAILED", "out of memory")
+    run = mlplat.get_run(failed.id)
+    run.set_tag("reviewed", True)
+    run.set_tags({"b": 3, "owner": "ann"})
+    run.delete_tags(["a", "no such label"])
+    assert run.tags == {"b": "3", "owner": "ann", "reviewed": "True"}
+    run.log_metric("loss", 0.25)
+    run.log_metrics({"test/f1": 0.9, "loss": 0.125}, timestamp="2020-01-01T00:00:00Z")
+    run.log_metrics({"test/f1": 0.8}, step=40)
+    assert [(row["step"], row["value"]) for row in run.metric_history("loss")] == [
+        (7, 0.5),
+        (8, 0.25),
+        (9, 0.125),
+    ]
+    assert run.metrics == {"loss": 0.125, "test/f1": 0.8}
+    # It stays as it was otherwise, for everybody.
+    again = mlplat.find_runs("tags.owner = 'ann'")[0]
+    assert (again.status, again.ended_at, again.tags) == ("FAILED", run.ended_at, run.tags)
+    with pytest.raises(mlplat.MisuseError, match="number"):
+        run.log_metric("loss", "low")
+    mlplat.delete_runs(run)
+    run.set_tag("why", "deleted")
+    assert run.deleted_at is not None
+
+
+def test_labels_of_an_ended_run_for_asyncio(project):
+    async def add() -> mlplat.aio.Run:
+        async with mlplat.aio.start_run() as active:
+            await active.set_tags({"a": 1, "b": 2})
+        run = await mlplat.aio.get_run(active.id)
+        await run.set_tag("c", 3)
+        await run.set_tags({"d": 4})
+        await run.delete_tags("a")
+        await run.log_metric("late", 1.0)
+        await run.log_metrics({"late": 2.0})
+        return run
+
+    run = asyncio.run(add())
+    assert (run.status, run.tags) == ("FINISHED", {"b": "2", "c": "3", "d": "4"})
+    assert (run.metrics, run.metric_summaries["late"].last_step) == ({"late": 2.0}, 1)

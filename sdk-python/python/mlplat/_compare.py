@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from . import _arguments, _native
-from ._runs import Run, get_run
+from ._run import Run
+from ._runs import get_run
 from ._table import Table
 
 TYPE_CHECKING = False

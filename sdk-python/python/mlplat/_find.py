@@ -5,8 +5,8 @@ from __future__ import annotations
 from . import _arguments, _native
 from ._connection import client as current_client
 from ._errors import MisuseError
+from ._run import Run
 from ._run_calls import search_of
-from ._runs import Run
 from ._table import Table
 
 TYPE_CHECKING = False

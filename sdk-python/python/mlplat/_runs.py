@@ -6,102 +6,20 @@ import sys
 
 from . import _active, _arguments, _native
 from ._connection import client as current_client
-from ._rich import RichLogging, RichReading
-from ._run_calls import (
-    artifacts_call,
-    create_experiment_call,
-    create_project_call,
-    download_call,
-    histories_call,
-    history_call,
-    read_call,
-    search_call,
-    update_call,
-)
+from ._rich import RichLogging
+from ._run import Run
+from ._run_calls import create_experiment_call, create_project_call, search_call, update_call
 from ._run_info import RunInfo
 from ._table import Table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import io
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import timedelta
     from types import TracebackType
     from typing import Literal
 
     from ._types import PathLike, When
-
-
-class Run(RichReading):
-    """A run as it was when it was read: params, tags, metrics, status; and the way to its files and histories."""
-
-    __slots__ = ("_client", "_record")
-
-    def metric_history(
-        self,
-        key: str,
-        *,
-        start_step: int | None = None,
-        end_step: int | None = None,
-        last: int | None = None,
-        buckets: int | None = None,
-        branch: int | None = None,
-    ) -> Table:
-        """The points of a metric: columns step, timestamp, value, ordered by step, then as logged.
-
-        Both ends of the range of steps are inclusive. `last` gives only so many points at its end. `buckets` gives what a
-        chart of that width needs: the first, least, greatest and last point of each bucket (and its first NaN), at
-        little cost even for millions of points. `branch` is the number of one of `branches`, or 0; without it the
-        current one is read. A metric that was never logged has no rows.
-        """
-        return history_call(self, key, start_step, end_step, last, buckets, branch).wait()
-
-    def metric_histories(
-        self,
-        keys: Iterable[str] | None = None,
-        *,
-        start_step: int | None = None,
-        end_step: int | None = None,
-        last: int | None = None,
-        buckets: int | None = None,
-        branch: int | None = None,
-    ) -> dict[str, Table]:
-        """The points of several metrics by key, read in one call; the rest is as in :meth:`metric_history`.
-
-        By default those of `metrics`.
-        """
-        wanted = list(self.metrics) if keys is None else _arguments.texts(keys, "keys")
-        if not wanted:
-            return {}
-        return histories_call(self, wanted, start_step, end_step, last, buckets, branch).wait()
-
-    def artifacts(self, path: str = "") -> list[_native.Artifact]:
-        """The files of the run, or those at or below `path`."""
-        return artifacts_call(self, path).wait()
-
-    def download_artifact(self, path: str = "", into: PathLike | None = None) -> str:
-        """Downloads a file or directory of the run and returns where it is now.
-
-        It goes into the directory `into`, by default a new temporary one. Without `path` all files are downloaded.
-        """
-        return download_call(self._client, self.id, path, into).wait()
-
-    def read_artifact(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
-        """The content of a file of the run: `length` bytes from `offset` on, fewer at its end; by default all of it."""
-        return read_call(self._client, self.id, path, offset, length).wait()
-
-    def open_artifact(self, path: str) -> io.BufferedReader:
-        """A file of the run, opened for reading at any place, without downloading it: `with run.open_artifact("x") as file: …`.
-
-        It stays the content that it was when it was opened; when the file of the run is replaced, reading fails.
-        """
-        from ._artifact_file import open_call, opened
-
-        return opened(self._client, self.id, open_call(self._client, self.id, path).wait())
-
-    def refresh(self) -> Run:
-        """The run as it is now."""
-        return get_run(self.id, view="all")
 
 
 class ActiveRun(RichLogging, _native.RunLog):
@@ -368,7 +286,10 @@ def update_run(
     description: str | None = None,
     tags: Mapping[str, object] | None = None,
 ) -> Run:
-    """Changes name, notes or (all) labels of a run, ended or not; what is not given stays."""
+    """Changes name, notes or (all) labels of a run, ended or not; what is not given stays.
+
+    `get_run(run_id).set_tags({…})` adds labels to those that it has.
+    """
     client = current_client()
     return update_call(client, run, name, description, tags).then(lambda record: Run(client, record)).wait()
 
@@ -423,6 +344,3 @@ def create_experiment(
 ) -> _native.Experiment:
     """Creates an experiment. Starting a run does that too, so this is for its notes and labels."""
     return create_experiment_call(name, description, tags).wait()
-
-
-# Calls that both flavours make.

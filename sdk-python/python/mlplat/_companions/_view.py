@@ -59,7 +59,7 @@ class Series:
 
 
 def _history(run: RunInfo, key: str) -> list[float]:
-    from .._runs import Run
+    from .._run import Run
 
     table = Run(run._client, run._record).metric_history(key, buckets=_WIDTH)
     return [row["value"] for row in table.to_dicts()]

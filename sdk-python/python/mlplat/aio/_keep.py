@@ -5,11 +5,11 @@ from __future__ import annotations
 from .. import _arguments, _native
 from .._connection import client as current_client
 from .._find import page_size_of
+from .._run import Run as BlockingRun
 from .._run_calls import search_of
 from .._run_info import RunInfo
-from .._runs import Run as BlockingRun
 from .._table import Table
-from ._runs import Run
+from ._run import Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

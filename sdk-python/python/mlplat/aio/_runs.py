@@ -6,88 +6,21 @@ import sys
 
 from .. import _active, _arguments, _native
 from .._connection import client as current_client
-from .._run_calls import (
-    artifacts_call,
-    create_experiment_call,
-    create_project_call,
-    download_call,
-    histories_call,
-    history_call,
-    read_call,
-    search_call,
-    update_call,
-)
+from .._run_calls import create_experiment_call, create_project_call, search_call, update_call
 from .._run_info import RunInfo
 from .._table import Table
-from ._rich import RichLogging, RichReading
+from ._rich import RichLogging
+from ._run import Run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import io
-    from collections.abc import Generator, Iterable, Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
     from datetime import timedelta
     from types import TracebackType
     from typing import Any, Literal
 
     from .._companions._settings import Settings
     from .._types import PathLike, When
-
-
-class Run(RichReading):
-    """A run as it was when it was read; see :class:`mlplat.Run`."""
-
-    __slots__ = ("_client", "_record")
-
-    async def metric_history(
-        self,
-        key: str,
-        *,
-        start_step: int | None = None,
-        end_step: int | None = None,
-        last: int | None = None,
-        buckets: int | None = None,
-        branch: int | None = None,
-    ) -> Table:
-        """The points of a metric; see :meth:`mlplat.Run.metric_history`."""
-        return await history_call(self, key, start_step, end_step, last, buckets, branch)
-
-    async def metric_histories(
-        self,
-        keys: Iterable[str] | None = None,
-        *,
-        start_step: int | None = None,
-        end_step: int | None = None,
-        last: int | None = None,
-        buckets: int | None = None,
-        branch: int | None = None,
-    ) -> dict[str, Table]:
-        """The points of several metrics by key; see :meth:`mlplat.Run.metric_histories`."""
-        wanted = list(self.metrics) if keys is None else _arguments.texts(keys, "keys")
-        if not wanted:
-            return {}
-        return await histories_call(self, wanted, start_step, end_step, last, buckets, branch)
-
-    async def artifacts(self, path: str = "") -> list[_native.Artifact]:
-        """The files of the run, or those at or below `path`."""
-        return await artifacts_call(self, path)
-
-    async def download_artifact(self, path: str = "", into: PathLike | None = None) -> str:
-        """Downloads a file or directory; see :meth:`mlplat.Run.download_artifact`."""
-        return await download_call(self._client, self.id, path, into)
-
-    async def read_artifact(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
-        """A range of a file of the run; see :meth:`mlplat.Run.read_artifact`."""
-        return await read_call(self._client, self.id, path, offset, length)
-
-    async def open_artifact(self, path: str) -> io.BufferedReader:
-        """A file of the run, opened for reading; see :meth:`mlplat.Run.open_artifact`. Its reads block: use it in a thread."""
-        from .._artifact_file import open_call, opened
-
-        return opened(self._client, self.id, await open_call(self._client, self.id, path))
-
-    async def refresh(self) -> Run:
-        """The run as it is now."""
-        return await get_run(self.id, view="all")
 
 
 class ActiveRun(RichLogging):
@@ -377,7 +310,7 @@ async def update_run(
     description: str | None = None,
     tags: Mapping[str, object] | None = None,
 ) -> Run:
-    """Changes name, notes or (all) labels of a run, ended or not; what is not given stays."""
+    """Changes name, notes or (all) labels of a run, ended or not; see :func:`mlplat.update_run`."""
     client = current_client()
     return Run(client, await update_call(client, run, name, description, tags))
 
