@@ -8,7 +8,6 @@ with the same fingerprint is passed by.
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 import uuid
@@ -17,6 +16,7 @@ from dataclasses import replace
 
 from .. import _native, _place, _runs
 from .._errors import AlreadyExistsError, FailedPreconditionError, MlplatError, NotFoundError
+from .._progress import Line
 from ._batches import log_stream, log_texts, set_tags
 from ._experiments import Experiments
 from ._files import log_files
@@ -310,17 +310,20 @@ class _Progress:
     def __init__(self, total: int) -> None:
         self.total = total
         self.done = 0
-        self.shown = sys.stderr.isatty() and not _place.quiet()
+        self.began = time.monotonic()
+        self.line = Line() if sys.stderr.isatty() and not _place.quiet() else None
 
     def show(self, what: str, summary: Summary) -> None:
         self.done += 1
-        if self.shown:
-            text = (
-                f"{self.done}/{self.total} runs, {summary.points:,} points, {summary.files:,} files: {what}"
-            )
-            width = shutil.get_terminal_size().columns - 1
-            print(f"\r\x1b[K{text[:width]}", end="", file=sys.stderr, flush=True)
+        if self.line is not None:
+            facts = [
+                f"{self.done} of {self.total} runs",
+                f"{summary.points:,} points",
+                f"{summary.files:,} files",
+            ]
+            elapsed = time.monotonic() - self.began
+            self.line.count("importing", what, facts, self.done / self.total, elapsed)
 
     def clear(self) -> None:
-        if self.shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        if self.line is not None:
+            self.line.clear()
