@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -21,6 +22,12 @@ from mlplat.features import Entity, FeatureView, ParquetSource
 def run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "mlplat", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(env or {})})
+
+
+def run_output(*arguments: str) -> str:
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture
@@ -45,9 +52,9 @@ def test_runs(finished: mlplat.ActiveRun):
     listed = run("runs", "list")
     assert listed.returncode == 0
     head, row = listed.stdout.splitlines()
-    assert head.split() == ["RUN", "EXPERIMENT", "NAME", "STATUS", "STARTED", "METRICS"]
+    assert head.split() == ["RUN", "EXPERIMENT", "NAME", "STATUS", "STARTED", "DURATION", "mae"]
     assert row.startswith(f"{finished.id}  delays")
-    assert "mae=14.25" in row
+    assert row.endswith("14.25")
     [found] = json.loads(run("runs", "list", "--json", "--filter", "metrics.mae < 15").stdout)
     assert (found["run_id"], found["metrics"], found["params"]) == (
         finished.id,
@@ -62,6 +69,63 @@ def test_runs(finished: mlplat.ActiveRun):
     assert "model.pkl: 1" in shown.stdout
     facts = json.loads(run("runs", "show", finished.id, "--json").stdout)
     assert (facts["status"], facts["artifacts"]) == ("FINISHED", {"model.pkl": 1})
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def on_terminal(width: int, *arguments: str) -> list[str]:
+    """The lines that a terminal of this width shows."""
+    from mlplat._cli import main
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", str(width))
+        terminal = Terminal()
+        patch.setattr(sys, "stdout", terminal)
+        assert main(arguments) == 0
+        return terminal.getvalue().splitlines()
+
+
+def test_a_list_of_runs_with_many_metrics(project: str):
+    name = " ".join(["a name that says all there is to say about a run"] * 4)
+    keys = [f"metric/{at:02}" for at in range(40)]
+    with mlplat.start_run("delays", name) as run:
+        run.log_metrics({**dict.fromkeys(keys, 0.5), "system/cpu_percent": 3.0, "zeta": 0.0})
+    with mlplat.start_run("delays", name) as run:
+        run.log_metrics({**dict.fromkeys(keys, 0.5), "system/cpu_percent": 3.0, "zeta": 1.0})
+    command = ("runs", "list")
+    whole = run_output("runs", "list").splitlines()
+    assert whole[0].split()[-3:] == keys[:3]
+    assert whole[1].startswith(run.id)
+    assert name in whole[1]
+    assert run_output(*command, "--metrics", "zeta,no such").splitlines()[1].split()[-1] == "1"
+    assert run_output(*command, "--metrics", "").splitlines()[0].split()[-1] == "DURATION"
+    assert run_output(*command, "--order-by", "metrics.zeta ASC").splitlines()[0].split()[-3] == "zeta"
+    [first, _] = json.loads(run_output(*command, "--json", "--metrics", "zeta"))
+    assert (first["metrics"], first["name"]) == ({"zeta": 1.0}, name)
+    assert len(json.loads(run_output(*command, "--json"))[0]["metrics"]) == 42
+
+    for width in (60, 80, 100, 140):
+        lines = on_terminal(width, *command)
+        assert max(map(len, lines)) <= width
+        assert lines[1].startswith(run.id[-12:])
+        assert "FINISHED" in lines[1]
+        assert "…" in lines[1]
+    assert len(on_terminal(140, *command)[0].split()) == 9
+    assert name in on_terminal(400, *command)[1]
+
+
+def test_a_run_is_named_by_the_end_of_its_id(finished: mlplat.ActiveRun):
+    end = finished.id[-12:]
+    assert finished.id in run_output("runs", "show", end)
+    assert run_output("runs", "tree", end.upper()) == run_output("runs", "tree", finished.id)
+    run_output("runs", "delete", end)
+    assert mlplat.get_run(finished.id, view="deleted").deleted_at is not None
+    run_output("runs", "restore", end)
+    unknown = run("runs", "show", "0123456789ab")
+    assert (unknown.returncode, "0123456789ab" in unknown.stderr) == (1, True)
 
 
 def test_json_is_json_whatever_was_logged(project: str):

@@ -1,4 +1,4 @@
-"""The commands that compare and keep runs and experiments."""
+"""The commands that keep runs and experiments, and compare runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import sys
 
 import mlplat
+from mlplat._cli_look import run_id, run_ids
+from mlplat._cli_output import print_rows
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,22 +57,20 @@ def add(runs: Any, subcommands: Callable[[str, str], Any], groups: Any, command:
 
 
 def _compare(options: Any) -> None:
-    comparison = mlplat.compare_runs(options.run)
+    comparison = mlplat.compare_runs(run_ids(options.run))
     rows = comparison.to_dicts() if options.all or options.json else comparison.differences
     if options.json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
         return
     names = [name for name in comparison.column_names if name != "differs"]
     cells = [["" if row[name] is None else str(row[name]) for name in names] for row in rows]
-    widths = [max([len(name), *(len(row[at]) for row in cells)]) for at, name in enumerate(names)]
-    for row in ([name.upper() if at < 2 else name for at, name in enumerate(names)], *cells):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print_rows([name.upper() if at < 2 else name for at, name in enumerate(names)], cells)
     if not rows:
         print("nothing differs", file=sys.stderr)
 
 
 def _tree(options: Any) -> None:
-    tree = mlplat.run_tree(options.run)
+    tree = mlplat.run_tree(run_id(options.run))
     print(json.dumps(tree.splitlines(), ensure_ascii=False) if options.json else tree)
 
 
@@ -82,15 +82,19 @@ def _say(options: Any, count: int, what: str) -> None:
 
 
 def _delete(options: Any) -> None:
-    _say(options, mlplat.delete_runs(options.run, nested=options.nested), "deleted")
+    _say(options, mlplat.delete_runs(run_ids(options.run), nested=options.nested), "deleted")
 
 
 def _restore(options: Any) -> None:
-    _say(options, mlplat.restore_runs(options.run, nested=options.nested), "restored")
+    _say(options, mlplat.restore_runs(run_ids(options.run), nested=options.nested), "restored")
 
 
 def _move(options: Any) -> None:
-    _say(options, mlplat.move_runs(options.run, options.to, nested=options.nested), f"moved to {options.to}")
+    _say(
+        options,
+        mlplat.move_runs(run_ids(options.run), options.to, nested=options.nested),
+        f"moved to {options.to}",
+    )
 
 
 def _experiments_list(options: Any) -> None:

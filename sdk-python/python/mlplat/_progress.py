@@ -7,11 +7,11 @@ line from time to time, so that a call which hangs can be told from one that wor
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import deque
 
 from . import _place
+from ._terminal import columns, printable, size, spoken, width_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ class Line:
         while len(self._samples) > 2 and elapsed - self._samples[0][0] > _RATE_WINDOW_S:
             self._samples.popleft()
         what = _what(doing, name)
-        self._finished = f"{_whole(what)}: {_size(total)} in {elapsed:.1f} s"
-        self._stopped = f"{_whole(what)}: stopped at {_size(done)} of {_size(total)}, after {elapsed:.1f} s"
+        self._finished = f"{_whole(what)}: {size(total)} in {elapsed:.1f} s"
+        self._stopped = f"{_whole(what)}: stopped at {size(done)} of {size(total)}, after {elapsed:.1f} s"
         facts = _facts(done, total, self._rate(), elapsed)
         self._show(what, facts, done / total if total else None, elapsed)
 
@@ -85,7 +85,7 @@ class Line:
             return
         self._drawn = elapsed
         if screen == "terminal":
-            _write(f"\r\x1b[K{_fitted(what, facts, share, _width() - 1, _ascii())}")
+            _write(f"\r\x1b[K{_fitted(what, facts, share, width_of(sys.stderr) - 1, _ascii())}")
         elif screen == "log":
             _write(f"{whole}: {', '.join(facts)}\n")
         else:
@@ -101,7 +101,7 @@ class Line:
 
 
 def _what(doing: str, name: str) -> tuple[str, str]:
-    return f"mlplat: {_printable(doing)}", _printable(name)
+    return f"mlplat: {printable(doing)}", printable(name)
 
 
 def _whole(what: tuple[str, str]) -> str:
@@ -110,14 +110,14 @@ def _whole(what: tuple[str, str]) -> str:
 
 def _facts(done: int, total: int, rate: float, elapsed: float) -> list[str]:
     """The most important first: what does not fit is left out from the end."""
-    facts = [f"{_size(done)} of {_size(total)}"]
+    facts = [f"{size(done)} of {size(total)}"]
     if total:
         # 100 % is said of what is complete only.
         facts.insert(0, f"{min(done / total, 1.0) * 100 // 1:.0f} %")
     if rate:
-        facts.append(f"{_size(rate)}/s")
+        facts.append(f"{size(rate)}/s")
         if elapsed >= _SURE_S and done < total:
-            facts.append(f"{_time((total - done) / rate)} left")
+            facts.append(f"{spoken((total - done) / rate)} left")
     return facts
 
 
@@ -126,12 +126,12 @@ def _fitted(
 ) -> str:
     """One line of at most `width` columns: first the bar goes, then the name is cut, and then facts go from the end."""
     bar = "" if share is None else f"  {_bar(share, ascii_only)}"
-    least = min(_columns(_whole(what)), _columns(what[0]) + _SHORTEST_NAME)
+    least = min(columns(_whole(what)), columns(what[0]) + _SHORTEST_NAME)
     for kept in range(len(facts), 0, -1):
         for picture in dict.fromkeys((bar, "")):
             right = f"{picture}  {'  '.join(facts[:kept])}"
-            if width - _columns(right) >= least:
-                return _cut(what, width - _columns(right), ascii_only) + right
+            if width - columns(right) >= least:
+                return _cut(what, width - columns(right), ascii_only) + right
     return _cut(what, width, ascii_only)
 
 
@@ -144,34 +144,17 @@ def _cut(what: tuple[str, str], room: int, ascii_only: bool) -> str:
     """Keeps the end of the name, which tells files apart."""
     doing, name = what
     whole = _whole(what)
-    if _columns(whole) <= room:
+    if columns(whole) <= room:
         return whole
     gap = "..." if ascii_only else "…"
-    left = room - _columns(doing) - 1 - len(gap)
+    left = room - columns(doing) - 1 - len(gap)
     if not name or left < 1:
-        while _columns(whole) > room:
+        while columns(whole) > room:
             whole = whole[:-1]
         return whole
-    while _columns(name) > left:
+    while columns(name) > left:
         name = name[1:]
     return f"{doing} {gap}{name}"
-
-
-def _columns(text: str) -> int:
-    """How wide a text is on a terminal."""
-    if text.isascii():
-        return len(text)
-    import unicodedata
-
-    return sum(
-        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
-        for letter in text
-    )
-
-
-def _printable(text: str) -> str:
-    """Names of files may have line breaks in them, and what moves the cursor."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _bundle(text: str, share: float | None) -> dict[str, str]:
@@ -192,18 +175,6 @@ def _screen() -> str | None:
     return "notebook" if _place.in_notebook() else "log"
 
 
-def _width() -> int:
-    """Columns of the terminal that standard error is; standard output may go elsewhere."""
-    try:
-        return int(os.environ["COLUMNS"])
-    except (KeyError, ValueError):
-        pass
-    try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
-    except (OSError, ValueError):
-        return 80
-
-
 def _ascii() -> bool:
     return "utf" not in (getattr(sys.stderr, "encoding", None) or "utf-8").lower()
 
@@ -211,22 +182,3 @@ def _ascii() -> bool:
 def _write(text: str) -> None:
     sys.stderr.write(text)
     sys.stderr.flush()
-
-
-def _size(count: float) -> str:
-    """Bytes for people."""
-    if count < 1024:
-        return f"{count:.0f} B"
-    for unit in ("KiB", "MiB", "GiB"):
-        count /= 1024
-        if count < 1024:
-            return f"{count:.1f} {unit}"
-    return f"{count / 1024:.1f} TiB"
-
-
-def _time(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
