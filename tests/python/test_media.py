@@ -430,6 +430,32 @@ def test_media_need_no_server(server: Any, tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("ending", ["json", "parquet", "csv"])
+def test_null_is_no_empty_text(ending: str):
+    rows = [
+        {"text": "", "number": 1.5, "whole": None},
+        {"text": None, "number": None, "whole": 3},
+        {"text": "NA", "number": -0.25, "whole": 4},
+        {"text": 'a,"b"\r\nc', "number": 0.0, "whole": None},
+    ]
+    alone = {"one": ["x", None, "", None]}
+    with mlplat.start_run("e") as run:
+        run.log_table(rows, f"t.{ending}")
+        run.log_table(alone, f"alone.{ending}")
+        assert run.load_table(f"alone.{ending}").to_arrow().to_pydict() == alone
+        # The same where rows come together from several files.
+        subprocess.run(
+            [sys.executable, "-c", f"import mlplat; mlplat.log_table({rows}, 't.{ending}')"],
+            env={**os.environ, "MLPLAT_RUN_ID": run.id},
+            check=True,
+        )
+        assert run.load_table(f"t.{ending}").to_dicts() == rows * 2
+    if ending == "csv":
+        frame = pl.read_csv(io.BytesIO(content(run, "t.csv")))
+        assert frame["text"].to_list() == [row["text"] for row in rows]
+        assert frame["whole"].to_list() == [row["whole"] for row in rows]
+
+
+@pytest.mark.parametrize("ending", ["json", "parquet", "csv"])
 def test_long_tables_are_not_written_anew(ending: str, monkeypatch: pytest.MonkeyPatch):
     from mlplat import _spool
     from mlplat._media import _table_files

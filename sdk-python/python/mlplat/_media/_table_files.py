@@ -18,7 +18,7 @@ from .. import _arguments, _native
 from .._errors import ArrowError, MisuseError, MlplatError
 from .._scratch import Scratch
 from .._table import Table
-from . import _names, _tables
+from . import _csv, _names, _tables
 from ._text import utf8
 
 TYPE_CHECKING = False
@@ -166,8 +166,7 @@ def table_steps(
 def _alone(local: str, name: str) -> Table:
     with _Readable(name):
         if name.lower().endswith(".csv"):
-            reader = _arguments.package("pyarrow.csv", "a table in CSV")
-            return Table(_native.from_arrow(reader.read_csv(local)))
+            return _csv.table(local)
         table = _loaded(local)[0]
         if isinstance(table, dict):
             return _tables.of_split_form(table)
@@ -205,8 +204,7 @@ def _together(local: str | None, written: datetime | None, folder: str, name: st
         import io
 
         # As if it had been one file.
-        reader = _arguments.package("pyarrow.csv", "a table in CSV")
-        return Table(_native.from_arrow(reader.read_csv(io.BytesIO(_tables.encoded(whole, ".csv")))))
+        return _csv.table(io.BytesIO(_csv.encoded(whole)))
 
 
 def _time(moment: int) -> datetime:
@@ -237,11 +235,7 @@ def _loaded(local: str) -> tuple[Any, dict[str, Any]]:
         about = json.loads(metadata.pop(_MARK, b"{}"))
         return table.replace_schema_metadata(metadata or None), about
     if ending == ".csv":
-        import csv
-
-        with open(local, encoding="utf-8", newline="") as file:
-            rows = [row for row in csv.reader(file) if row]
-        return {"columns": rows[0], "data": rows[1:]}, {}
+        return _csv.texts(local), {}
     with open(local, encoding="utf-8") as file:
         held = json.load(file)
     about = held if held.get("format") == _FORMAT["format"] else {}

@@ -116,16 +116,9 @@ def encoded(table: Any, ending: str) -> bytes:
         parquet.write_table(table, file, compression="zstd")
         return file.getvalue()
     if ending == ".csv":
-        import csv
+        from . import _csv
 
-        text = io.StringIO(newline="")
-        writer = csv.writer(text)
-        writer.writerow(table["columns"])
-        writer.writerows(
-            [json.dumps(cell) if isinstance(cell, (list, dict)) else cell for cell in row]
-            for row in table["data"]
-        )
-        return utf8(text.getvalue())
+        return _csv.encoded(table)
     return utf8(json.dumps(table, ensure_ascii=False, separators=(",", ":")))
 
 
