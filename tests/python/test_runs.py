@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import math
 import pickle
@@ -12,6 +13,7 @@ import uuid
 from datetime import datetime, timedelta, timezone
 
 import mlplat
+import mlplat.aio
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -62,6 +64,21 @@ def test_parts_of_a_history():
         again.metric_history("m", last=0)
     with pytest.raises(mlplat.NotFoundError):
         again.metric_history("m", branch=1)
+
+
+def test_a_range_without_steps_has_no_rows():
+    with mlplat.start_run("e") as run:
+        for step in range(5):
+            run.log_metric("m", step)
+    read = mlplat.get_run(run.id)
+    whole = read.metric_history("m")
+    for start, end in ((4, 3), (10, 20), (3, -3)):
+        empty = read.metric_history("m", start_step=start, end_step=end, buckets=10)
+        assert (len(empty), empty.schema) == (0, whole.schema)
+    both = read.metric_histories(["m", "n"], start_step=2, end_step=1)
+    assert {key: len(table) for key, table in both.items()} == {"m": 0, "n": 0}
+    twin = asyncio.run(mlplat.aio.get_run(run.id))
+    assert len(asyncio.run(twin.metric_history("m", start_step=1, end_step=0))) == 0
 
 
 def test_metric_history_is_a_table():

@@ -35,7 +35,8 @@ class Run(RichReading):
         Both ends of the range of steps are inclusive. `last` gives only so many points at its end. `buckets` gives what a
         chart of that width needs: the first, least, greatest and last point of each bucket (and its first NaN), at
         little cost even for millions of points. `branch` is the number of one of `branches`, or 0; without it the
-        current one is read. A metric that was never logged has no rows.
+        current one is read. A metric that was never logged has no rows, and neither has a range with its ends the other way
+        round.
         """
         return history_call(self, key, start_step, end_step, last, buckets, branch).wait()
 
@@ -70,7 +71,11 @@ class Run(RichReading):
         return download_call(self._client, self.id, path, into).wait()
 
     def read_artifact(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
-        """The content of a file of the run: `length` bytes from `offset` on, fewer at its end; by default all of it."""
+        """The content of a file of the run: `length` bytes from `offset` on, fewer at its end; by default all of it.
+
+        At most 1 GiB at once, as it is in memory as a whole: of a longer file read ranges, or use :meth:`open_artifact` or
+        :meth:`download_artifact`.
+        """
         return read_call(self._client, self.id, path, offset, length).wait()
 
     def open_artifact(self, path: str) -> io.BufferedReader:

@@ -36,32 +36,50 @@ def create_experiment_call(
     )
 
 
-def _histories(
-    run: RunInfo,
-    keys: list[str],
+def histories_call(run: RunInfo, keys: list[str], *which: int | None) -> _native.Call[dict[str, Table]]:
+    asked, history = list(dict.fromkeys(keys)), _history(*which)
+    if _is_empty(history):
+        return _no_points(run).then(lambda found: {key: Table(found[0][1]) for key in asked})
+    found = _native.metric_histories(run._client, run.id, asked, history)
+    return found.then(lambda found: {key: Table(points) for key, points in found})
+
+
+def history_call(run: RunInfo, key: str, *which: int | None) -> _native.Call[Table]:
+    asked, history = [_arguments.text(key, "key")], _history(*which)
+    if _is_empty(history):
+        return _no_points(run).then(lambda found: Table(found[0][1]))
+    return _native.metric_histories(run._client, run.id, asked, history).then(
+        lambda found: Table(found[0][1])
+    )
+
+
+def _history(
     start_step: int | None,
     end_step: int | None,
     last: int | None,
     buckets: int | None,
     branch: int | None,
-) -> _native.Call[list[tuple[str, _native.Batches]]]:
-    history = {
+) -> dict[str, int | None]:
+    return {
         "start_step": _arguments.optional_integer(start_step, "start_step"),
         "end_step": _arguments.optional_integer(end_step, "end_step"),
         "last": _arguments.optional_count(last, "last", 2**63 - 1),
         "buckets": _arguments.optional_count(buckets, "buckets", 100_000),
         "branch": _arguments.optional_count(branch, "branch", 2**31 - 1, least=0),
     }
-    return _native.metric_histories(run._client, run.id, keys, history)
 
 
-def histories_call(run: RunInfo, keys: list[str], *which: int | None) -> _native.Call[dict[str, Table]]:
-    found = _histories(run, list(dict.fromkeys(keys)), *which)
-    return found.then(lambda found: {key: Table(points) for key, points in found})
+def _is_empty(history: dict[str, int | None]) -> bool:
+    """Whether the range of steps has none in it, which the server would refuse."""
+    start, end = history["start_step"], history["end_step"]
+    return start is not None and end is not None and end < start
 
 
-def history_call(run: RunInfo, key: str, *which: int | None) -> _native.Call[Table]:
-    return _histories(run, [_arguments.text(key, "key")], *which).then(lambda found: Table(found[0][1]))
+def _no_points(run: RunInfo) -> _native.Call[list[tuple[str, _native.Batches]]]:
+    """The history of a metric that nobody logs: no rows, with the columns that any other one has."""
+    import uuid
+
+    return _native.metric_histories(run._client, run.id, [uuid.uuid4().hex], _history(*[None] * 5))
 
 
 def artifacts_call(run: RunInfo, path: str) -> _native.Call[list[_native.Artifact]]:

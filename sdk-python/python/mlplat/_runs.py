@@ -69,7 +69,8 @@ class ActiveRun(RichLogging, _native.RunLog):
     ) -> str:
         """Uploads a file, or a directory with all below it, and returns its path in the run.
 
-        It keeps its name; `artifact_path` is the directory of the run to put it into.
+        It keeps its name; `artifact_path` is the directory of the run to put it into. A directory may have up to 100,000
+        files; more of them go up in several calls, or as one archive.
         """
         return self._artifact_call(path, artifact_path, media_type).wait()
 
