@@ -13,9 +13,13 @@ import subprocess
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import mlplat
 import pytest
+
+if TYPE_CHECKING:
+    from worlds import World
 
 pytestmark = pytest.mark.usefixtures("project")
 
@@ -220,3 +224,70 @@ def test_a_call_that_times_out_is_dropped():
 
         with pytest.raises(asyncio.TimeoutError):
             asyncio.run(work())
+
+
+INTERRUPTED = """
+import os, signal, sys, threading, time, mlplat
+
+def interrupt():
+    time.sleep(1)
+    os.kill(os.getpid(), signal.SIGINT)
+
+run = mlplat.start_run("e")
+run.log_metric("m", 1.0)
+threading.Thread(target=interrupt, daemon=True).start()
+try:
+    {wait}
+except KeyboardInterrupt:
+    print(run.status, flush=True)
+    {after}
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of Unix")
+@pytest.mark.parametrize(
+    ("wait", "after", "said"),
+    [
+        ("run.end('FAILED', 'by hand')", "", "FAILED"),
+        ("run.end()", "raise", "FINISHED"),
+        ("run.flush()", "", "RUNNING"),
+        # At the exit of the process nobody is there to catch it.
+        ("sys.exit()", "", ""),
+    ],
+)
+def test_an_interrupt_ends_the_waiting(world: World, wait: str, after: str, said: str):
+    began = time.monotonic()
+    done = world.python(
+        INTERRUPTED.format(wait=wait, after=after), MLPLAT_OFFLINE_TIMEOUT="60", MLPLAT_FLUSH_TIMEOUT="60"
+    )
+    assert time.monotonic() - began < 20
+    assert done.stdout.strip() == said
+    assert "records are not delivered yet" in done.stderr
+    assert "They are safe in" in done.stderr
+    assert ("KeyboardInterrupt" in done.stderr) == bool(after)
+    assert done.returncode == (-2 if after else 0)
+    world.start()
+    world.sync()
+    mlplat.connect(world.url, "default")
+    [run] = mlplat.find_runs()
+    assert run.status == (said if said in ("FAILED", "FINISHED") else "FINISHED")
+    assert run.metrics == {"m": 1.0}
+
+
+def test_a_cancelled_task_ends_the_run(world: World):
+    done = world.python(
+        "import asyncio, mlplat.aio\n"
+        "async def main():\n"
+        "    run = await mlplat.aio.start_run('e')\n"
+        "    try:\n"
+        "        await asyncio.wait_for(run.end(), 0.5)\n"
+        "    except asyncio.TimeoutError:\n"
+        "        print(run.status)\n"
+        "asyncio.run(main())",
+        MLPLAT_OFFLINE_TIMEOUT="3",
+    )
+    assert (done.stdout.strip(), done.returncode) == ("FINISHED", 0)
+    world.start()
+    world.sync()
+    mlplat.connect(world.url, "default")
+    assert [run.status for run in mlplat.find_runs()] == ["FINISHED"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from contextvars import ContextVar
+from datetime import timedelta
 
 from . import _arguments, _native
 from ._connection import client as current_client
@@ -19,7 +20,6 @@ from ._run_info import RunInfo
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import timedelta
     from types import TracebackType
     from typing import NoReturn
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _stack: ContextVar[tuple[ActiveRunBase, ...]] = ContextVar("mlplat_runs", default=())
 _open: list[ActiveRunBase] = []
 _at_exit = False
+_hurried = False
+"""Whether somebody pressed Ctrl-C while a run of this process was delivered, and has started none since."""
 
 
 SLOTS = ("_client", "_companion", "_ended", "_fresh", "_handle", "_joined", "_pid", "_record")
@@ -95,7 +97,8 @@ class ActiveRunBase(RunInfo):
             print(repr(self))
 
     def _activate(self) -> None:
-        global _at_exit
+        global _at_exit, _hurried
+        _hurried = False
         _stack.set((*_stack.get(), self))
         _open.append(self)
         from . import _exit
@@ -168,6 +171,10 @@ class ActiveRunBase(RunInfo):
             self._handle.spool_bytes(bytes(content), artifact_path, media_type)
         else:
             self._handle.spool_file(_arguments.path(content, "path"), artifact_path, media_type)
+
+    def _note_unfinished_end(self, status: str, message: str) -> None:
+        """Nobody waits any more for the end to be delivered; it is in the journal, and the run has ended."""
+        self._note_end(self._handle.end_soon(status.upper(), message))
 
     # What needs the server, as calls; the two flavours wait for them in their ways.
 
@@ -258,10 +265,20 @@ def _end_open_runs() -> None:
     flush_at_exit()
 
 
+def hurry() -> None:
+    """Tells what is left to deliver, after Ctrl-C. An exit that may follow does not wait for it either."""
+    global _hurried
+    _hurried = True
+    flush_at_exit()
+
+
 def flush_at_exit() -> None:
     """Waits, for a while, until what this process logged is delivered; what is left is told on stderr."""
     try:
-        _native.flush_all(None).wait()
+        try:
+            _native.flush_all(timedelta() if _hurried else None).wait()
+        except KeyboardInterrupt:
+            _native.flush_all(timedelta()).wait()
     except Exception as failure:
         print(f"mlplat: what was logged may not be delivered yet: {failure}", file=sys.stderr)
 

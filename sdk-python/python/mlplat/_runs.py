@@ -115,7 +115,11 @@ class ActiveRun(RichLogging, _native.RunLog):
         It waits `timeout` seconds; by default a minute (`MLPLAT_FLUSH_TIMEOUT`), but only 5 seconds
         (`MLPLAT_OFFLINE_TIMEOUT`) where the server cannot be reached. What is left is safe in the journal.
         """
-        return self._flush_call(timeout).wait()
+        try:
+            return self._flush_call(timeout).wait()
+        except KeyboardInterrupt:
+            _active.hurry()
+            raise
 
     def refresh(self) -> Run:
         """The run as the server knows it now."""
@@ -123,11 +127,22 @@ class ActiveRun(RichLogging, _native.RunLog):
         return self._handle.refresh().then(lambda record: Run(client, record)).wait()
 
     def end(self, status: str = "FINISHED", message: str = "") -> None:
-        """Ends the run: FINISHED, FAILED or KILLED. Not needed after a `with` block. Waits as :meth:`flush` does."""
+        """Ends the run: FINISHED, FAILED or KILLED. Not needed after a `with` block. Waits as :meth:`flush` does.
+
+        Ctrl-C ends the waiting: the run has ended then, and what is left is safe in the journal.
+        """
         call = self._end_call(status, message)
         self._leave()
         self._deactivate()
-        self._note_end(call.wait())
+        self._wait_for_end(call, status, message)
+
+    def _wait_for_end(self, call: _native.Call[_native.RunRecord], status: str, message: str) -> None:
+        try:
+            self._note_end(call.wait())
+        except KeyboardInterrupt:
+            self._note_unfinished_end(status, message)
+            _active.hurry()
+            raise
 
     def __enter__(self) -> ActiveRun:
         return self
@@ -144,7 +159,7 @@ class ActiveRun(RichLogging, _native.RunLog):
         status, message = _active.outcome(kind, error, traceback)
         try:
             self._leave()
-            self._note_end(self._end_call(status, message).wait())
+            self._wait_for_end(self._end_call(status, message), status, message)
         except Exception as failure:
             if error is None:
                 raise

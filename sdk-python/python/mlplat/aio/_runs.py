@@ -116,11 +116,22 @@ class ActiveRun(RichLogging):
         return Run(self._client, await self._handle.refresh())
 
     async def end(self, status: str = "FINISHED", message: str = "") -> None:
-        """Ends the run: FINISHED, FAILED or KILLED. Not needed after an `async with` block."""
+        """Ends the run: FINISHED, FAILED or KILLED. Not needed after an `async with` block.
+
+        A task that is cancelled while it waits for this stops waiting: the run has ended, what is left is in the journal.
+        """
         call = self._end_call(status, message)
         await self._left()
         self._deactivate()
-        self._note_end(await call)
+        await self._wait_for_end(call, status, message)
+
+    async def _wait_for_end(self, call: _native.Call[_native.RunRecord], status: str, message: str) -> None:
+        try:
+            self._note_end(await call)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                self._note_unfinished_end(status, message)
+            raise
 
     async def _left(self) -> None:
         """As `_leave`, without holding up the event loop."""
@@ -143,7 +154,7 @@ class ActiveRun(RichLogging):
         status, message = _active.outcome(kind, error, traceback)
         try:
             await self._left()
-            self._note_end(await self._end_call(status, message))
+            await self._wait_for_end(self._end_call(status, message), status, message)
         except Exception as failure:
             if error is None:
                 raise
