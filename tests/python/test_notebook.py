@@ -10,6 +10,7 @@ import mlplat
 import nbformat
 import pytest
 from mlplat import _place
+from mlplat._companions import _view
 from mlplat._companions._view import sparkline, thinned
 from nbclient import NotebookClient
 
@@ -73,6 +74,32 @@ def test_the_view_changes_while_the_run_is_under_way():
     # It was logged in a later cell.
     assert "0.25" in line
     assert "0.25" in view
+
+
+def test_a_line_stays_one_and_a_single_value_has_no_course():
+    with mlplat.start_run("e") as run:
+        run.log_metrics({f"m{at}": 1.0 for at in (10, 9, 2)})
+        for step in range(5):
+            run.log_metric("m1", float(step), step=step)
+    read = mlplat.get_run(run.id)
+    line = _view.line(read._client, read._record, _view.Series(read))
+    assert re.findall(r"m\d+ <strong>\d</strong>( <svg)?", line) == [" <svg", "", ""]
+    assert "white-space:nowrap" in line
+    view = _view.full(read._client, read._record, _view.Series(read))
+    assert re.findall(r">(m\d+)</td>", view) == ["m1", "m2", "m9", "m10"]
+    assert view.count("<svg") == 1
+
+
+def test_an_exception_in_a_cell_is_told_without_the_name_of_a_file_that_goes():
+    cell = "with mlplat.start_run('e') as failed:\n    raise ValueError('too high')"
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_code_cell(code)
+            for code in ("import mlplat", cell, "print(failed.status_message)")
+        ]
+    )
+    NotebookClient(notebook, timeout=120, kernel_name="python3", allow_errors=True).execute()
+    assert notebook.cells[2].outputs[0]["text"] == "ValueError: too high (line 2 of the cell)\n"
 
 
 def test_continuous_integration_is_quiet(monkeypatch: pytest.MonkeyPatch):

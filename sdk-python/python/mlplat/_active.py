@@ -15,12 +15,12 @@ from . import _arguments, _native
 from ._connection import client as current_client
 from ._connection import is_same_project
 from ._errors import MisuseError, MlplatError, NoActiveRunError, WrongTypeError
+from ._outcome import outcome
 from ._run_info import RunInfo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
     from typing import NoReturn
 
     from ._companions._companion import Companion
@@ -229,24 +229,6 @@ def _say_what_was_left_out(uploaded: tuple[str, list[tuple[str, str]]]) -> str:
     for local, why in skipped:
         print(f"mlplat: {local} was left out: {why}", file=sys.stderr)
     return path
-
-
-def outcome(
-    kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-) -> tuple[str, str]:
-    """Status and message of a run whose block was left in this way."""
-    if kind is None or (issubclass(kind, SystemExit) and getattr(error, "code", None) in (None, 0)):
-        return "FINISHED", ""
-    text = f"{kind.__qualname__}: {error}" if str(error) else kind.__qualname__
-    killed = ("KeyboardInterrupt", "CancelledError", "GeneratorExit")
-    if issubclass(kind, KeyboardInterrupt) or kind.__name__ in killed:
-        return "KILLED", text
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    if traceback is not None:
-        text += f" ({traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno})"
-    # The server takes 10,000 characters.
-    return "FAILED", text[:9000]
 
 
 def _end_open_runs() -> None:

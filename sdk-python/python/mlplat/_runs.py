@@ -6,6 +6,7 @@ import sys
 
 from . import _active, _arguments, _native
 from ._connection import client as current_client
+from ._outcome import outcome
 from ._rich import RichLogging
 from ._run import Run
 from ._run_calls import create_experiment_call, create_project_call, search_call, update_call
@@ -156,7 +157,7 @@ class ActiveRun(RichLogging, _native.RunLog):
         self._deactivate()
         if not self._is_ours():
             return
-        status, message = _active.outcome(kind, error, traceback)
+        status, message = outcome(kind, error, traceback)
         try:
             self._leave()
             self._wait_for_end(self._end_call(status, message), status, message)

@@ -116,7 +116,7 @@ def full(client: _native.Client, record: _native.RunRecord, series: Series) -> s
     """The whole view."""
     parts = [
         "<div style='border:1px solid rgba(128,128,128,.35);border-radius:8px;padding:10px 14px;max-width:760px;"
-        "font:13px/1.45 system-ui,sans-serif'>",
+        "overflow-x:auto;font:13px/1.45 system-ui,sans-serif'>",
         f"<div>{_status(record)} <strong>{html.escape(record.name)}</strong> "
         f"<span style='opacity:.7'>in {html.escape(record.experiment)} · {_duration(record)}</span></div>",
     ]
@@ -141,15 +141,16 @@ def full(client: _native.Client, record: _native.RunRecord, series: Series) -> s
 def line(client: _native.Client, record: _native.RunRecord, series: Series) -> str:
     """The view that takes one line."""
     keys = _keys(record)[:3]
-    numbers = "".join(
-        f" · {html.escape(_cut(key, 40))} <strong>{_number(record.metric_summaries[key].last)}</strong>"
-        for key in keys
-    )
-    if keys:
-        numbers += f" {sparkline(series.values(keys[0], record.metric_summaries[keys[0]]), 84, 18)}"
+    numbers = ""
+    for key in keys:
+        summary = record.metric_summaries[key]
+        # One course is enough, and it stands beside its number.
+        course = f" {_course(series, key, summary, 84, 18)}" if key == keys[0] else ""
+        numbers += f" · {html.escape(_cut(key, 40))} <strong>{_number(summary.last)}</strong>{course}"
     name = _link(client, record, f"<strong>{html.escape(_cut(record.name, 60))}</strong>")
     return (
-        f"<div style='font:13px/1.45 system-ui,sans-serif'>{_status(record)} {name} "
+        "<div style='font:13px/1.45 system-ui,sans-serif;white-space:nowrap;overflow:hidden;text-overflow:ellipsis'>"
+        f"{_status(record)} {name} "
         f"<span style='opacity:.7'>in {html.escape(record.experiment)} · {_duration(record)}</span>{numbers}</div>"
     )
 
@@ -171,7 +172,20 @@ def _keys(record: _native.RunRecord) -> list[str]:
     """The metrics to show: the last to have changed first, those of the machine not at all."""
     summaries = record.metric_summaries
     keys = [key for key in summaries if not key.startswith("system/")]
-    return sorted(keys, key=lambda key: (-summaries[key].last_timestamp.timestamp() // 60, key))
+    return sorted(keys, key=lambda key: (-summaries[key].last_timestamp.timestamp() // 60, _natural(key)))
+
+
+def _natural(key: str) -> list[tuple[int, str]]:
+    """Numbers within keys in their order, as people count: 2 comes before 10."""
+    parts = re.split(r"([0-9]{1,18})", key)
+    return [(int(part), "") if at % 2 else (0, part) for at, part in enumerate(parts)]
+
+
+def _course(
+    series: Series, key: str, summary: _native.MetricSummary, width: int = _WIDTH, height: int = _HEIGHT
+) -> str:
+    """The picture of a metric; a single value has no course."""
+    return sparkline(series.values(key, summary), width, height) if summary.count > 1 else ""
 
 
 def _metrics(record: _native.RunRecord, series: Series) -> str:
@@ -188,7 +202,7 @@ def _metrics(record: _native.RunRecord, series: Series) -> str:
         summary = record.metric_summaries[key]
         rows.append(
             f"<tr style='background:none'><td {left}>{html.escape(_cut(key, 50))}</td>"
-            f"<td {left}>{sparkline(series.values(key, summary))}</td>"
+            f"<td {left}>{_course(series, key, summary)}</td>"
             f"<td {cell}><strong>{_number(summary.last)}</strong></td><td {cell}>{_number(summary.min)}</td>"
             f"<td {cell}>{_number(summary.max)}</td><td {cell}>{summary.last_step}</td></tr>"
         )

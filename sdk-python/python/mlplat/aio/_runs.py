@@ -6,6 +6,7 @@ import sys
 
 from .. import _active, _arguments, _native
 from .._connection import client as current_client
+from .._outcome import outcome
 from .._run_calls import create_experiment_call, create_project_call, search_call, update_call
 from .._run_info import RunInfo
 from .._table import Table
@@ -151,7 +152,7 @@ class ActiveRun(RichLogging):
         self._deactivate()
         if not self._is_ours():
             return
-        status, message = _active.outcome(kind, error, traceback)
+        status, message = outcome(kind, error, traceback)
         try:
             await self._left()
             await self._wait_for_end(self._end_call(status, message), status, message)
