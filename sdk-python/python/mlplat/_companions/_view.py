@@ -127,7 +127,7 @@ def full(client: _native.Client, record: _native.RunRecord, series: Series) -> s
         parts.append(f"<div style='white-space:pre-wrap;margin-top:4px'>{notes}</div>")
     parts.append(_metrics(record, series))
     if record.params:
-        shown = sorted(record.params.items())[:_PARAMS]
+        shown = sorted(record.params.items(), key=lambda entry: _natural(entry[0]))[:_PARAMS]
         chips = "".join(
             f"<span style='{_CHIP}'>{html.escape(_cut(key, 40))} = <strong>{html.escape(_cut(value, 60))}</strong></span>"
             for key, value in shown
@@ -251,7 +251,7 @@ def _number(value: Any) -> str:
 
 
 def _more(count: int) -> str:
-    return f"<small style='opacity:.7'>and {count} more</small>" if count > 0 else ""
+    return f"<small style='opacity:.7;white-space:nowrap'>and {count} more</small>" if count > 0 else ""
 
 
 def _cut(text: str, length: int) -> str:
