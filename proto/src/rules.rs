@@ -27,12 +27,10 @@ pub fn metric_key(key: &str) -> Result<(), String> {
             "must have 1 to {MAX_METRIC_KEY} characters, has {length}"
         ));
     }
-    match key
-        .chars()
-        .find(|c| !c.is_alphanumeric() && !"_-./ :".contains(*c))
-    {
+    // Backquotes are what any key can be written in, where it is searched for.
+    match key.chars().find(|c| c.is_control() || *c == '`') {
         Some(bad) => Err(format!(
-            "{} holds {bad:?}; only letters, digits, `_`, `-`, `.`, `/`, ` ` and `:` are possible",
+            "{} holds {bad:?}; all but control characters and backquotes is possible",
             quoted(key)
         )),
         None => Ok(()),

@@ -117,7 +117,7 @@ fn download_artifact(
 ) -> PyResult<Call> {
     let client = client.get(py)?;
     let progress = Progress::default();
-    let report = progress.of_transfer(format!("downloading {path}"));
+    let report = progress.of_transfer("downloading", path.clone());
     let work = async move {
         let target = client
             .artifacts()

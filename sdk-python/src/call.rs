@@ -134,7 +134,7 @@ impl Call {
         });
         drop(work);
         if let Some(progress) = progress {
-            progress.clear(py)?;
+            progress.clear(py, matches!(result, Ok(Ok(_))))?;
         }
         finish(py, result?, then)
     }

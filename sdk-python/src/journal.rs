@@ -66,6 +66,7 @@ fn sync(
     url: Option<String>,
     project: Option<String>,
     rejected: bool,
+    to: Option<String>,
     user_agent: String,
 ) -> PyResult<Call> {
     let mut options = SyncOptions::new().rejected(rejected);
@@ -74,6 +75,9 @@ fn sync(
     }
     if let Some(project) = project {
         options = options.project(project);
+    }
+    if let Some(to) = to {
+        options = options.to(to);
     }
     let settings = mlplat::Client::builder().user_agent(user_agent);
     let work = async move { journal::sync(settings, options).await };

@@ -124,7 +124,10 @@ impl Client {
             loop {
                 let remaining = deadline.saturating_duration_since(Instant::now());
                 let status = match call(request_id.clone(), remaining).await {
-                    Ok(answer) => return Ok(answer),
+                    Ok(answer) => {
+                        self.note_answer();
+                        return Ok(answer);
+                    }
                     Err(CallError::Final(error)) => return Err(error),
                     Err(CallError::Status(status)) => status,
                 };
@@ -162,7 +165,10 @@ impl Client {
             let remaining = deadline.saturating_duration_since(Instant::now());
             let request = self.request(message.clone(), remaining, &request_id);
             let status = match send(self.channel(), request).await {
-                Ok(response) => return Ok(response.into_inner()),
+                Ok(response) => {
+                    self.note_answer();
+                    return Ok(response.into_inner());
+                }
                 Err(status) => status,
             };
             let wait = policy.wait(attempt, rand::random());

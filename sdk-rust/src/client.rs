@@ -8,7 +8,10 @@ use std::{
     env,
     fmt::Display,
     path::PathBuf,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -185,6 +188,7 @@ impl ClientBuilder {
             settings: Self { url, ..self },
             endpoint,
             channel: OnceLock::new(),
+            answered: AtomicBool::new(false),
         };
         Ok(Client {
             inner: Arc::new(inner),
@@ -204,6 +208,8 @@ struct Inner {
     endpoint: Endpoint,
     /// Made at the first call, for making it needs a runtime.
     channel: OnceLock<Channel>,
+    /// The server has answered a call.
+    answered: AtomicBool,
 }
 
 impl Client {
@@ -254,6 +260,7 @@ impl Client {
             settings,
             endpoint: self.inner.endpoint.clone(),
             channel: self.inner.channel.clone(),
+            answered: AtomicBool::new(self.has_answered()),
         };
         Self {
             inner: Arc::new(inner),
@@ -312,6 +319,16 @@ impl Client {
             .channel
             .get_or_init(|| self.inner.endpoint.connect_lazy())
             .clone()
+    }
+
+    /// The server has answered a call of this client, or was heard of otherwise.
+    pub(crate) fn note_answer(&self) {
+        self.inner.answered.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the server was ever there.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.inner.answered.load(Ordering::Relaxed)
     }
 
     pub(crate) fn timeout(&self) -> Duration {

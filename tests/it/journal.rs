@@ -130,7 +130,7 @@ async fn misuse_is_said_at_the_call() {
     let server = TestServer::start().await;
     let client = server.client();
     let run = client.start_run(NewRun::new("e")).await.expect("started");
-    let refused = run.log_metric("a=b", 1.0, None).expect_err("a bad key");
+    let refused = run.log_metric("a`b", 1.0, None).expect_err("a bad key");
     assert_eq!(refused.violations()[0].field, "metrics[0].key");
     let refused = run.log_param("", 1).expect_err("a bad key");
     assert!(matches!(refused, Error::InvalidArgument(_)), "{refused:?}");

@@ -172,7 +172,7 @@ async fn errors_about_long_things_arrive() {
         assert!(!error.request_id().is_empty() && error.to_string().len() < 5000);
     }
     let bad = (0..5000).map(|n| tracking::MetricSeries {
-        key: format!("bad={n}"),
+        key: format!("bad`{n}"),
         values: vec![1.0],
         ..Default::default()
     });

@@ -142,7 +142,7 @@ impl RunHandle {
         let options = UploadOptions::default()
             .directory(directory)
             .media_type(media_type)
-            .progress(progress.of_transfer(format!("uploading {}", path.display())));
+            .progress(progress.of_transfer("uploading", path.display().to_string()));
         let work = async move { Ok(uploaded_paths(run.log_artifact_with(path, options).await?)) };
         Ok(Call::new(work).showing(progress))
     }
@@ -171,7 +171,7 @@ impl RunHandle {
         let progress = Progress::default();
         let mut new = NewModelVersion::new(model, run.id())
             .description(description)
-            .progress(progress.of_transfer(format!("uploading {}", path.display())));
+            .progress(progress.of_transfer("uploading", path.display().to_string()));
         for (key, value) in tags {
             new = new.tag(key, value);
         }

@@ -127,7 +127,7 @@ fn import_artifact(
     let progress = Progress::default();
     let options = UploadOptions::default()
         .directory(directory)
-        .progress(progress.of_transfer(format!("uploading {}", path.display())));
+        .progress(progress.of_transfer("uploading", path.display().to_string()));
     let work = async move {
         let uploaded = client.artifacts().upload(&run_id, path, options).await?;
         Ok(uploaded_paths(uploaded))

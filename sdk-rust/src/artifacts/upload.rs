@@ -16,6 +16,7 @@ use tokio::{fs::File, io::AsyncReadExt as _};
 
 use super::{
     Artifact, Artifacts, OnProgress, UploadOptions, artifacts,
+    breaks::Breaks,
     tree::{self, BUFFER_BYTES, LocalFile, Skipped},
     upload_many::{self, SMALL, interrupted},
     upload_parts::LARGE,
@@ -57,6 +58,11 @@ impl Meter {
         self.options
             .progress
             .report(done.min(self.total), self.total);
+    }
+
+    /// Bytes moved so far, those that are moved again included.
+    fn moved(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
     }
 
     pub(super) fn media_type(&self) -> &str {
@@ -185,30 +191,50 @@ impl Artifacts {
         })
     }
 
+    /// Does one job, and again after a server that was away.
     async fn upload_job(
         &self,
         run_id: &str,
         job: Job,
         meter: &Arc<Meter>,
     ) -> Result<Vec<Artifact>> {
-        match job {
-            Job::Many(files) => self.upload_many(run_id, files, meter.clone()).await,
-            Job::One(file) => Ok(vec![self.upload_file(run_id, file, meter.clone()).await?]),
+        let job = match job {
+            Job::One(file) => Job::One(tree::hashed(file).await?),
+            many => many,
+        };
+        let mut breaks = Breaks::default();
+        loop {
+            let before = meter.moved();
+            let done = match &job {
+                Job::Many(files) => self.upload_many(run_id, files, meter.clone()).await,
+                Job::One(file) => {
+                    let artifact = self.upload_file(run_id, file, meter.clone());
+                    artifact.await.map(|artifact| vec![artifact])
+                }
+            };
+            let error = match done {
+                Ok(artifacts) => return Ok(artifacts),
+                Err(error) => error,
+            };
+            // Nothing of it is read before there is a connection.
+            let under_way = meter.moved() > before;
+            if !breaks.outlast_if(under_way, &self.client, &error).await {
+                return Err(error);
+            }
         }
     }
 
     async fn upload_file(
         &self,
         run_id: &str,
-        file: LocalFile,
+        file: &LocalFile,
         meter: Arc<Meter>,
     ) -> Result<Artifact> {
-        let file = tree::hashed(file).await?;
         let upload = self.client.streaming(
             Safety::Repeatable,
             "upload_artifact",
             |request_id, remaining| {
-                let (file, meter) = (&file, meter.clone());
+                let meter = meter.clone();
                 async move {
                     let (messages, mut failure) = outgoing(self.messages(run_id, file, meter));
                     let request = self.client.request(messages, remaining, &request_id);

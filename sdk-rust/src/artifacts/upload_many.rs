@@ -53,14 +53,14 @@ impl Artifacts {
     pub(super) async fn upload_many(
         &self,
         run_id: &str,
-        files: Vec<LocalFile>,
+        files: &[LocalFile],
         meter: Arc<Meter>,
     ) -> Result<Vec<Artifact>> {
         let upload = self.client.streaming(
             Safety::Repeatable,
             "upload_artifacts",
             |request_id, remaining| {
-                let (files, meter) = (files.clone(), meter.clone());
+                let (files, meter) = (files.to_vec(), meter.clone());
                 async move {
                     let (messages, mut failure) = outgoing(self.packed(run_id, files, meter));
                     let request = self.client.request(messages, remaining, &request_id);

@@ -38,6 +38,7 @@ pub struct SyncOptions {
     url: Option<String>,
     project: Option<String>,
     rejected: bool,
+    to: Option<String>,
 }
 
 impl SyncOptions {
@@ -55,6 +56,12 @@ impl SyncOptions {
     /// Only those of this project.
     pub fn project(mut self, project: impl Into<String>) -> Self {
         self.project = Some(project.into());
+        self
+    }
+
+    /// Delivers them to the server of this address, where theirs is no more.
+    pub fn to(mut self, url: impl Into<String>) -> Self {
+        self.to = Some(url.into());
         self
     }
 
@@ -161,7 +168,7 @@ pub async fn sync(settings: ClientBuilder, options: SyncOptions) -> Result<SyncR
                 }
                 let client = settings
                     .clone()
-                    .url(&meta.url)
+                    .url(options.to.as_deref().unwrap_or(&meta.url))
                     .project(&meta.project)
                     .without_journal()
                     .build()?;

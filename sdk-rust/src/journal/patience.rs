@@ -21,6 +21,8 @@ pub(crate) struct Patience {
     total: Duration,
     /// While nothing can be delivered.
     offline: Duration,
+    /// For the end of a try, after others that failed: one that takes longer hangs.
+    hanging: Duration,
 }
 
 impl Patience {
@@ -29,6 +31,7 @@ impl Patience {
         Self {
             total: seconds("MLPLAT_FLUSH_TIMEOUT").unwrap_or(Duration::from_secs(60)),
             offline: seconds("MLPLAT_OFFLINE_TIMEOUT").unwrap_or(Duration::from_secs(5)),
+            hanging: Duration::from_secs(1),
         }
     }
 
@@ -37,6 +40,7 @@ impl Patience {
         Self {
             total,
             offline: total,
+            hanging: total,
         }
     }
 
@@ -45,6 +49,7 @@ impl Patience {
         Self {
             total: timeout,
             offline: Duration::ZERO,
+            hanging: timeout,
         }
     }
 }
@@ -89,7 +94,8 @@ impl Journal {
                     } else {
                         patience.offline
                     };
-                    now.attempts > tried && since.elapsed() >= most
+                    let tried = now.attempts > tried || began.elapsed() >= patience.hanging;
+                    tried && since.elapsed() >= most
                 });
                 if hopeless || began.elapsed() >= patience.total {
                     return left();
@@ -119,9 +125,10 @@ impl Journal {
 pub(crate) async fn deliver_before(client: &Client, timeout: Duration) {
     if let Some(journal) = Journal::existing(client) {
         let up_to = journal.appended();
-        let _ = journal
-            .delivered(up_to, Patience::before_a_call(timeout))
-            .await;
+        let delivered = journal.delivered(up_to, Patience::before_a_call(timeout));
+        if matches!(delivered.await, Delivered::All) && up_to > 0 {
+            client.note_answer();
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: what may work later is tried again; only what the server refuses for good, or fails over for long, is refused.
 
 use std::{
+    future::Future,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,6 +15,8 @@ use super::{
 use crate::error::{Error, Result};
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
+/// A call that is not answered for this long is told of.
+const SILENCE: Duration = Duration::from_secs(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 /// How long a server may fail over one call before its records are taken for the cause.
 const DOUBTED: Duration = Duration::from_secs(300);
@@ -105,7 +108,7 @@ impl Manner {
         let (began, mut wait) = (Instant::now(), FIRST_WAIT);
         let mut missing: Option<Instant> = None;
         loop {
-            let error = match call().await {
+            let error = match self.watched(call()).await {
                 Ok(answer) => {
                     self.note(None, false);
                     return Ok(Ok(answer));
@@ -128,6 +131,21 @@ impl Manner {
             self.pause(wait.mul_f64(0.5 + 0.5 * rand::random::<f64>()))
                 .await;
             wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// Waits for an answer, and tells who waits for the delivery when there is none for long.
+    async fn watched<R>(&self, call: impl Future<Output = Result<R>>) -> Result<R> {
+        let Self::Own(shared) = self else {
+            return call.await;
+        };
+        tokio::pin!(call);
+        match tokio::time::timeout(SILENCE, &mut call).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                shared.note_silence(SILENCE);
+                call.await
+            }
         }
     }
 

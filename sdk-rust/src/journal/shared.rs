@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use mlplat_proto::tracking::v1 as pb;
@@ -106,6 +106,16 @@ impl Shared {
             progress.trouble = error.map(|error| {
                 let since = progress.trouble.as_ref().map(|trouble| trouble.0);
                 (since.unwrap_or_else(Instant::now), error.to_string().into())
+            });
+        });
+    }
+
+    /// Tells who waits that the server has taken a call, and does not answer for this long.
+    pub(super) fn note_silence(&self, time: Duration) {
+        self.progress.send_modify(|progress| {
+            progress.trouble.get_or_insert_with(|| {
+                let why = format!("the server does not answer, for {time:?} so far");
+                (Instant::now(), why.into())
             });
         });
     }

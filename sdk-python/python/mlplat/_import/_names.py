@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 
 MAX_KEY = 250
@@ -20,9 +21,9 @@ def metric_key(key: str) -> str:
     """A key that the server takes: other characters become `_`."""
     if key.isidentifier() and len(key) <= MAX_KEY:
         return key
-    return (
-        "".join(letter if letter.isalnum() or letter in "_-./ :" else "_" for letter in key)[:MAX_KEY] or "_"
-    )
+    # Control characters of Unicode, as the server knows them, are those of the category Cc.
+    refused = (letter == "`" or unicodedata.category(letter) == "Cc" for letter in key)
+    return "".join("_" if bad else letter for letter, bad in zip(key, refused, strict=True))[:MAX_KEY] or "_"
 
 
 def name_of(text: str) -> str:
