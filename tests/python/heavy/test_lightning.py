@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import mlplat
 import pytest
 import torch
@@ -102,6 +105,15 @@ def test_a_training(lightning: Any, tmp_path: Path):
     assert torch.equal(weights["layer.weight"], model.layer.weight)
     assert "Linear" in Path(run.download_artifact("model_summary.txt")).read_text()
 
+    # The model that comes back is the one that was trained.
+    again = mlplat.load_model(f"runs:/{run.id}/model")
+    assert type(again).__name__ == "Regression"
+    assert torch.equal(again.layer.weight, model.layer.weight)
+    assert again.hparams == model.hparams
+    inputs = data(3).dataset.tensors[0]  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    assert torch.equal(again.layer(inputs), model.layer(inputs))
+    assert model.trainer is trainer
+
     # What is tested later belongs to the run.
     [scores] = trainer.test(model, data(2), verbose=False)
     assert only_run().metrics["test_loss"] == scores["test_loss"]
@@ -143,3 +155,42 @@ def test_the_run_of_the_user_goes_on(lightning: Any, tmp_path: Path):
     found = only_run()
     assert (found.name, found.metric_summaries["train_loss"].count) == ("mine", 8)
     assert [file.path for file in found.artifacts("checkpoints")] == ["checkpoints/last.ckpt"]
+
+
+def test_a_model_that_names_an_example_has_a_signature(lightning: Any, tmp_path: Path):
+    model = make_model(lightning)
+    type(model).forward = lambda self, inputs: self.layer(inputs)  # pyright: ignore[reportAttributeAccessIssue]
+    model.example_input_array = torch.ones(2, 4)
+    make_trainer(lightning, tmp_path, max_epochs=1).fit(model, data(0))
+    manifest = json.loads(only_run().read_artifact("model/mlplat-model.json"))
+    assert manifest["signature"] == {
+        "inputs": {"kind": "tensor", "type": "float32", "shape": [-1, 4]},
+        "outputs": {"kind": "tensor", "type": "float32", "shape": [-1, 1]},
+    }
+    assert model.training
+
+
+def test_a_model_that_cannot_be_pickled_is_one_warning(
+    lightning: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    for at in range(2):
+        model = make_model(lightning)
+        model.lock = threading.Lock()
+        make_trainer(lightning, tmp_path / str(at), max_epochs=1).fit(model, data(0))
+    assert capfd.readouterr().err.count("the model was not logged: MisuseError") == 1
+    assert {run["status"] for run in mlplat.search_runs().to_dicts()} == {"FINISHED"}
+    _session._warned.clear()
+
+
+def test_a_trainer_can_be_sent_to_another_process_while_it_is_watched(lightning: Any, tmp_path: Path):
+    """As the strategies that spawn processes do."""
+    sent = []
+
+    class Sends(lightning.Callback):
+        def setup(self, trainer: Any, module: Any, stage: str) -> None:
+            sent.append(cloudpickle.dumps((trainer, module)))
+
+    trainer = make_trainer(lightning, tmp_path, max_epochs=1, callbacks=[Sends()])
+    trainer.fit(make_model(lightning), data(0))
+    other, _ = cloudpickle.loads(sent[0])
+    assert (other.max_epochs, len(other.loggers)) == (1, 1)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _NAME = "lightning"
 _SESSION = "_mlplat_session"
+_SHARDED = {"FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy"}
+"""Strategies that spread one model over several processes."""
 # Settings of a trainer that are worth a param, where it has them.
 _SETTINGS = (
     "max_epochs", "min_epochs", "max_steps", "min_steps", "accumulate_grad_batches", "gradient_clip_val", "precision",
@@ -182,7 +184,26 @@ def _log_fitted(session: Session, trainer: Any, model: Any) -> None:
     session.log_metrics({"epochs": trainer.current_epoch, "global_step": trainer.global_step})
     _models.log_text(session, "model_summary.txt", str(model))
     if session.options.log_models:
+        session.safely("the model was not logged", lambda: _log_module(session, trainer, model))
         session.safely("checkpoints were not logged", lambda: _log_checkpoints(session, trainer))
+
+
+def _log_module(session: Session, trainer: Any, model: Any) -> None:
+    """The module as it is at the end of the fit; without its trainer, which Lightning leaves out of pickles."""
+    # Not what `torch.compile` has made of it.
+    module = getattr(trainer, "lightning_module", None) or model
+    if {kind.__name__ for kind in type(trainer.strategy).__mro__} & _SHARDED:
+        # This process has a part of the weights; the checkpoint has all of them.
+        return
+    _models.log_model(session, module, _example(module))
+
+
+def _example(module: Any) -> Any:
+    """The example that the module names for its input, if it is one that a call can take as it is."""
+    example: Any = getattr(module, "example_input_array", None)
+    if hasattr(example, "detach"):
+        return example.detach().to(module.device)
+    return None
 
 
 def _log_checkpoints(session: Session, trainer: Any) -> None:
@@ -203,6 +224,9 @@ def _log_checkpoints(session: Session, trainer: Any) -> None:
         session.set_tags(
             {"best_checkpoint": os.path.basename(getattr(callback, "best_model_path", "") or found[-1])}
         )
+        return
+    if trainer.world_size > 1:
+        # To make one, all processes would have to meet, and this one alone is here.
         return
     with tempfile.TemporaryDirectory(prefix="mlplat-autolog-") as folder:
         path = os.path.join(folder, "last.ckpt")

@@ -93,6 +93,10 @@ class Guard:
         self.integration = integration
         self.over = False
 
+    def __reduce__(self) -> Any:
+        # A trainer that holds one is sent to processes of its own, where there is none.
+        return (type(None), ())
+
 
 def quietly(work: Callable[[], Any]) -> Any:
     """Does some work whose trainings are of no interest: the folds of a cross-validation, the model of a selector."""
