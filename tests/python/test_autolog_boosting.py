@@ -8,10 +8,13 @@ from typing import Any
 
 import lightgbm
 import mlplat
+import numpy as np
+import pandas
 import pytest
 import xgboost
 from autolog_runs import RX, X, X_test, files, load, only_run, runs, ry, y, y_test
 from mlplat._autolog import _session
+from sklearn.linear_model import Ridge
 
 # xgboost
 
@@ -178,3 +181,69 @@ def test_two_libraries_in_one_run_keep_their_own_files(logged: str):
     }
     importance = json.loads(stored.read_artifact("feature_importance_gain.json"))
     assert importance == pytest.approx(booster.get_score(importance_type="gain"))
+
+
+def manifest(run: mlplat.ActiveRun | mlplat.Run, path: str = "model") -> dict[str, Any]:
+    return json.loads(mlplat.get_run(run.id).read_artifact(f"{path}/mlplat-model.json"))
+
+
+def tensor(kind: str, *shape: int) -> dict[str, Any]:
+    return {"kind": "tensor", "type": kind, "shape": list(shape)}
+
+
+BINARY = {"objective": "binary:logistic"}
+FRAME = pandas.DataFrame(X, columns=list("abcdef"))
+
+
+@pytest.mark.parametrize("matrix", [xgboost.DMatrix, xgboost.QuantileDMatrix])
+def test_boosters_of_xgboost_have_signatures(logged: str, matrix: Any):
+    held = X.copy()
+    held[1, 2] = np.nan
+    with mlplat.start_run() as run:
+        xgboost.train(BINARY, matrix(held, y), 2)
+    found = manifest(run)
+    assert found["signature"] == {"inputs": tensor("float32", -1, 6), "outputs": tensor("float32", -1)}
+    example = json.loads(mlplat.get_run(run.id).read_artifact("model/input_example.json"))["data"]
+    assert example[1][2] in (None, "NaN")
+    if matrix is xgboost.DMatrix:
+        assert example[0] == pytest.approx(held[0].tolist(), rel=1e-6)
+
+
+def test_boosters_of_tables_have_signatures_with_names(logged: str):
+    with mlplat.start_run() as run:
+        xgboost.train(BINARY, xgboost.DMatrix(FRAME, y), 2)
+        lightgbm.train({"objective": "binary", "verbose": -1}, lightgbm.Dataset(FRAME, y), 2)
+    for path, kind in (("model", "float32"), ("model-lightgbm.train", "float64")):
+        signature = manifest(run, path)["signature"]
+        assert [(column["name"], column["type"]) for column in signature["inputs"]["columns"]] == [
+            (name, kind) for name in "abcdef"
+        ]
+        assert signature["outputs"]["shape"] == [-1]
+
+
+def test_estimators_of_boosting_have_signatures(logged: str):
+    with mlplat.start_run() as run:
+        xgboost.XGBClassifier(n_estimators=2).fit(FRAME, y)
+        lightgbm.LGBMClassifier(n_estimators=2, verbose=-1).fit(X=X, y=y)
+    found = manifest(run)
+    assert [column["name"] for column in found["signature"]["inputs"]["columns"]] == list("abcdef")
+    assert found["signature"]["outputs"] == tensor("int64", -1)
+    assert manifest(run, "model-LGBMClassifier")["signature"]["inputs"] == tensor("float64", -1, 6)
+
+
+def test_data_that_is_gone_or_coded_gives_no_signature(logged: str):
+    data = lightgbm.Dataset(X, y).construct()
+    coded = FRAME.assign(code=pandas.Categorical(np.where(y, "u", "v")))
+    with mlplat.start_run() as run:
+        lightgbm.train({"objective": "binary", "verbose": -1}, data, 2)
+        xgboost.train(BINARY, xgboost.DMatrix(coded, y, enable_categorical=True), 2)
+    for path in ("model", "model-xgboost.train"):
+        assert manifest(run, path)["signature"] is None
+
+
+def test_an_example_that_cannot_be_kept_does_not_cost_the_model(logged: str):
+    wide = np.zeros((6, 250_000))
+    Ridge().fit(wide, np.arange(6.0))
+    run = only_run()
+    assert manifest(run)["input_example"] is None
+    assert load(run).predict(wide[:1]) == pytest.approx(2.5)

@@ -84,6 +84,12 @@ def test_a_training(logged: str, tmp_path: Path):
         ours, theirs = (model.eval()(words).logits for model in (trainer.model, again))
     assert torch.equal(ours, theirs)
 
+    assert json.loads(run.read_artifact("model/mlplat-model.json"))["signature"] == {
+        "inputs": {"kind": "tensors", "tensors": {"input_ids": {"kind": "tensor", "type": "int64", "shape": [-1, -1]}}},
+        "outputs": {"kind": "tensors", "tensors": {"logits": {"kind": "tensor", "type": "float32", "shape": [-1, 2]}}},
+    }  # fmt: skip
+    assert ours.shape == (4, 2)
+
     # What is evaluated later belongs to the run.
     trainer.evaluate(metric_key_prefix="late")
     assert "late_loss" in only_run().metrics

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import functools
 import inspect
 import sys
@@ -35,16 +37,40 @@ class Library:
     """The booster of a trained estimator."""
     log_facts: Callable[[Session, Any], None]
     """Logs what is to be known of a trained booster."""
+    rows_of: Callable[[Any], Any]
+    """The first rows of what `train` is given, as a user would give them; None where they cannot be had."""
+    predict: Callable[[Any, Any], Any]
+    """What a booster says to such rows."""
 
-    def log_booster(self, session: Session, booster: Any) -> None:
+    def log_booster(self, session: Session, booster: Any, rows: Any) -> None:
         """What `train` made."""
         self.log_facts(session, booster)
-        _models.log_model(session, booster)
+        _models.log_model(session, booster, rows, self._signature(booster, rows))
 
-    def log_estimator(self, session: Session, estimator: Any) -> None:
+    def log_estimator(self, session: Session, estimator: Any, data: Any) -> None:
         """An estimator after its `fit`."""
         self.log_facts(session, self.booster_of(estimator))
-        _models.log_model(session, estimator)
+        _models.log_model(session, estimator, data)
+
+    def first_rows(self, data: Any) -> Any:
+        """Some rows of what `train` is given, before it may let go of them."""
+        with contextlib.suppress(Exception):
+            rows = self.rows_of(data)
+            # Not a view, which would keep all of the data.
+            return rows.copy() if hasattr(rows, "copy") else copy.copy(rows)
+        return None
+
+    def _signature(self, booster: Any, rows: Any) -> Any:
+        from .._model_files._signature import infer_signature
+
+        if rows is None:
+            return None
+        said: Any = None
+        with contextlib.suppress(Exception):
+            said = self.predict(booster, rows)
+        with contextlib.suppress(Exception):
+            return infer_signature(rows, said)
+        return None
 
 
 def install(library: Library) -> None:
@@ -52,9 +78,9 @@ def install(library: Library) -> None:
     name = library.name
     root, engine = sys.modules[name], sys.modules[library.engine]
     estimators = sys.modules.get(f"{name}.sklearn")
-    for function, after in (("train", library.log_booster), ("cv", lambda session, result: None)):
+    for function in ("train", "cv"):
         original = getattr(engine, function)
-        wrapped = _logged_train(name, original, library.make_callback, after)
+        wrapped = _logged_train(library, original)
         for owner in (engine, root, estimators):
             if owner is not None and vars(owner).get(function) is original:
                 _patches.replace(name, owner, function, wrapped)
@@ -62,17 +88,14 @@ def install(library: Library) -> None:
     for kind in _subclasses(estimator) if estimator is not None else ():
         fit = vars(kind).get("fit")
         if inspect.isfunction(fit):
-            _patches.replace(name, kind, "fit", _logged_fit(name, fit, library.log_estimator))
+            _patches.replace(name, kind, "fit", _logged_fit(library, fit))
 
 
-def _logged_train(
-    integration: str,
-    original: Callable[..., Any],
-    make_callback: Callable[[Session], Any],
-    after: Callable[[Session, Any], None],
-) -> Callable[..., Any]:
+def _logged_train(library: Library, original: Callable[..., Any]) -> Callable[..., Any]:
     """`train(params, data, …)`, with the callback, in a session of its own or in that of the estimator around it."""
+    integration, make_callback = library.name, library.make_callback
     signature = inspect.signature(original)
+    makes_model = original.__name__ == "train"
 
     @functools.wraps(original)
     def train(*args: Any, **kwargs: Any) -> Any:
@@ -84,6 +107,14 @@ def _logged_train(
             return _with_callback(signature, original, make_callback, outer, args, kwargs)
         if outer is not None:
             return original(*args, **kwargs)
+        rows: Any = None
+
+        def before(session: Session) -> None:
+            nonlocal rows
+            arguments = signature.bind_partial(*args, **kwargs).arguments
+            session.log_params(_params(arguments))
+            if makes_model and session.options.log_models:
+                rows = library.first_rows(_data(arguments))
 
         def work() -> Any:
             session = _session.current()
@@ -91,17 +122,20 @@ def _logged_train(
                 return original(*args, **kwargs)
             return _with_callback(signature, original, make_callback, session, args, kwargs)
 
+        def after(session: Session, result: Any) -> None:
+            if makes_model:
+                library.log_booster(session, result, rows)
+
         return _session.run_logged(
-            integration,
-            f"{integration}.{original.__name__}",
-            work,
-            before=lambda session: session.log_params(
-                _params(signature.bind_partial(*args, **kwargs).arguments)
-            ),
-            after=after,
+            integration, f"{integration}.{original.__name__}", work, before=before, after=after
         )
 
     return train
+
+
+def _data(arguments: Mapping[str, Any]) -> Any:
+    """What it trains on."""
+    return arguments.get("dtrain", arguments.get("train_set"))
 
 
 def _with_callback(
@@ -143,10 +177,9 @@ def _holds_data(value: object) -> bool:
     return isinstance(value, (list, tuple)) and not all(isinstance(item, (int, float, str)) for item in value)
 
 
-def _logged_fit(
-    integration: str, original: Callable[..., Any], after: Callable[[Session, Any], None]
-) -> Callable[..., Any]:
+def _logged_fit(library: Library, original: Callable[..., Any]) -> Callable[..., Any]:
     """The `fit` of an estimator, which calls `train` once inside."""
+    signature = inspect.signature(original)
 
     @functools.wraps(original)
     def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -159,18 +192,19 @@ def _logged_fit(
             params = self.get_params()
             session.log_params({name: value for name, value in params.items() if value is not None})
 
-        def finish(session: Session, _result: object) -> None:
+        def after(session: Session, _result: object) -> None:
             from ._sklearn_scores import remember_model
 
             remember_model(self, session)
-            after(session, self)
+            arguments = signature.bind_partial(self, *args, **kwargs).arguments
+            library.log_estimator(session, self, arguments.get("X"))
 
         return _session.run_logged(
-            integration,
+            library.name,
             type(self).__name__,
             lambda: original(self, *args, **kwargs),
             before=before,
-            after=finish,
+            after=after,
         )
 
     return fit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import _models
 from ._boosting import Library, log_importance
 from ._boosting import install as install_library
 
@@ -22,6 +23,9 @@ def install(module: str) -> None:
             make_callback=_Callback,
             booster_of=lambda estimator: estimator.booster_,
             log_facts=_log_facts,
+            # A data set that has been used already may have let go of its data.
+            rows_of=lambda data: _models.first_rows(data.data),
+            predict=lambda booster, rows: booster.predict(rows),
         )
     )
 

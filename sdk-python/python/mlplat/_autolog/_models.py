@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
 
 from .. import _spool
+from .._errors import MlplatError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,27 +17,37 @@ if TYPE_CHECKING:
 
     from ._session import Session
 
-_EXAMPLE_ROWS = 5
+EXAMPLE_ROWS = 5
 
 
-def log_model(session: Session, model: Any, example: Any = None) -> None:
-    """Keeps a model in the run of the session."""
+def log_model(session: Session, model: Any, example: Any = None, signature: Any = None) -> None:
+    """Keeps a model in the run of the session, with a few rows of what it takes if there are any."""
     run = session.run
     if run is None or not session.options.log_models:
         return
 
-    session.safely(
-        "the model was not logged",
-        lambda: run.log_model(model, session.model_path, input_example=_few(example)),
-    )
+    def log() -> None:
+        few = first_rows(example)
+        if few is not None:
+            # The example may be what cannot be kept; the model is kept nevertheless.
+            with contextlib.suppress(MlplatError):
+                run.log_model(model, session.model_path, input_example=few, signature=signature)
+                return
+        run.log_model(model, session.model_path, signature=signature)
+
+    session.safely("the model was not logged", log)
 
 
-def _few(data: Any) -> Any:
+def first_rows(data: Any) -> Any:
     """The first rows of some data, where it has rows that can be cut; enough to infer what goes in and comes out."""
-    if data is None or isinstance(data, (str, bytes)):
+    if data is None or isinstance(data, (str, bytes, dict)):
         return None
     try:
-        return data.iloc[:_EXAMPLE_ROWS] if hasattr(data, "iloc") else data[:_EXAMPLE_ROWS]
+        if hasattr(data, "iloc"):
+            return data.iloc[:EXAMPLE_ROWS]
+        if hasattr(data, "slice") and hasattr(data, "schema"):
+            return data.slice(0, EXAMPLE_ROWS)
+        return data[:EXAMPLE_ROWS]
     except Exception:
         return None
 

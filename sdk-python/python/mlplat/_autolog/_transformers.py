@@ -5,6 +5,7 @@ Invariant: only the process of rank 0 logs.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
 _NAME = "transformers"
 _CALLBACK = "_mlplat_callback"
 _RESUME = "resume_from_checkpoint"
+
+# Ending of the name of a class -> where its config has the last size of the logits, and those before it.
+_HEADS = (
+    ("ForSequenceClassification", "num_labels", (-1,)),
+    ("ForTokenClassification", "num_labels", (-1, -1)),
+    ("ForCausalLM", "vocab_size", (-1, -1)),
+    ("ForMaskedLM", "vocab_size", (-1, -1)),
+)
 
 
 def install(module: str) -> None:
@@ -97,11 +106,31 @@ def _detached() -> Any:
 def _log_fitted(session: Session, trainer: Any) -> None:
     best = getattr(trainer.state, "best_metric", None)
     session.log_metrics({"best_metric": best, "global_step": trainer.state.global_step})
-    _models.log_model(session, trainer.model)
     tokenizer: Any = getattr(trainer, "processing_class", None) or getattr(trainer, "tokenizer", None)
+    signature: Any = None
+    with contextlib.suppress(Exception):
+        signature = _signature(trainer.model, tokenizer)
+    _models.log_model(session, trainer.model, signature=signature)
     if session.options.log_models and hasattr(tokenizer, "save_pretrained"):
         directory = session.model_path.replace("model", "tokenizer", 1)
         session.safely(
             "the tokenizer was not logged",
             lambda: _models.log_files(session, directory, tokenizer.save_pretrained),
         )
+
+
+def _signature(model: Any, tokenizer: Any) -> Any:
+    """Of a model that takes tokens, what its kind says of it; None of others, for nothing is computed to find out."""
+    from .._model_files._signature import ModelSignature
+
+    if model.main_input_name != "input_ids":
+        return None
+    names = list(getattr(tokenizer, "model_input_names", None) or ["input_ids"])
+    tokens = {name: {"kind": "tensor", "type": "int64", "shape": [-1, -1]} for name in names}
+    outputs = None
+    for ending, size, shape in _HEADS:
+        if type(model).__name__.endswith(ending):
+            kind = str(model.dtype).removeprefix("torch.")
+            logits = {"kind": "tensor", "type": kind, "shape": [*shape, getattr(model.config, size)]}
+            outputs = {"kind": "tensors", "tensors": {"logits": logits}}
+    return ModelSignature({"kind": "tensors", "tensors": tokens}, outputs)

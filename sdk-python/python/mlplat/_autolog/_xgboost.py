@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+
+from . import _models
 from ._boosting import Library, log_importance
 from ._boosting import install as install_library
 
@@ -10,6 +13,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._session import Session
+
+_MOST_VALUES = 1_000_000
 
 
 def install(module: str) -> None:
@@ -22,8 +27,34 @@ def install(module: str) -> None:
             make_callback=_callback,
             booster_of=lambda estimator: estimator.get_booster(),
             log_facts=_log_facts,
+            rows_of=_first_rows,
+            predict=lambda booster, rows: booster.predict(sys.modules[module].DMatrix(rows)),
         )
     )
+
+
+def _first_rows(data: Any) -> Any:
+    """The first rows of a `DMatrix`, which holds them as float32: a table where the features have names, else an array."""
+    import numpy
+
+    if "c" in (data.feature_types or ()):
+        return None  # what the codes of its categories mean is not known
+    size = min(_models.EXAMPLE_ROWS, data.num_row())
+    try:
+        # Of a ranking, whose groups the cut may divide; they are not looked at.
+        held = data.slice(list(range(size)), allow_groups=True).get_data()
+    except ValueError:
+        # It is cut into quantiles already, and cannot be divided.
+        if data.num_nonmissing() > _MOST_VALUES:
+            return None
+        held = data.get_data()[:size]
+    held = held.tocoo()
+    # What it does not hold is missing.
+    rows = numpy.full(held.shape, numpy.nan, dtype=numpy.float32)
+    rows[held.row, held.col] = held.data
+    names = data.feature_names
+    pandas = sys.modules.get("pandas")
+    return rows if names is None or pandas is None else pandas.DataFrame(rows, columns=list(names))
 
 
 def _callback(session: Session) -> Any:
