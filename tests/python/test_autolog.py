@@ -31,7 +31,7 @@ from sklearn.ensemble import (
 )
 from sklearn.feature_selection import SelectFromModel
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
-from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, _search, _validation, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -124,7 +124,7 @@ def test_folds_and_transformers_make_no_runs(logged: str, jobs: int):
     assert runs() == []
 
 
-@pytest.mark.parametrize("backend", ["threading", "loky"])
+@pytest.mark.parametrize("backend", ["threading", "loky", "multiprocessing"])
 def test_a_search_has_a_nested_run_per_candidate(logged: str, backend: str):
     import joblib
 
@@ -317,6 +317,7 @@ def test_everything_is_taken_back(project: str):
     assert (xgboost.train, sklearn.metrics.accuracy_score, lightgbm.LGBMModel.fit) == (train, score, booster)
     assert (threading.Thread.start, ThreadPoolExecutor.submit) == (start, submit)
     assert "__init_subclass__" not in vars(BaseEstimator)
+    assert _search._fit_and_score is _validation._fit_and_score  # pyright: ignore[reportPrivateImportUsage]
     assert _patches._finder not in sys.meta_path
     patched({}, xgboost.DMatrix(RX, ry), 1)
     LogisticRegression().fit(X, y)

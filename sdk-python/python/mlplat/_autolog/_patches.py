@@ -6,8 +6,10 @@ it asks before each call whether its integration is on.
 
 from __future__ import annotations
 
+import inspect
 import sys
 import threading
+import weakref
 
 from ._session import warn_once
 
@@ -26,10 +28,25 @@ _made: dict[str, list[tuple[Any, str, Any, Any]]] = {}
 _waiting: dict[str, dict[str, Callable[[str], None]]] = {}
 # What is patched already.
 _installed: set[tuple[str, str]] = set()
+# Function that was put somewhere -> the one that it wraps.
+_originals: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
+
+def original_of(function: Any) -> Any:
+    """What a patch wraps; None where it is no patch."""
+    return _originals.get(function) if inspect.isfunction(function) else None
+
+
+def note(replacement: Any) -> None:
+    """Remembers what a function wraps that is put somewhere."""
+    original = getattr(replacement, "__wrapped__", None)
+    if inspect.isfunction(replacement) and original is not None:
+        _originals[replacement] = original
 
 
 def replace(integration: str, owner: Any, name: str, replacement: Any) -> None:
     """Puts something in the place of an attribute of a class or module."""
+    note(replacement)
     with _lock:
         before = vars(owner).get(name, _absent)
         setattr(owner, name, replacement)

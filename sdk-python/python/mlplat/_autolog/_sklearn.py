@@ -74,6 +74,7 @@ def _install_base() -> None:
         _patches.replace(_NAME, BaseEstimator, "__init_subclass__", classmethod(__init_subclass__))
     for name in _QUIET:
         _patches.when_imported(_NAME, name, _install_quiet)
+    _patches.when_imported(_NAME, "sklearn.model_selection._search", _install_search)
 
 
 def _wrap_class(estimator: type) -> None:
@@ -97,6 +98,7 @@ def _wrap_method(owner: type, name: str) -> None:
     if inspect.isfunction(inner) and not hasattr(inner, _OURS):
         wrapped = copy.copy(found)
         wrapped.fn = _marked(make(inner))
+        _patches.note(wrapped.fn)
         _patches.replace(_NAME, owner, name, wrapped)
 
 
@@ -167,6 +169,17 @@ def _install_quiet(module: str) -> None:
             _patches.replace(_NAME, owner, name, _quiet(found))
 
 
+def _install_search(module: str) -> None:
+    """It has a name of its own for a function that is quiet: both are the same, or processes could not be sent it."""
+    owner, name = sys.modules[module], "_fit_and_score"
+    quiet = getattr(sys.modules["sklearn.model_selection._validation"], name, None)
+    original = _patches.original_of(quiet)
+    if original is not None and vars(owner).get(name) in (original, quiet):
+        # Whichever it has got, it gets the original back.
+        setattr(owner, name, original)
+        _patches.replace(_NAME, owner, name, quiet)
+
+
 def _quiet(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def quiet(*args: Any, **kwargs: Any) -> Any:
@@ -200,4 +213,7 @@ def _install_metrics() -> None:
     for name in getattr(owner, "__all__", ()):
         found = getattr(owner, name, None)
         if inspect.isfunction(found) and name.endswith(("_score", "_loss", "_error", "_deviance")):
-            _patches.replace(_NAME, owner, name, watched_metric(found))
+            metric = watched_metric(found)
+            # Pickles find it by this name; in the module that it is from, the name is that of the original.
+            metric.__module__ = owner.__name__
+            _patches.replace(_NAME, owner, name, metric)

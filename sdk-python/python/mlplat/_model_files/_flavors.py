@@ -114,7 +114,9 @@ def pickler() -> Any:
         import pickle
 
         return pickle
-    return cloudpickle
+    from .._autolog._pickles import without_patches
+
+    return without_patches(cloudpickle)
 
 
 def _save_pickle(model: Any, folder: str, name: str = "model.pkl") -> dict[str, Any]:
