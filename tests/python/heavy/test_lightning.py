@@ -194,3 +194,18 @@ def test_a_trainer_can_be_sent_to_another_process_while_it_is_watched(lightning:
     trainer.fit(make_model(lightning), data(0))
     other, _ = cloudpickle.loads(sent[0])
     assert (other.max_epochs, len(other.loggers)) == (1, 1)
+
+
+def test_trainings_are_the_same_with_and_without(lightning: Any, tmp_path: Path):
+    def program(folder: str) -> list[float]:
+        torch.manual_seed(1)
+        model = make_model(lightning)
+        type(model).forward = lambda self, inputs: self.layer(inputs + torch.rand(1))  # pyright: ignore[reportAttributeAccessIssue]
+        model.example_input_array = torch.ones(2, 4)
+        make_trainer(lightning, tmp_path / folder, max_epochs=1).fit(model, data(0))
+        return [*model.losses, float(torch.rand(1))]
+
+    logged = program("a")
+    assert len(mlplat.search_runs().to_dicts()) == 1
+    mlplat.autolog(disable=True)
+    assert program("b") == logged

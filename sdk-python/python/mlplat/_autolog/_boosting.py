@@ -203,6 +203,7 @@ def _logged_fit(library: Library, original: Callable[..., Any]) -> Callable[...,
             library.name,
             type(self).__name__,
             lambda: original(self, *args, **kwargs),
+            estimator=self,
             before=before,
             after=after,
         )

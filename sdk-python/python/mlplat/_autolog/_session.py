@@ -12,6 +12,8 @@ import threading
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from ._random import untouched
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -274,6 +276,7 @@ def run_logged(
     kind: str,
     train: Callable[[], Any],
     *,
+    estimator: Any = None,
     before: Callable[[Session], None] | None = None,
     after: Callable[[Session, Any], None] | None = None,
 ) -> Any:
@@ -281,13 +284,17 @@ def run_logged(
     chosen = options(integration)
     if chosen is None or current() is not None:
         return train()
-    session = Session(integration, kind, chosen)
-    try:
+    with untouched(estimator):
+        session = Session(integration, kind, chosen)
         if before is not None:
             session.safely("what is known before the training was not logged", lambda: before(session))
+    try:
         result = train()
         if after is not None and session.run is not None:
-            session.safely("what is known after the training was not logged", lambda: after(session, result))
+            with untouched(estimator):
+                session.safely(
+                    "what is known after the training was not logged", lambda: after(session, result)
+                )
     except BaseException:
         session.fail()
         raise

@@ -127,6 +127,7 @@ def _logged_fit(original: Callable[..., Any]) -> Callable[..., Any]:
             _NAME,
             type(self).__name__,
             train,
+            estimator=self,
             before=lambda session: log_unfitted(session, self),
             after=after,
         )
