@@ -28,10 +28,13 @@ _THREADS = ("threading", "concurrent.futures.thread")
 class Options:
     """What to log; the arguments of the last :func:`autolog`."""
 
-    __slots__ = ("log_models", "log_training_metrics", "max_tuning_runs")
+    __slots__ = ("log_datasets", "log_models", "log_training_metrics", "max_tuning_runs")
 
-    def __init__(self, log_models: bool, log_training_metrics: bool, max_tuning_runs: int) -> None:
+    def __init__(
+        self, log_models: bool, log_datasets: bool, log_training_metrics: bool, max_tuning_runs: int
+    ) -> None:
         self.log_models = log_models
+        self.log_datasets = log_datasets
         self.log_training_metrics = log_training_metrics
         self.max_tuning_runs = max_tuning_runs
 
@@ -44,6 +47,7 @@ def autolog(
     *,
     disable: bool = False,
     log_models: bool = True,
+    log_datasets: bool = True,
     log_training_metrics: bool = True,
     max_tuning_runs: int = 100,
     sklearn: bool = True,
@@ -52,12 +56,13 @@ def autolog(
     lightning: bool = True,
     transformers: bool = True,
 ) -> None:
-    """Logs trainings by themselves: params, metrics, and the model, into the active run or a run of their own.
+    """Logs trainings by themselves: params, metrics, data sets and the model, into the active run or a run of their own.
 
     It works for scikit-learn (searches as nested runs), xgboost, lightgbm, PyTorch Lightning and transformers, imported
     before or after; `sklearn=False` and its like leave one out. The last call counts, and `disable=True` takes all back.
 
-    `log_models` also keeps the models (and checkpoints), `log_training_metrics` also scores scikit-learn estimators on
+    `log_models` also keeps the models (and checkpoints), `log_datasets` also notes as inputs of the run what it trained on
+    and was evaluated on (digest, columns and rows, as `run.log_input` does), `log_training_metrics` also scores scikit-learn estimators on
     their training data, and `max_tuning_runs` is how many candidates of a search become nested runs, best first.
     Whatever fails in here is one warning on stderr, never an exception of the training.
     """
@@ -75,13 +80,14 @@ def autolog(
     switches = {
         "disable": disable,
         "log_models": log_models,
+        "log_datasets": log_datasets,
         "log_training_metrics": log_training_metrics,
         **wanted,
     }
     for name, switch in switches.items():
         _arguments.flag(switch, name)
     _session.enable_here()
-    options = Options(log_models, log_training_metrics, max_tuning_runs)
+    options = Options(log_models, log_datasets, log_training_metrics, max_tuning_runs)
     for name, modules in _MODULES.items():
         if wanted[name] and not disable:
             enabled[name] = options

@@ -9,7 +9,7 @@ import inspect
 import sys
 from dataclasses import dataclass
 
-from . import _models, _patches, _session
+from . import _datasets, _models, _patches, _session
 from ._session import Session
 
 TYPE_CHECKING = False
@@ -41,6 +41,8 @@ class Library:
     """The first rows of what `train` is given, as a user would give them; None where they cannot be had."""
     predict: Callable[[Any, Any], Any]
     """What a booster says to such rows."""
+    describe: Callable[[Any], dict[str, Any] | None]
+    """What `train` is given, as an input of the run."""
 
     def log_booster(self, session: Session, booster: Any, rows: Any) -> None:
         """What `train` made."""
@@ -113,8 +115,11 @@ def _logged_train(library: Library, original: Callable[..., Any]) -> Callable[..
             nonlocal rows
             arguments = signature.bind_partial(*args, **kwargs).arguments
             session.log_params(_params(arguments))
+            data = _data(arguments)
+            _datasets.log(session, lambda: library.describe(data))
+            _datasets.log_evals(session, library.describe, _evals(arguments, data))
             if makes_model and session.options.log_models:
-                rows = library.first_rows(_data(arguments))
+                rows = library.first_rows(data)
 
         def work() -> Any:
             session = _session.current()
@@ -136,6 +141,16 @@ def _logged_train(library: Library, original: Callable[..., Any]) -> Callable[..
 def _data(arguments: Mapping[str, Any]) -> Any:
     """What it trains on."""
     return arguments.get("dtrain", arguments.get("train_set"))
+
+
+def _evals(arguments: Mapping[str, Any], trained_on: Any) -> list[tuple[str, Any]]:
+    """What `train` evaluates, by name, without what it trains on."""
+    found = [(str(name), data) for data, name in arguments.get("evals") or ()]
+    sets, names = arguments.get("valid_sets") or (), arguments.get("valid_names") or ()
+    sets = sets if isinstance(sets, (list, tuple)) else [sets]
+    names = [names] if isinstance(names, str) else list(names)
+    found += [(names[at] if at < len(names) else f"valid_{at}", data) for at, data in enumerate(sets)]
+    return [(name, data) for name, data in found if data is not trained_on]
 
 
 def _with_callback(
@@ -191,6 +206,7 @@ def _logged_fit(library: Library, original: Callable[..., Any]) -> Callable[...,
             )
             params = self.get_params()
             session.log_params({name: value for name, value in params.items() if value is not None})
+            _log_data_of_fit(library, session, signature.bind_partial(self, *args, **kwargs).arguments)
 
         def after(session: Session, _result: object) -> None:
             from ._sklearn_scores import remember_model
@@ -209,6 +225,23 @@ def _logged_fit(library: Library, original: Callable[..., Any]) -> Callable[...,
         )
 
     return fit
+
+
+def _log_data_of_fit(library: Library, session: Session, given: Mapping[str, Any]) -> None:
+    """What an estimator is fitted to, and what it is evaluated on, under the names that its metrics have."""
+
+    def describe(pair: tuple[Any, Any]) -> dict[str, Any] | None:
+        return _datasets.described(*pair)
+
+    data, target = given.get("X"), given.get("y")
+    _datasets.log(session, lambda: describe((data, target)))
+    sets = given.get("eval_set") or ()
+    sets = [sets] if isinstance(sets, tuple) and sets and not isinstance(sets[0], tuple) else list(sets)
+    sets += _datasets.pairs(given.get("eval_X"), given.get("eval_y"))
+    kind = "valid" if library.name == "lightgbm" else "validation"
+    names = given.get("eval_names") or [f"{kind}_{at}" for at in range(len(sets))]
+    found = [(str(name), pair) for name, pair in zip(names, sets, strict=False) if pair[0] is not data]
+    _datasets.log_evals(session, describe, found)
 
 
 def _subclasses(root: type) -> list[type]:

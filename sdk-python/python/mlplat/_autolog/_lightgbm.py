@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import _models
+from . import _datasets, _models
 from ._boosting import Library, log_importance
 from ._boosting import install as install_library
 
@@ -26,8 +26,16 @@ def install(module: str) -> None:
             # A data set that has been used already may have let go of its data.
             rows_of=lambda data: _models.first_rows(data.data),
             predict=lambda booster, rows: booster.predict(rows),
+            describe=_describe,
         )
     )
+
+
+def _describe(data: Any) -> dict[str, Any] | None:
+    if data.data is not None:
+        return _datasets.described(data.data, data.label)
+    # It has been used already, and has let go of its data.
+    return _datasets.without_digest([(name, "") for name in data.get_feature_name()], data.num_data())
 
 
 class _Callback:

@@ -33,6 +33,8 @@ _finding = threading.Lock()
 _trainings: dict[str, dict[str, Trainings]] = {}
 
 _MAX_TEXT = 2000
+_MAX_INPUTS = 100
+_SENDING_SECONDS = 2.0
 _MAX_RUNS_KNOWN = 1000
 
 
@@ -120,6 +122,8 @@ class Trainings:
         """Where the steps of the last one begin."""
         self.next_step = 0
         """One more than the last step of all of them."""
+        self.inputs: set[tuple[object, ...]] = set()
+        """Name, digest and context of what they read."""
 
 
 class Session(Guard):
@@ -140,6 +144,8 @@ class Session(Guard):
         """Whether the next call of the library's `train` is that of this session's estimator."""
         self._is_ours = False
         self._token: Token[Guard | None] | None = None
+        self._inputs: list[dict[str, Any]] = []
+        self._sending: threading.Thread | None = None
         self.safely("no run could be started", lambda: self._find_run(kind))
         self._token = _current.set(self)
 
@@ -241,6 +247,29 @@ class Session(Guard):
         if self.run is not None:
             self.run.set_tags({self.prefix + key: short_text(value) for key, value in tags.items()})
 
+    def add_input(self, described: dict[str, Any]) -> None:
+        """Takes an input of the run to be sent, if it is not known from an earlier training."""
+        known = self._alike.inputs
+        key = (described["name"], described["digest"], described["context"])
+        if key not in known and len(known) < _MAX_INPUTS:
+            known.add(key)
+            self._inputs.append(described)
+
+    def send_inputs(self) -> None:
+        """Sends them while the training goes on. A server that is not there would hold it up; they go into the journal then."""
+        run, inputs = self.run, self._inputs
+        if run is None or not inputs:
+            return
+        self._inputs = []
+
+        def send() -> None:
+            for one in inputs:
+                self.safely("a data set was not logged", lambda one=one: run._handle.log_input(one).wait())
+
+        # Not a daemon: the interpreter waits for it.
+        self._sending = threading.Thread(target=send, name="mlplat-autolog-inputs")
+        self._sending.start()
+
     def finish(self) -> None:
         """The training went well: a run of its own ends."""
         self._end("FINISHED", "")
@@ -264,6 +293,8 @@ class Session(Guard):
                 # Ended in another context than it was begun in.
                 _current.set(None)
             self._token = None
+        if self._sending is not None:
+            self._sending.join(_SENDING_SECONDS)
         run = self.run
         if run is not None and self._is_ours:
             self._is_ours = False
@@ -288,6 +319,7 @@ def run_logged(
         session = Session(integration, kind, chosen)
         if before is not None:
             session.safely("what is known before the training was not logged", lambda: before(session))
+        session.safely("data sets were not logged", session.send_inputs)
     try:
         result = train()
         if after is not None and session.run is not None:

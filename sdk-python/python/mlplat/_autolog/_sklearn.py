@@ -128,7 +128,7 @@ def _logged_fit(original: Callable[..., Any]) -> Callable[..., Any]:
             type(self).__name__,
             train,
             estimator=self,
-            before=lambda session: log_unfitted(session, self),
+            before=lambda session: log_unfitted(session, self, original, args, kwargs),
             after=after,
         )
 

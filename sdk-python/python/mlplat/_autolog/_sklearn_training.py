@@ -8,7 +8,7 @@ import inspect
 import os
 import warnings
 
-from . import _models
+from . import _datasets, _models
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,14 +21,20 @@ if TYPE_CHECKING:
 _ATTRIBUTES = ("inertia_", "n_iter_", "lower_bound_", "reconstruction_err_", "oob_score_")
 
 
-def log_unfitted(session: Session, estimator: Any) -> None:
-    """Params and labels, before the fit."""
+def log_unfitted(
+    session: Session, estimator: Any, fit: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    """Params, labels and data sets, before the fit."""
     kind = type(estimator)
     session.set_tags(
         {"estimator_name": kind.__name__, "estimator_class": f"{kind.__module__}.{kind.__qualname__}"}
     )
     # The params of the estimator in a search are those of its candidates.
     session.log_params(estimator.get_params(deep=not is_search(estimator)))
+    given = _arguments(fit, estimator, args, kwargs)
+    _datasets.log(session, lambda: _datasets.described(given.get("X"), given.get("y", given.get("Y"))))
+    if given.get("X_val") is not None:
+        _datasets.log(session, lambda: _datasets.described(given["X_val"], given.get("y_val")), "eval")
 
 
 def log_fitted(

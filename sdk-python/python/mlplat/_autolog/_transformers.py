@@ -9,7 +9,7 @@ import contextlib
 import functools
 import sys
 
-from . import _models, _patches, _session
+from . import _datasets, _models, _patches, _session
 from ._session import Session
 
 TYPE_CHECKING = False
@@ -64,6 +64,7 @@ def _begin(session: Session, trainer: Any, checkpoint: object) -> None:
     params = trainer.args.to_sanitized_dict()
     session.log_params({name: value for name, value in params.items() if value not in (None, "", "None")})
     session.set_tags({"estimator_name": type(trainer.model).__name__})
+    _log_datasets(session, trainer)
     config = getattr(trainer.model, "config", None)
     if config is not None:
         session.set_tags({"model_type": getattr(config, "model_type", "")})
@@ -77,6 +78,18 @@ def _begin(session: Session, trainer: Any, checkpoint: object) -> None:
     callback = _callback_class()(session)
     trainer.add_callback(callback)
     setattr(trainer, _CALLBACK, callback)
+
+
+def _log_datasets(session: Session, trainer: Any) -> None:
+    """Data sets of Hugging Face, which know their digest. Of others the items would have to be made, to see them."""
+
+    def describe(data: Any) -> dict[str, Any] | None:
+        return _datasets.described(data) if hasattr(data, "_fingerprint") else None
+
+    evals = getattr(trainer, "eval_dataset", None)
+    evals = evals if isinstance(evals, dict) else {"dataset": evals}
+    _datasets.log(session, lambda: describe(trainer.train_dataset))
+    _datasets.log_evals(session, describe, list(evals.items()))
 
 
 @functools.cache

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
-from . import _models
+from . import _datasets, _models
 from ._boosting import Library, log_importance
 from ._boosting import install as install_library
 
@@ -29,6 +30,7 @@ def install(module: str) -> None:
             log_facts=_log_facts,
             rows_of=_first_rows,
             predict=lambda booster, rows: booster.predict(sys.modules[module].DMatrix(rows)),
+            describe=_describe,
         )
     )
 
@@ -55,6 +57,26 @@ def _first_rows(data: Any) -> Any:
     names = data.feature_names
     pandas = sys.modules.get("pandas")
     return rows if names is None or pandas is None else pandas.DataFrame(rows, columns=list(names))
+
+
+def _describe(data: Any) -> dict[str, Any]:
+    """By what the matrix holds; where it cannot be cut and is large, or lies in files, without a digest."""
+    rows = data.num_row()
+    size = data.num_nonmissing() * 8
+    found: dict[str, Any] | None = None
+    with contextlib.suppress(ValueError):
+        if size <= _datasets.MOST and "ExtMem" not in type(data).__name__:
+            found = _datasets.described(data.get_data(), data.get_label())
+        elif type(data).__name__ == "DMatrix":
+            part = data.slice(_datasets.spread(rows, size), allow_groups=True)
+            found = _datasets.described(part.get_data(), part.get_label())
+            found = found and _datasets.sampled(found, rows)
+    names = data.feature_names
+    kinds = data.feature_types or ["float"] * len(names or ())
+    fields = list(zip(names, kinds, strict=True)) if names else [("values", f"float32[{data.num_col()}]")]
+    if found is None:
+        return _datasets.without_digest(fields, rows)
+    return {**found, "fields": [*fields, *found["fields"][1:]]}
 
 
 def _callback(session: Session) -> Any:
