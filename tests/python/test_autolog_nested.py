@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,6 +15,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.inspection import permutation_importance
 from sklearn.linear_model import Lasso, LogisticRegression, Ridge, SGDClassifier
 from sklearn.model_selection import learning_curve, permutation_test_score, validation_curve
+
+estimator_checks: Any = importlib.import_module("sklearn.utils.estimator_checks")
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -29,6 +32,17 @@ def test_functions_that_train_for_a_purpose_of_their_own_make_no_runs(logged: st
     model = LogisticRegression().fit(X, y)
     permutation_importance(model, X_test, y_test, n_repeats=2, n_jobs=jobs)
     assert [key for key in only_run().metrics if key.startswith("score")] == []
+
+
+def test_the_checks_of_estimators_make_no_runs(logged: str):
+    names = {"check_classifiers_train", "check_estimators_pickle", "check_fit2d_1sample"}
+    for _, check in estimator_checks.estimator_checks_generator(LogisticRegression()):
+        if check.func.__name__ in names:
+            names.remove(check.func.__name__)
+            check(LogisticRegression())
+    assert (names, runs()) == (set(), [])
+    Ridge().fit(RX, ry)
+    assert only_run().name == "Ridge"
 
 
 class InThreads(ClassifierMixin, BaseEstimator):

@@ -38,6 +38,8 @@ _QUIET = {
     ),
     "sklearn.inspection._permutation_importance": ("_weights_scorer",),
 }
+# Every check of `check_estimator` fits, many times.
+_CHECKS = "sklearn.utils.estimator_checks"
 
 
 def install(module: str) -> None:
@@ -75,6 +77,7 @@ def _install_base() -> None:
     for name in _QUIET:
         _patches.when_imported(_NAME, name, _install_quiet)
     _patches.when_imported(_NAME, "sklearn.model_selection._search", _install_search)
+    _patches.when_imported(_NAME, _CHECKS, _install_quiet)
 
 
 def _wrap_class(estimator: type) -> None:
@@ -164,9 +167,10 @@ def _watched_use(original: Callable[..., Any]) -> Callable[..., Any]:
 def _install_quiet(module: str) -> None:
     """Functions that train or score for a purpose of their own: the folds of `cross_val_score` and its like."""
     owner = sys.modules[module]
-    for name in _QUIET[module]:
+    checks = [name for name in vars(owner) if name.startswith("check_")] if module == _CHECKS else []
+    for name in _QUIET.get(module, checks):
         found = getattr(owner, name, None)
-        if inspect.isfunction(found):
+        if inspect.isfunction(found) and found.__module__ == module:
             _patches.replace(_NAME, owner, name, _quiet(found))
 
 
