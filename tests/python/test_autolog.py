@@ -21,6 +21,7 @@ from autolog_runs import RX, X, X_test, files, load, only_run, runs, ry, y, y_te
 from mlplat import _active
 from mlplat._autolog import _patches, _session
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
 from sklearn.ensemble import (
     BaggingClassifier,
@@ -106,6 +107,7 @@ def test_a_pipeline_is_one_run(logged: str):
         BaggingClassifier(LogisticRegression(), 3, n_jobs=2),
         VotingClassifier([("a", LogisticRegression()), ("b", RandomForestClassifier(3))]),
         GridSearchCV(xgboost.XGBClassifier(n_estimators=2), {"max_depth": [1]}, cv=2),
+        CalibratedClassifierCV(LogisticRegression(), cv=2, n_jobs=2),
     ],
     ids=lambda model: type(model).__name__,
 )

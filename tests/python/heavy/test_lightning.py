@@ -209,3 +209,15 @@ def test_trainings_are_the_same_with_and_without(lightning: Any, tmp_path: Path)
     assert len(mlplat.search_runs().to_dicts()) == 1
     mlplat.autolog(disable=True)
     assert program("b") == logged
+
+
+def test_a_tuner_makes_no_runs(lightning: Any, tmp_path: Path):
+    tuner = importlib.import_module(f"{lightning.__name__}.tuner").Tuner
+    model = make_model(lightning)
+    model.lr = 0.1
+    type(model).train_dataloader = lambda self: data(0)  # pyright: ignore[reportAttributeAccessIssue]
+    trainer = make_trainer(lightning, tmp_path, max_epochs=1)
+    tuner(trainer).lr_find(model, num_training=5)
+    assert mlplat.search_runs().to_dicts() == []
+    trainer.fit(model)
+    assert only_run().metric_summaries["train_loss"].count == 8

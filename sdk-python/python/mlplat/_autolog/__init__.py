@@ -18,7 +18,10 @@ _MODULES = {
     "sklearn": ("sklearn.base", "joblib.parallel", "sklearn.metrics"),
     "xgboost": ("xgboost",),
     "lightgbm": ("lightgbm",),
-    "lightning": ("lightning.pytorch.trainer.trainer", "pytorch_lightning.trainer.trainer"),
+    "lightning": (
+        *("lightning.pytorch.trainer.trainer", "pytorch_lightning.trainer.trainer"),
+        *("lightning.pytorch.tuner.tuning", "pytorch_lightning.tuner.tuning"),
+    ),
     "transformers": ("transformers.trainer",),
 }
 # These are patched as long as any integration is on.
