@@ -8,7 +8,6 @@ import os
 import tempfile
 
 from .. import _spool
-from .._errors import MlplatError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def log_model(session: Session, model: Any, example: Any = None, signature: Any 
         few = first_rows(example)
         if few is not None:
             # The example may be what cannot be kept; the model is kept nevertheless.
-            with contextlib.suppress(MlplatError):
+            with contextlib.suppress(Exception):
                 run.log_model(model, session.model_path, input_example=few, signature=signature)
                 return
         run.log_model(model, session.model_path, signature=signature)
