@@ -22,9 +22,9 @@ def untouched(estimator: Any = None) -> Iterator[None]:
     """Leaves the generators of Python, numpy and PyTorch, and those that the estimator has as params, as they were."""
     ways_back: list[tuple[Callable[[Any], object], Any]] = []
     # Logging never fails a training, and a generator that cannot be read has not been seen yet.
-    with contextlib.suppress(Exception):
-        ways_back += _of_modules()
-        ways_back += _of_params(estimator)
+    for generators in (_of_modules(), _of_params(estimator)):
+        with contextlib.suppress(Exception):
+            ways_back.extend(generators)
     try:
         yield
     finally:
