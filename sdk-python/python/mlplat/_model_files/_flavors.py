@@ -1,7 +1,7 @@
 """How models of each library are stored and given back.
 
 Libraries with a format of their own use it: it outlives versions of Python, and other languages read it. The rest is
-pickled, by cloudpickle where that is installed, as it also takes what a script or a notebook defines.
+pickled.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 
 from .. import _arguments
 from .._errors import FailedPreconditionError, FileError, MisuseError, MlplatError
-from . import _onnx
+from . import _onnx, _pickles, _torch, _transformers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def flavor_of(model: object) -> str:
     # A class of the user that builds on xgboost's or lightgbm's is more than what these would store.
     if roots[0] in ("xgboost", "lightgbm"):
         return roots[0]
-    if "transformers" in roots and hasattr(model, "save_pretrained"):
+    if "transformers" in roots and _transformers.takes(model):
         return "transformers"
     if "torch" in roots and hasattr(model, "state_dict"):
         return "torch"
@@ -103,59 +103,13 @@ def _copy(path: str, flavor: str, folder: str) -> dict[str, Any]:
     return {"kind": kind, "file": name}
 
 
-# sklearn, and whatever can be pickled
-
-
-def pickler() -> Any:
-    """cloudpickle where it is installed, else pickle."""
-    try:
-        import cloudpickle  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        import pickle
-
-        return pickle
-    from .._autolog._pickles import without_patches
-
-    return without_patches(cloudpickle)
-
-
-def _save_pickle(model: Any, folder: str, name: str = "model.pkl") -> dict[str, Any]:
-    module = pickler()
-    try:
-        with open(os.path.join(folder, name), "wb") as file:
-            module.dump(model, file, protocol=5)
-    except OSError:
-        raise
-    except Exception as error:
-        hint = (
-            ""
-            if module.__name__ == "cloudpickle"
-            else "; pip install cloudpickle takes more kinds of objects"
-        )
-        raise MisuseError(
-            f"the {type(model).__qualname__} cannot be pickled: {type(error).__name__}: {error}{hint}"
-        ) from error
-    return {"kind": "pickle", "file": name, "by": module.__name__}
-
-
-def _load_pickle(folder: str, loader: dict[str, Any]) -> Any:
-    import pickle
-
-    with open(os.path.join(folder, loader["file"]), "rb") as file:
-        return pickle.load(file)
-
-
-def _load_joblib(folder: str, loader: dict[str, Any]) -> Any:
-    return _arguments.package("joblib", "the model").load(os.path.join(folder, loader["file"]))
-
-
 # xgboost
 
 
 def _save_xgboost(model: Any, folder: str) -> dict[str, Any]:
     name = type(model).__name__
     if not hasattr(sys.modules["xgboost"], name):
-        return _save_pickle(model, folder)
+        return _pickles.save(model, folder)
     model.save_model(os.path.join(folder, "model.ubj"))
     held: dict[str, Any] = {"kind": "xgboost", "file": "model.ubj", "class": name}
     if hasattr(model, "get_params"):
@@ -182,58 +136,12 @@ def _save_lightgbm(model: Any, folder: str) -> dict[str, Any]:
     if booster is model:
         return {"kind": "lightgbm", "file": "model.txt"}
     # The classes for scikit-learn know more than the trees, such as the labels.
-    return {**_save_pickle(model, folder, "wrapper.pkl"), "trees": "model.txt"}
+    return {**_pickles.save(model, folder, "wrapper.pkl"), "trees": "model.txt"}
 
 
 def _load_lightgbm(folder: str, loader: dict[str, Any]) -> Any:
     lightgbm = _arguments.package("lightgbm", "the model")
     return lightgbm.Booster(model_file=os.path.join(folder, loader["file"]))
-
-
-# PyTorch
-
-
-def _save_torch(model: Any, folder: str) -> dict[str, Any]:
-    torch = sys.modules["torch"]
-    path = os.path.join(folder, "model.pt")
-    if isinstance(model, torch.jit.ScriptModule):
-        torch.jit.save(model, path)
-        return {"kind": "torchscript", "file": "model.pt"}
-    torch.save(model, path, pickle_module=pickler())
-    return {"kind": "torch", "file": "model.pt"}
-
-
-def _place(torch: Any) -> str | None:
-    # Weights of a GPU go to the processor where there is none.
-    return None if torch.cuda.is_available() else "cpu"
-
-
-def _load_torch(folder: str, loader: dict[str, Any]) -> Any:
-    torch = _arguments.package("torch", "the model")
-    path = os.path.join(folder, loader["file"])
-    return torch.load(path, map_location=_place(torch), weights_only=False)
-
-
-def _load_torchscript(folder: str, loader: dict[str, Any]) -> Any:
-    torch = _arguments.package("torch", "the model")
-    return torch.jit.load(os.path.join(folder, loader["file"]), map_location=_place(torch))
-
-
-# transformers
-
-
-def _save_transformers(model: Any, folder: str) -> dict[str, Any]:
-    model.save_pretrained(os.path.join(folder, "pretrained"))
-    task = getattr(model, "task", None)
-    return {"kind": "transformers", "file": "pretrained", "class": type(model).__name__, "task": task}
-
-
-def _load_transformers(folder: str, loader: dict[str, Any]) -> Any:
-    transformers = _arguments.package("transformers", "the model")
-    path = os.path.join(folder, loader["file"])
-    if loader.get("task"):
-        return transformers.pipeline(loader["task"], model=path)
-    return getattr(transformers, loader["class"]).from_pretrained(path)
 
 
 # Files of any kind
@@ -244,25 +152,32 @@ def _load_file(folder: str, loader: dict[str, Any]) -> Any:
 
 
 _SAVE = {
-    "sklearn": _save_pickle,
-    "pickle": _save_pickle,
+    "sklearn": _pickles.save,
+    "pickle": _pickles.save,
     "xgboost": _save_xgboost,
     "lightgbm": _save_lightgbm,
-    "torch": _save_torch,
-    "transformers": _save_transformers,
+    "torch": _torch.save,
+    "transformers": _transformers.save,
     "onnx": _onnx.save,
 }
 _LOAD = {
-    "pickle": _load_pickle,
-    "joblib": _load_joblib,
+    "pickle": _pickles.load,
+    "joblib": _pickles.load_joblib,
     "xgboost": _load_xgboost,
     "lightgbm": _load_lightgbm,
-    "torch": _load_torch,
-    "torchscript": _load_torchscript,
-    "transformers": _load_transformers,
+    "torch": _torch.load,
+    "torchscript": _torch.load_script,
+    "transformers": _transformers.load,
+    "pipeline": _transformers.load_pipeline,
     "onnx": _onnx.load,
     "file": _load_file,
 }
+
+
+def pickles(loader: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those of the files of a model that are pickles, each with its kind."""
+    parts = [loader, *loader.get("parts", {}).values()]
+    return [part for part in parts if part["kind"] in ("pickle", "joblib", "torch", "pipeline")]
 
 
 def loader_of_file(path: str) -> dict[str, Any]:

@@ -87,17 +87,19 @@ def _needed(
     if requirements is not None:
         return _arguments.texts(requirements, "requirements")
     modules = _modules(model, flavor, loader)
-    if loader["kind"] in ("pickle", "joblib", "torch"):
-        path = os.path.join(folder, loader["file"])
-        packaged, own = _requirements.modules_in_pickle(path, whole=loader["kind"] != "joblib")
+    missing: set[str] = set()
+    for part in _flavors.pickles(loader):
+        path = os.path.join(folder, part["file"])
+        packaged, own = _requirements.modules_in_pickle(path, whole=part["kind"] != "joblib")
         modules |= packaged
-        modules |= {"cloudpickle"} if loader.get("by") == "cloudpickle" else set()
-        if own:
-            print(
-                f"mlplat: the model refers to {', '.join(sorted(own)[:5])}, which belongs to no installed package; it has to "
-                "be importable where the model is loaded",
-                file=sys.stderr,
-            )
+        modules |= {"cloudpickle"} if part.get("by") == "cloudpickle" else set()
+        missing |= own
+    if missing:
+        print(
+            f"mlplat: the model refers to {', '.join(sorted(missing)[:5])}, which belongs to no installed package; it has to "
+            "be importable where the model is loaded",
+            file=sys.stderr,
+        )
     if example is not None:
         modules |= {type(example).__module__.split(".")[0]} & {"pandas", "polars", "numpy", "pyarrow"}
     return _requirements.of_modules(sorted(modules))
@@ -155,8 +157,10 @@ def _predicted(model: Any, flavor: str, example: Any) -> Any:
     try:
         if isinstance(model, (str, os.PathLike)):
             return None
-        if flavor == "torch":
-            return _predicted_by_torch(model, example)
+        if flavor in ("torch", "transformers"):
+            # Without taking random numbers from a training that goes on.
+            with sys.modules["torch"].random.fork_rng(devices=[]):
+                return _predicted_by_torch(model, example)
         if flavor == "xgboost" and type(model).__name__ == "Booster":
             return model.predict(sys.modules["xgboost"].DMatrix(example))
         if hasattr(model, "predict"):
@@ -175,6 +179,8 @@ def _predicted(model: Any, flavor: str, example: Any) -> Any:
 
 def _predicted_by_torch(model: Any, example: Any) -> Any:
     torch = sys.modules["torch"]
+    if not hasattr(model, "state_dict"):  # a pipeline
+        return model.predict(example) if hasattr(model, "predict") else None
 
     def tensor(value: Any) -> Any:
         return value if hasattr(value, "detach") else torch.as_tensor(value)
@@ -183,7 +189,7 @@ def _predicted_by_torch(model: Any, example: Any) -> Any:
     model.eval()
     try:
         with torch.no_grad():
-            if isinstance(example, dict):
+            if hasattr(example, "items"):  # of tokenizers too, whose answers are no dicts
                 return model(**{key: tensor(value) for key, value in example.items()})
             return model(tensor(example))
     finally:

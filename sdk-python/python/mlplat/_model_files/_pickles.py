@@ -1,0 +1,81 @@
+"""Models that are pickled: by cloudpickle where it is installed, as it also takes what a script or a notebook defines."""
+
+from __future__ import annotations
+
+import os
+import pickle
+
+from .. import _arguments
+from .._errors import MisuseError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+
+def pickler() -> Any:
+    """cloudpickle where it is installed, else pickle; what autologging has patched is stored as it was before."""
+    try:
+        import cloudpickle  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        return pickle
+    from .._autolog._pickles import without_patches
+
+    return without_patches(cloudpickle)
+
+
+def save(
+    model: Any, folder: str, name: str = "model.pkl", part_of: Callable[[Any], str | None] | None = None
+) -> dict[str, Any]:
+    """Pickles a model. What `part_of` has a name for is stored elsewhere, and the pickle has that name only."""
+    module = pickler()
+    try:
+        with open(os.path.join(folder, name), "wb") as file:
+            writer = module.Pickler(file, protocol=5)
+            if part_of is not None:
+                writer = type("Pickler", (module.Pickler,), {"persistent_id": _named_by(part_of)})(
+                    file, protocol=5
+                )
+            writer.dump(model)
+    except OSError:
+        raise
+    except MisuseError:
+        raise
+    except Exception as error:
+        hint = (
+            ""
+            if module.__name__ == "cloudpickle"
+            else "; pip install cloudpickle takes more kinds of objects"
+        )
+        raise MisuseError(
+            f"the {type(model).__qualname__} cannot be pickled: {type(error).__name__}: {error}{hint}"
+        ) from error
+    return {"kind": "pickle", "file": name, "by": module.__name__}
+
+
+def _named_by(part_of: Callable[[Any], str | None]) -> Callable[[Any, Any], str | None]:
+    return lambda _, value: part_of(value)
+
+
+def load(folder: str, loader: dict[str, Any], part: Callable[[str], Any] | None = None) -> Any:
+    """The object of a pickle; `part` gives what is stored elsewhere under a name."""
+    with open(os.path.join(folder, loader["file"]), "rb") as file:
+        reader = pickle.Unpickler(file)
+        if part is not None:
+            reader = _WithParts(file, part)
+        return reader.load()
+
+
+class _WithParts(pickle.Unpickler):
+    def __init__(self, file: Any, part: Callable[[str], Any]) -> None:
+        super().__init__(file)
+        self._part = part
+
+    def persistent_load(self, pid: Any) -> Any:
+        return self._part(pid)
+
+
+def load_joblib(folder: str, loader: dict[str, Any]) -> Any:
+    """The object of a file of joblib."""
+    return _arguments.package("joblib", "the model").load(os.path.join(folder, loader["file"]))

@@ -1,0 +1,42 @@
+"""Modules of PyTorch: pickled with their weights, or TorchScript in its own format."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from .. import _arguments
+from . import _pickles
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def save(model: Any, folder: str, name: str = "model.pt") -> dict[str, Any]:
+    """Writes a module."""
+    torch = sys.modules["torch"]
+    path = os.path.join(folder, name)
+    if isinstance(model, torch.jit.ScriptModule):
+        torch.jit.save(model, path)
+        return {"kind": "torchscript", "file": name}
+    torch.save(model, path, pickle_module=_pickles.pickler())
+    return {"kind": "torch", "file": name}
+
+
+def _place(torch: Any) -> str | None:
+    # Weights of a GPU go to the processor where there is none.
+    return None if torch.cuda.is_available() else "cpu"
+
+
+def load(folder: str, loader: dict[str, Any]) -> Any:
+    """The module of a file."""
+    torch = _arguments.package("torch", "the model")
+    path = os.path.join(folder, loader["file"])
+    return torch.load(path, map_location=_place(torch), weights_only=False)
+
+
+def load_script(folder: str, loader: dict[str, Any]) -> Any:
+    """The TorchScript of a file."""
+    torch = _arguments.package("torch", "the model")
+    return torch.jit.load(os.path.join(folder, loader["file"]), map_location=_place(torch))
