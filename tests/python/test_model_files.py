@@ -127,7 +127,13 @@ def test_files(tmp_path: Path):
     (tmp_path / "m.pkl").write_bytes(pickle.dumps([1, 2]))
     (tmp_path / "m.onnx").write_bytes(b"not parsed here")
     (tmp_path / "m.weird").write_bytes(b"weird")
-    assert mlplat.load_model(logged(tmp_path / "m.pkl")) == [1, 2]
+    info = logged(tmp_path / "m.pkl")
+    assert info.signature is None
+    assert mlplat.load_model(info) == [1, 2]
+    # The file is not loaded to be asked what comes out.
+    asked = logged(tmp_path / "m.pkl", input_example=FRAME.head()).signature
+    assert asked is not None
+    assert (asked.columns, asked.outputs) == (["distance", "hour"], None)
     assert logged(str(tmp_path / "m.onnx")).flavor == "onnx"
     path = mlplat.load_model(logged(tmp_path / "m.weird"))
     assert Path(path).read_bytes() == b"weird"
@@ -153,6 +159,10 @@ def test_onnx(tmp_path: Path):
         info = logged(given)
         assert info.flavor == "onnx"
         assert ("model.onnx" if given is model else "m.onnx") in info.files
+        assert info.signature is not None
+        for found, name, width in ((info.signature.inputs, "x", 4), (info.signature.outputs, "y", 2)):
+            tensor_of = {"kind": "tensor", "type": "float32", "shape": [-1, width]}
+            assert found == {"kind": "tensors", "tensors": {name: tensor_of}}
         [answer] = mlplat.load_model(info).run(None, {"x": data})
         assert np.allclose(answer, data @ weights, atol=1e-6)
 
@@ -189,6 +199,50 @@ def test_onnx_with_weights_in_another_file(
     assert np.allclose(answer, data @ weights, atol=1e-4)
     with pytest.raises(mlplat.FileError, match=f"weights in {location}, which is not in"):
         logged(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "mlplat-model.json", "Input_Example.json/w"])
+def test_onnx_with_weights_of_our_names(name: str, tmp_path: Path):
+    weights = onnx_with_weights_beside(tmp_path, name)
+    info = logged(tmp_path / "m.onnx", input_example=np.eye(64, dtype=np.float32))
+    assert {"files/m.onnx", f"files/{name}", "requirements.txt", "input_example.json"} == set(info.files)
+    [answer] = mlplat.load_model(info).run(None, {"x": np.eye(64, dtype=np.float32)})
+    assert np.allclose(answer, weights, atol=1e-6)
+
+
+def test_a_file_of_our_name(tmp_path: Path):
+    (tmp_path / "requirements.txt").write_text("of the user")
+    info = logged(tmp_path / "requirements.txt")
+    assert Path(mlplat.load_model(info)).read_text() == "of the user"
+    assert info.signature is None
+
+
+def test_onnx_whose_inputs_and_outputs_are_more_than_tensors(tmp_path: Path):
+    helper, tensor = onnx.helper, onnx.TensorProto
+    kinds = helper.make_map_type_proto(tensor.INT64, helper.make_tensor_type_proto(tensor.FLOAT, None))
+    graph = helper.make_graph(
+        [helper.make_node("ZipMap", ["x"], ["p"], domain="ai.onnx.ml", classlabels_int64s=[0, 1])],
+        "zipped",
+        [
+            helper.make_tensor_value_info("x", tensor.FLOAT, ["rows", 2]),
+            helper.make_tensor_value_info("unsized", tensor.STRING, None),
+            helper.make_tensor_value_info("w", tensor.FLOAT, [1]),
+        ],
+        [helper.make_value_info("p", helper.make_sequence_type_proto(kinds))],
+        [onnx.numpy_helper.from_array(np.ones(1, np.float32), "w")],
+    )
+    onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
+    signature = logged(tmp_path / "m.onnx").signature
+    assert signature is not None
+    assert signature.inputs == {
+        "kind": "tensors",
+        "tensors": {
+            "x": {"kind": "tensor", "type": "float32", "shape": [-1, 2]},
+            "unsized": {"kind": "tensor", "type": "string"},
+        },
+    }
+    assert signature.outputs == {"kind": "dict", "values": {"p": {"kind": "list"}}}
+    assert repr(signature) == "ModelSignature(inputs={x: float32(-1, 2), unsized: string}, outputs=dict)"
 
 
 def test_onnx_whose_weights_are_not_in_memory(tmp_path: Path):

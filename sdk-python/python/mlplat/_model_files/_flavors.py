@@ -12,11 +12,13 @@ import sys
 
 from .. import _arguments
 from .._errors import FailedPreconditionError, FileError, MisuseError, MlplatError
-from . import _onnx, _pickles, _torch, _transformers
+from . import _manifest, _onnx, _pickles, _torch, _transformers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from ._signature import ModelSignature
 
 _PICKLES = (".pkl", ".pickle", ".joblib")
 _TORCH = (".pt", ".pth")
@@ -92,15 +94,18 @@ def load(folder: str, loader: dict[str, Any], requirements: list[str]) -> Any:
 
 def _copy(path: str, flavor: str, folder: str) -> dict[str, Any]:
     name = os.path.basename(os.path.abspath(path))
-    target = os.path.join(folder, name)
+    weights = _onnx.weights_of(path) if flavor == "onnx" else []
+    # A directory of their own keeps the files apart from ours where they have the same names.
+    place = "files/" if any(_manifest.is_ours(taken) for taken in (name, *weights)) else ""
+    inside = os.path.join(folder, place)
+    os.makedirs(inside, exist_ok=True)
     if os.path.isdir(path):
-        shutil.copytree(path, target)
+        shutil.copytree(path, os.path.join(inside, name))
     else:
-        shutil.copyfile(path, target)
-    if flavor == "onnx":
-        _onnx.copy_weights(path, folder)
+        shutil.copyfile(path, os.path.join(inside, name))
+    _onnx.copy_weights(path, weights, inside)
     kind = "joblib" if name.lower().endswith(".joblib") else flavor
-    return {"kind": kind, "file": name}
+    return {"kind": kind, "file": place + name}
 
 
 # xgboost
@@ -172,6 +177,15 @@ _LOAD = {
     "onnx": _onnx.load,
     "file": _load_file,
 }
+
+
+def signature_of(model: object, flavor: str) -> ModelSignature | None:
+    """What the model itself says that it takes and gives."""
+    if flavor != "onnx":
+        return None
+    return _onnx.signature_of(
+        _arguments.path(model, "model") if isinstance(model, (str, os.PathLike)) else model
+    )
 
 
 def pickles(loader: dict[str, Any]) -> list[dict[str, Any]]:

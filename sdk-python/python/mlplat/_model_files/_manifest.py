@@ -11,6 +11,8 @@ from .._errors import DataLossError, FailedPreconditionError
 from ._signature import ModelSignature
 
 NAME = "mlplat-model.json"
+REQUIREMENTS = "requirements.txt"
+EXAMPLE = "input_example.json"
 FORMAT = 1
 
 
@@ -75,6 +77,12 @@ class ModelInfo:
 
     def __repr__(self) -> str:
         return f"ModelInfo({self.model_uri!r}, flavor={self.flavor!r}, {self.size_bytes} bytes)"
+
+
+def is_ours(path: str) -> bool:
+    """Whether a file or directory of that path would be in the place of one that is written beside the model."""
+    top = os.path.normpath(path).replace("\\", "/").split("/")[0]
+    return top.lower() in (NAME, REQUIREMENTS, EXAMPLE)  # there are file systems without capitals
 
 
 def digest(path: str) -> str:

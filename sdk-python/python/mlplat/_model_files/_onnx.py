@@ -9,9 +9,11 @@ import mmap
 import os
 import re
 import shutil
+import sys
 
 from .. import _arguments
 from .._errors import FileError, MisuseError
+from ._signature import ModelSignature
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,8 +39,45 @@ def save(model: Any, folder: str) -> dict[str, Any]:
     return {"kind": "onnx", "file": "model.onnx"}
 
 
-def copy_weights(path: str, folder: str) -> list[str]:
-    """Copies the files that a model names, to where it names them; the answer is their names."""
+def signature_of(model: Any) -> ModelSignature | None:
+    """What the graph of a model, or of a file, says that it takes and gives; None where onnx is not installed."""
+    graph = getattr(parsed(model) if isinstance(model, str) else model, "graph", None)
+    if graph is None or not graph.output:
+        return None
+    # Older files list the weights among the inputs.
+    weights = {tensor.name for tensor in graph.initializer}
+    return ModelSignature(
+        _values([value for value in graph.input if value.name not in weights]), _values(list(graph.output))
+    )
+
+
+def _values(values: list[Any]) -> dict[str, Any]:
+    held = {value.name: _value(value.type) for value in values}
+    if all(value["kind"] == "tensor" for value in held.values()):
+        return {"kind": "tensors", "tensors": held}
+    return {"kind": "dict", "values": held}
+
+
+def _value(kind: Any) -> dict[str, Any]:
+    if (form := kind.WhichOneof("value")) != "tensor_type":
+        return {"kind": {"sequence_type": "list", "map_type": "dict"}.get(form, "object")}
+    tensor = kind.tensor_type
+    try:
+        name = sys.modules["onnx"].TensorProto.DataType.Name(tensor.elem_type).lower()
+    except ValueError:
+        name = "object"  # of a newer onnx
+    held: dict[str, Any] = {
+        "kind": "tensor",
+        "type": {"float": "float32", "double": "float64"}.get(name, name),
+    }
+    if tensor.HasField("shape"):
+        # A size that has a name, or none at all, varies.
+        held["shape"] = [size.dim_value if size.HasField("dim_value") else -1 for size in tensor.shape.dim]
+    return held
+
+
+def weights_of(path: str) -> list[str]:
+    """The files that a model names, all of which are beside it."""
     names = _named_by(path)
     beside = os.path.dirname(os.path.abspath(path))
     for name in names:
@@ -48,11 +87,16 @@ def copy_weights(path: str, folder: str) -> list[str]:
             )
     if missing := [name for name in names if not os.path.isfile(os.path.join(beside, name))]:
         raise FileError(f"{path} has weights in {_shown(missing)}, which is not in {beside}")
+    return names
+
+
+def copy_weights(path: str, names: list[str], folder: str) -> None:
+    """Copies these files to where the model names them."""
+    beside = os.path.dirname(os.path.abspath(path))
     for name in names:
         target = os.path.join(folder, name)
         os.makedirs(os.path.dirname(target), exist_ok=True)
         shutil.copyfile(os.path.join(beside, name), target)
-    return names
 
 
 def load(folder: str, loader: dict[str, Any]) -> Any:

@@ -47,10 +47,12 @@ def save_model(
     if input_example is not None:
         input_example = _few(input_example)
         example = _write_example(folder, input_example)
-        if signature is None:
+    if signature is None:
+        signature = _flavors.signature_of(model, flavor)
+        if signature is None and input_example is not None:
             signature = infer_signature(input_example, _predicted(model, flavor, input_example))
     needed = _needed(model, flavor, loader, folder, requirements, input_example)
-    with open(os.path.join(folder, "requirements.txt"), "w", encoding="utf-8") as file:
+    with open(os.path.join(folder, _manifest.REQUIREMENTS), "w", encoding="utf-8") as file:
         file.writelines(line + "\n" for line in needed)
     files = _manifest.files_of(folder)
     kind = type(model)
@@ -147,9 +149,9 @@ def _write_example(folder: str, example: Any) -> str:
         held = {"kind": kind, "type": str(getattr(dense, "dtype", "")), "data": plain(dense)}
     else:
         held = {"kind": kind, "data": plain(example)}
-    with open(os.path.join(folder, "input_example.json"), "w", encoding="utf-8") as file:
+    with open(os.path.join(folder, _manifest.EXAMPLE), "w", encoding="utf-8") as file:
         json.dump(held, file, ensure_ascii=False)
-    return "input_example.json"
+    return _manifest.EXAMPLE
 
 
 def _predicted(model: Any, flavor: str, example: Any) -> Any:

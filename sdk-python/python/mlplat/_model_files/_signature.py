@@ -161,5 +161,8 @@ def _short(held: dict[str, Any] | None) -> str:
         names = [f"{column['name']}: {column['type']}" for column in held["columns"]]
         return "[" + ", ".join(names[:8]) + (", …]" if len(names) > 8 else "]")
     if held["kind"] == "tensor":
-        return f"{held['type']}{tuple(held['shape'])}"
+        return f"{held['type']}{tuple(held['shape']) if 'shape' in held else ''}"
+    if held["kind"] == "tensors":
+        shown = [f"{name}: {_short(value)}" for name, value in held["tensors"].items()]
+        return "{" + ", ".join(shown[:8]) + (", …}" if len(shown) > 8 else "}")
     return held["kind"]
