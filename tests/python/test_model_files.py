@@ -413,6 +413,78 @@ def test_files_of_estimators_need_their_packages(name: str, tmp_path: Path):
     assert not found & {"xgboost", "pandas", "onnx"}
 
 
+@pytest.mark.parametrize("compress", [0, 3])
+def test_what_joblib_wrote_under_another_ending(compress: int, tmp_path: Path):
+    model = LinearRegression().fit(FRAME, NUMBER)
+    joblib.dump(model, tmp_path / "m.pkl", compress=compress)
+    info = logged(tmp_path / "m.pkl")
+    assert {"joblib", "scikit-learn", "numpy"} <= packages(info)
+    assert np.allclose(mlplat.load_model(info).predict(FRAME), NUMBER)
+    assert np.allclose(mlplat.load_model(tmp_path / "m.pkl").predict(FRAME), NUMBER)
+
+
+def test_modules_of_functions():
+    """Those that the code of a function imports, and those that it refers to; no texts of other kinds."""
+
+    def imports(values: Any) -> Any:
+        import onnx
+
+        return onnx, np.asarray(values)
+
+    assert {"numpy", "onnx", "cloudpickle"} <= packages(logged(imports))
+    assert not packages(logged({"numpy": "pandas", "xgboost": 1})) & {"numpy", "pandas", "xgboost"}
+
+
+class Named(pickle._Unpickler):  # pyright: ignore[reportAttributeAccessIssue]
+    """Says which modules were imported."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        self.found = getattr(self, "found", set()) | {module}
+        return super().find_class(module, name)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_a_scan_finds_what_loading_imports(protocol: int, tmp_path: Path):
+    from joblib.numpy_pickle import NumpyUnpickler
+    from mlplat._model_files._pickle_scan import scan_file
+
+    class NamedOfJoblib(Named, NumpyUnpickler):
+        pass
+
+    arrays = {
+        "objects": np.array([1, "x", pd.Timestamp(0)], dtype=object),
+        "records": np.zeros(3, dtype=[("a", "i4"), ("b", "O")]),
+        "texts": np.zeros(3, dtype=[("a", "i4"), ("b", "U3")]),
+        "times": np.array(["2026-01-01"], "M8[ns]"),
+        "none": np.zeros((0, 3)),
+        "scalar": np.array(3.0),
+        "columns": np.asfortranarray(RNG.normal(size=(300, 300))),
+        # What would be taken for a reference, were it not in an array.
+        "bytes": np.frombuffer(b"\x8c\x06pandas\x94\x8c\x01x\x94\x93cxgboost\nx\n", np.uint8),
+        "model": RandomForestClassifier(3, random_state=0).fit(FRAME, TARGET),
+    }
+    path = tmp_path / "m.pkl"
+    path.write_bytes(pickle.dumps(arrays, protocol=protocol))
+    with path.open("rb") as file:
+        reader = Named(file)
+        reader.load()
+    # In older protocols there are modules by the names that they had in Python 2.
+    names = {"__builtin__": "builtins", "copy_reg": "copyreg"}
+    found = scan_file(str(path))
+    assert {names.get(name, name) for name in found.modules} == {names.get(n, n) for n in reader.found}
+    assert not found.by_joblib
+    joblib.dump(arrays, path, protocol=protocol)
+    with path.open("rb") as file:
+        reader = NamedOfJoblib(str(path), file, False)
+        reader.load()
+    found = scan_file(str(path))
+    # Arrays of objects are read by another of joblib's readers.
+    assert reader.found <= found.modules | set(names) | set(names.values())
+    assert "pandas._libs.tslibs.timestamps" in found.modules
+    assert not any(name.startswith("xgboost") or name == "pandas" for name in found.modules)
+    assert found.by_joblib
+
+
 def test_a_text_with_the_name_of_a_module_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

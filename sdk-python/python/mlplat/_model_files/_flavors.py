@@ -12,12 +12,13 @@ import sys
 
 from .. import _arguments
 from .._errors import FailedPreconditionError, FileError, MisuseError, MlplatError
-from . import _manifest, _onnx, _pickles, _torch, _transformers
+from . import _manifest, _onnx, _pickle_scan, _pickles, _torch, _transformers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ._pickle_scan import Found
     from ._signature import ModelSignature
 
 _PICKLES = (".pkl", ".pickle", ".joblib")
@@ -104,8 +105,11 @@ def _copy(path: str, flavor: str, folder: str) -> dict[str, Any]:
     else:
         shutil.copyfile(path, os.path.join(inside, name))
     _onnx.copy_weights(path, weights, inside)
-    kind = "joblib" if name.lower().endswith(".joblib") else flavor
-    return {"kind": kind, "file": place + name}
+    return {"kind": _kind_of_file(name, flavor), "file": place + name}
+
+
+def _kind_of_file(name: str, flavor: str) -> str:
+    return "joblib" if name.lower().endswith(".joblib") else flavor
 
 
 # xgboost
@@ -188,10 +192,16 @@ def signature_of(model: object, flavor: str) -> ModelSignature | None:
     )
 
 
-def pickles(loader: dict[str, Any]) -> list[dict[str, Any]]:
-    """Those of the files of a model that are pickles, each with its kind."""
-    parts = [loader, *loader.get("parts", {}).values()]
-    return [part for part in parts if part["kind"] in ("pickle", "joblib", "torch", "pipeline")]
+def scan(loader: dict[str, Any], folder: str) -> list[Found]:
+    """What the pickles among the files of a model refer to; those that joblib wrote are noted as such, whatever their ending."""
+    found: list[Found] = []
+    for part in [loader, *loader.get("parts", {}).values()]:
+        if part["kind"] in ("pickle", "joblib", "torch", "pipeline"):
+            held = _pickle_scan.scan_file(os.path.join(folder, part["file"]))
+            if part["kind"] == "pickle" and held.by_joblib:
+                part["kind"] = "joblib"
+            found.append(held)
+    return found
 
 
 def loader_of_file(path: str) -> dict[str, Any]:
@@ -201,4 +211,6 @@ def loader_of_file(path: str) -> dict[str, Any]:
         raise MisuseError(
             f"{name} has no manifest and no ending that tells how to load it; mlplat.models.download gives the file"
         )
-    return {"kind": "joblib" if name.lower().endswith(".joblib") else flavor, "file": name}
+    loader = {"kind": _kind_of_file(name, flavor), "file": name}
+    scan(loader, os.path.dirname(path))
+    return loader

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from typing import Any
+    from collections.abc import Iterable, Mapping
+
+    from ._pickle_scan import Found
 
 _NAME = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
-_MAX_OPCODES = 3_000_000
-_MAX_DECOMPRESSED = 1 << 28
-# How a pickle refers to a class or function: a short text with the module, one with the name or an earlier one, and the
-# operation that looks it up; or, in older protocols, one operation with both.
-_STACK_GLOBAL = re.compile(rb"\x8c(.)([A-Za-z_][\w.]*)\x94?(?:\x8c.[\w.]+\x94?|h.|j....)\x93", re.DOTALL)
-_GLOBAL = re.compile(rb"c([A-Za-z_][\w.]*)\n[A-Za-z_][\w.]*\n")
 _providers: Mapping[str, list[str]] | None = None
 
 
@@ -47,93 +41,20 @@ def of_modules(modules: Iterable[str]) -> list[str]:
     return [found[name] for name in sorted(found)]
 
 
-def modules_in_pickle(path: str, whole: bool = True) -> tuple[set[str], set[str]]:
-    """Modules that a pickle refers to: those of installed packages, and those of files that belong to none.
-
-    Nothing of it is executed. `whole` is False for what joblib wrote, which has the bytes of arrays in between.
-    """
-    with _content(path) as content:
-        exact = {
-            found[2].decode() for found in _STACK_GLOBAL.finditer(content) if found[1][0] == len(found[2])
-        }
-        exact |= {found[1].decode() for found in _GLOBAL.finditer(content)}
-        texts = _texts(content) if whole else set()
-    packaged = {name.split(".")[0] for name in exact} & _distributions().keys()
+def modules_of(found: Found) -> tuple[set[str], set[str]]:
+    """Modules that a pickle refers to: those of installed packages, and those of files that belong to none."""
+    packages = _distributions().keys()
+    packaged = {name.split(".")[0] for name in found.modules} & packages
+    # A function imports modules by their names; what is none of those that are imported is another name.
+    packaged |= {name.split(".")[0] for name in found.in_code if name in sys.modules} & packages
     own: set[str] = set()
-    for name in exact | texts:
-        # Names of modules are among the texts of a pickle too, and modules that it refers to are imported.
-        module = sys.modules.get(name)
-        if module is None or not name.replace(".", "_").isidentifier():
-            continue
+    for name in found.modules:
         root = name.split(".")[0]
-        if root in _distributions():
-            packaged.add(root)
-        elif name not in exact and "subimport" not in texts:
-            continue  # only a text, such as the name of an attribute; cloudpickle imports modules by a `subimport`
-        elif root not in sys.stdlib_module_names and root != "__main__" and _is_file(module):
+        if root in packages or root in sys.stdlib_module_names or root == "__main__":
+            continue
+        if _is_file(sys.modules.get(name)):
             own.add(name)
     return packaged, own
-
-
-def _texts(content: Any) -> set[str]:
-    import pickletools
-
-    found: set[str] = set()
-    try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
-            if isinstance(argument, str) and len(argument) < 200:
-                found.add(argument.split(" ")[0] if opcode.name == "GLOBAL" else argument)
-            if count > _MAX_OPCODES:
-                break
-    except (ValueError, OverflowError, MemoryError):
-        pass  # no pickle, or not only one
-    return found
-
-
-@contextlib.contextmanager
-def _content(path: str) -> Iterator[Any]:
-    """The bytes of a pickle: of the file, of what joblib compressed in it, or of the one within a file of PyTorch."""
-    import mmap
-
-    if not os.path.getsize(path):
-        yield b""  # nothing can be mapped
-        return
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        start = content[:6]
-        if start.startswith(b"PK") and (pickled := _of_torch(path)) is not None:
-            yield pickled
-        elif start.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x5d\x00", b"\x78")):
-            yield _decompressed(path, start)
-        else:
-            yield content
-
-
-def _of_torch(path: str) -> bytes | None:
-    import zipfile
-
-    try:
-        with zipfile.ZipFile(path) as archive:
-            name = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
-            return None if name is None else archive.read(name)
-    except zipfile.BadZipFile:
-        return None
-
-
-def _decompressed(path: str, start: bytes) -> bytes:
-    import bz2
-    import gzip
-    import lzma
-    import zlib
-
-    try:
-        if start.startswith(b"\x78"):
-            with open(path, "rb") as file:
-                return zlib.decompressobj().decompress(file.read(), _MAX_DECOMPRESSED)
-        kind = gzip if start.startswith(b"\x1f\x8b") else bz2 if start.startswith(b"BZh") else lzma
-        with kind.open(path) as file:
-            return file.read(_MAX_DECOMPRESSED)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError):
-        return b""  # not compressed, or not by these
 
 
 def of_file(path: str) -> list[str]:

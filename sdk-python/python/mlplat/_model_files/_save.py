@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from ._pickle_scan import Found
+
 _EXAMPLE_ROWS = 100
 _EXAMPLE_VALUES = 1_000_000
 
@@ -51,7 +53,8 @@ def save_model(
         signature = _flavors.signature_of(model, flavor)
         if signature is None and input_example is not None:
             signature = infer_signature(input_example, _predicted(model, flavor, input_example))
-    needed = _needed(model, flavor, loader, folder, requirements, input_example)
+    found = _flavors.scan(loader, folder)
+    needed = _needed(model, flavor, loader, found, requirements, input_example)
     with open(os.path.join(folder, _manifest.REQUIREMENTS), "w", encoding="utf-8") as file:
         file.writelines(line + "\n" for line in needed)
     files = _manifest.files_of(folder)
@@ -80,7 +83,7 @@ def _needed(
     model: object,
     flavor: str,
     loader: dict[str, Any],
-    folder: str,
+    found: list[Found],
     requirements: Sequence[str] | str | os.PathLike[str] | None,
     example: object,
 ) -> list[str]:
@@ -89,12 +92,11 @@ def _needed(
     if requirements is not None:
         return _arguments.texts(requirements, "requirements")
     modules = _modules(model, flavor, loader)
+    modules |= {"cloudpickle"} if loader.get("by") == "cloudpickle" else set()
     missing: set[str] = set()
-    for part in _flavors.pickles(loader):
-        path = os.path.join(folder, part["file"])
-        packaged, own = _requirements.modules_in_pickle(path, whole=part["kind"] != "joblib")
+    for held in found:
+        packaged, own = _requirements.modules_of(held)
         modules |= packaged
-        modules |= {"cloudpickle"} if part.get("by") == "cloudpickle" else set()
         missing |= own
     if missing:
         print(
