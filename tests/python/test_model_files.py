@@ -88,6 +88,46 @@ def test_xgboost(kind: str):
         assert np.array_equal(again.predict_proba(FRAME), model.predict_proba(FRAME))
 
 
+def own_loss(truth: Any, guess: Any) -> Any:
+    return guess - truth, np.ones_like(guess)
+
+
+def test_params_of_xgboost_keep_their_types(capsys: pytest.CaptureFixture[str]):
+    labels = (TARGET == "late").astype(int)
+    given: dict[str, Any] = {
+        "n_estimators": np.int64(5), "max_depth": np.int32(3), "learning_rate": np.float32(0.1), "gamma": np.float64(0.25),
+        "objective": np.str_("binary:logistic"), "enable_categorical": np.bool_(True), "base_score": 0.4, "missing": -1.0,
+        "monotone_constraints": (1, 0), "eval_metric": ["auc", "logloss"], "max_leaves": None, "reg_alpha": np.float16(0.1),
+        "interaction_constraints": [["distance"], ["hour"]], "feature_weights": np.array([1.0, 0.5]),
+    }  # fmt: skip
+    model = xgboost.XGBClassifier(**given).fit(FRAME, labels)
+    info = logged(model)
+    assert not any(name.endswith(".pkl") for name in info.files)
+    again = mlplat.load_model(info)
+    ours, theirs = again.get_params(), model.get_params()
+    assert (ours.pop("feature_weights") == theirs.pop("feature_weights")).all()
+    assert np.isnan(mlplat.load_model(logged(xgboost.XGBRegressor().fit(FRAME, NUMBER))).missing)
+    assert ours == theirs
+    assert {name: type(value) for name, value in ours.items()} == {n: type(v) for n, v in theirs.items()}
+    assert np.array_equal(again.predict_proba(FRAME), model.predict_proba(FRAME))
+    again.fit(FRAME, labels)
+    assert np.array_equal(again.predict_proba(FRAME), model.predict_proba(FRAME))
+    # What is no value is pickled, and what cannot be is named.
+    model = xgboost.XGBRegressor(objective=own_loss, n_estimators=2, random_state=np.random.RandomState(3))
+    again = mlplat.load_model(logged(model.fit(FRAME, NUMBER)))
+    assert again.objective is own_loss
+    assert isinstance(again.random_state, np.random.RandomState)
+    assert np.array_equal(again.predict(FRAME), model.predict(FRAME))
+    assert "refers to test_model_files, which belongs to no installed package" in capsys.readouterr().err
+    vars(model)["importance_type"] = (at for at in range(2))
+    again = mlplat.load_model(logged(model))
+    assert (again.n_estimators, again.objective) == (2, own_loss)
+    assert (
+        "the XGBRegressor is stored without importance_type, which cannot be pickled"
+        in capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize("kind", ["classifier", "booster"])
 def test_lightgbm(kind: str):
     if kind == "booster":

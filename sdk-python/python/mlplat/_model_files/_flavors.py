@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 
 from .. import _arguments
 from .._errors import FailedPreconditionError, FileError, MisuseError, MlplatError
-from . import _manifest, _onnx, _pickle_scan, _pickles, _torch, _transformers
+from . import _boosting, _manifest, _onnx, _pickle_scan, _pickles, _torch, _transformers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,47 +111,6 @@ def _kind_of_file(name: str, flavor: str) -> str:
     return "joblib" if name.lower().endswith(".joblib") else flavor
 
 
-# xgboost
-
-
-def _save_xgboost(model: Any, folder: str) -> dict[str, Any]:
-    name = type(model).__name__
-    if not hasattr(sys.modules["xgboost"], name):
-        return _pickles.save(model, folder)
-    model.save_model(os.path.join(folder, "model.ubj"))
-    held: dict[str, Any] = {"kind": "xgboost", "file": "model.ubj", "class": name}
-    if hasattr(model, "get_params"):
-        simple = (bool, int, float, str)
-        params = model.get_params()
-        # NaN, which is no JSON, is the default of `missing`.
-        held["params"] = {k: v for k, v in params.items() if type(v) in simple and v == v}
-    return held
-
-
-def _load_xgboost(folder: str, loader: dict[str, Any]) -> Any:
-    xgboost = _arguments.package("xgboost", "the model")
-    model = getattr(xgboost, loader["class"])(**loader.get("params", {}))
-    model.load_model(os.path.join(folder, loader["file"]))
-    return model
-
-
-# lightgbm
-
-
-def _save_lightgbm(model: Any, folder: str) -> dict[str, Any]:
-    booster = model if type(model).__name__ == "Booster" else model.booster_
-    booster.save_model(os.path.join(folder, "model.txt"))
-    if booster is model:
-        return {"kind": "lightgbm", "file": "model.txt"}
-    # The classes for scikit-learn know more than the trees, such as the labels.
-    return {**_pickles.save(model, folder, "wrapper.pkl"), "trees": "model.txt"}
-
-
-def _load_lightgbm(folder: str, loader: dict[str, Any]) -> Any:
-    lightgbm = _arguments.package("lightgbm", "the model")
-    return lightgbm.Booster(model_file=os.path.join(folder, loader["file"]))
-
-
 # Files of any kind
 
 
@@ -163,8 +121,8 @@ def _load_file(folder: str, loader: dict[str, Any]) -> Any:
 _SAVE = {
     "sklearn": _pickles.save,
     "pickle": _pickles.save,
-    "xgboost": _save_xgboost,
-    "lightgbm": _save_lightgbm,
+    "xgboost": _boosting.save_xgboost,
+    "lightgbm": _boosting.save_lightgbm,
     "torch": _torch.save,
     "transformers": _transformers.save,
     "onnx": _onnx.save,
@@ -172,8 +130,8 @@ _SAVE = {
 _LOAD = {
     "pickle": _pickles.load,
     "joblib": _pickles.load_joblib,
-    "xgboost": _load_xgboost,
-    "lightgbm": _load_lightgbm,
+    "xgboost": _boosting.load_xgboost,
+    "lightgbm": _boosting.load_lightgbm,
     "torch": _torch.load,
     "torchscript": _torch.load_script,
     "transformers": _transformers.load,
@@ -195,7 +153,10 @@ def signature_of(model: object, flavor: str) -> ModelSignature | None:
 def scan(loader: dict[str, Any], folder: str) -> list[Found]:
     """What the pickles among the files of a model refer to; those that joblib wrote are noted as such, whatever their ending."""
     found: list[Found] = []
-    for part in [loader, *loader.get("parts", {}).values()]:
+    parts = [loader, *loader.get("parts", {}).values()]
+    if "other_params" in loader:
+        parts.append(loader["other_params"])
+    for part in parts:
         if part["kind"] in ("pickle", "joblib", "torch", "pipeline"):
             held = _pickle_scan.scan_file(os.path.join(folder, part["file"]))
             if part["kind"] == "pickle" and held.by_joblib:

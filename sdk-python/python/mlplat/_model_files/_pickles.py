@@ -25,6 +25,15 @@ def pickler() -> Any:
     return without_patches(cloudpickle)
 
 
+def takes(value: Any) -> bool:
+    """Whether a value can be pickled."""
+    try:
+        pickler().dumps(value)
+    except Exception:
+        return False
+    return True
+
+
 def save(
     model: Any, folder: str, name: str = "model.pkl", part_of: Callable[[Any], str | None] | None = None
 ) -> dict[str, Any]:
