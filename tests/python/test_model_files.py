@@ -6,36 +6,23 @@ import asyncio
 import json
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import joblib
 import lightgbm
 import mlplat
 import numpy as np
-import onnx
 import pandas as pd
 import pytest
 import sklearn
 import xgboost
+from logged_models import FRAME, NUMBER, TARGET, logged
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 pytestmark = pytest.mark.usefixtures("project")
-
-RNG = np.random.default_rng(0)
-FRAME = pd.DataFrame({"distance": RNG.normal(size=200), "hour": RNG.integers(0, 24, 200)})
-TARGET = np.where(FRAME["distance"] + FRAME["hour"] / 24 > 0.5, "late", "on time")
-NUMBER = FRAME["distance"].to_numpy() * 2 + FRAME["hour"].to_numpy()
-
-
-def logged(model: object, **arguments: Any) -> mlplat.ModelInfo:
-    with mlplat.start_run("e") as run:
-        return run.log_model(model, "model", **arguments)
 
 
 def test_scikit_learn():
@@ -181,117 +168,11 @@ def test_files(tmp_path: Path):
         logged(str(tmp_path / "nothing.pkl"))
 
 
-def test_onnx(tmp_path: Path):
-    helper, numpy_helper = onnx.helper, onnx.numpy_helper
-    weights = RNG.normal(size=(4, 2)).astype(np.float32)
-    tensor = onnx.TensorProto.FLOAT
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "linear",
-        [helper.make_tensor_value_info("x", tensor, [None, 4])],
-        [helper.make_tensor_value_info("y", tensor, [None, 2])],
-        [numpy_helper.from_array(weights, "w")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(model, tmp_path / "m.onnx")
-    data = RNG.normal(size=(5, 4)).astype(np.float32)
-    for given in (model, tmp_path / "m.onnx"):
-        info = logged(given)
-        assert info.flavor == "onnx"
-        assert ("model.onnx" if given is model else "m.onnx") in info.files
-        assert info.signature is not None
-        for found, name, width in ((info.signature.inputs, "x", 4), (info.signature.outputs, "y", 2)):
-            tensor_of = {"kind": "tensor", "type": "float32", "shape": [-1, width]}
-            assert found == {"kind": "tensors", "tensors": {name: tensor_of}}
-        [answer] = mlplat.load_model(info).run(None, {"x": data})
-        assert np.allclose(answer, data @ weights, atol=1e-6)
-
-
-def onnx_with_weights_beside(folder: Path, location: str) -> np.ndarray[Any, Any]:
-    helper, tensor = onnx.helper, onnx.TensorProto.FLOAT
-    weights = RNG.normal(size=(64, 64)).astype(np.float32)
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "linear",
-        [helper.make_tensor_value_info("x", tensor, [None, 64])],
-        [helper.make_tensor_value_info("y", tensor, [None, 64])],
-        [onnx.numpy_helper.from_array(weights, "w")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    (folder / location).parent.mkdir(exist_ok=True)
-    onnx.save(model, folder / "m.onnx", save_as_external_data=True, location=location)
-    return weights
-
-
-@pytest.mark.parametrize("parsed", [True, False])
-@pytest.mark.parametrize("location", ["w.data", f"{'long' * 40}.bin"])
-def test_onnx_with_weights_in_another_file(
-    location: str, parsed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    weights = onnx_with_weights_beside(tmp_path, location)
-    if not parsed:
-        monkeypatch.setitem(sys.modules, "onnx", None)  # not installed
-    info = logged(tmp_path / "m.onnx")
-    assert {"m.onnx", location} <= set(info.files)
-    data = RNG.normal(size=(5, 64)).astype(np.float32)
-    (tmp_path / location).unlink()
-    [answer] = mlplat.load_model(info).run(None, {"x": data})
-    assert np.allclose(answer, data @ weights, atol=1e-4)
-    with pytest.raises(mlplat.FileError, match=f"weights in {location}, which is not in"):
-        logged(tmp_path / "m.onnx")
-
-
-@pytest.mark.parametrize("name", ["requirements.txt", "mlplat-model.json", "Input_Example.json/w"])
-def test_onnx_with_weights_of_our_names(name: str, tmp_path: Path):
-    weights = onnx_with_weights_beside(tmp_path, name)
-    info = logged(tmp_path / "m.onnx", input_example=np.eye(64, dtype=np.float32))
-    assert {"files/m.onnx", f"files/{name}", "requirements.txt", "input_example.json"} == set(info.files)
-    [answer] = mlplat.load_model(info).run(None, {"x": np.eye(64, dtype=np.float32)})
-    assert np.allclose(answer, weights, atol=1e-6)
-
-
 def test_a_file_of_our_name(tmp_path: Path):
     (tmp_path / "requirements.txt").write_text("of the user")
     info = logged(tmp_path / "requirements.txt")
     assert Path(mlplat.load_model(info)).read_text() == "of the user"
     assert info.signature is None
-
-
-def test_onnx_whose_inputs_and_outputs_are_more_than_tensors(tmp_path: Path):
-    helper, tensor = onnx.helper, onnx.TensorProto
-    kinds = helper.make_map_type_proto(tensor.INT64, helper.make_tensor_type_proto(tensor.FLOAT, None))
-    graph = helper.make_graph(
-        [helper.make_node("ZipMap", ["x"], ["p"], domain="ai.onnx.ml", classlabels_int64s=[0, 1])],
-        "zipped",
-        [
-            helper.make_tensor_value_info("x", tensor.FLOAT, ["rows", 2]),
-            helper.make_tensor_value_info("unsized", tensor.STRING, None),
-            helper.make_tensor_value_info("w", tensor.FLOAT, [1]),
-        ],
-        [helper.make_value_info("p", helper.make_sequence_type_proto(kinds))],
-        [onnx.numpy_helper.from_array(np.ones(1, np.float32), "w")],
-    )
-    onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
-    signature = logged(tmp_path / "m.onnx").signature
-    assert signature is not None
-    assert signature.inputs == {
-        "kind": "tensors",
-        "tensors": {
-            "x": {"kind": "tensor", "type": "float32", "shape": [-1, 2]},
-            "unsized": {"kind": "tensor", "type": "string"},
-        },
-    }
-    assert signature.outputs == {"kind": "dict", "values": {"p": {"kind": "list"}}}
-    assert repr(signature) == "ModelSignature(inputs={x: float32(-1, 2), unsized: string}, outputs=dict)"
-
-
-def test_onnx_whose_weights_are_not_in_memory(tmp_path: Path):
-    weights = onnx_with_weights_beside(tmp_path, "w.data")
-    with pytest.raises(mlplat.MisuseError, match=r"not in memory but in w\.data"):
-        logged(onnx.load(tmp_path / "m.onnx", load_external_data=False))
-    info = logged(onnx.load(tmp_path / "m.onnx"))
-    [answer] = mlplat.load_model(info).run(None, {"x": np.eye(64, dtype=np.float32)})
-    assert np.allclose(answer, weights, atol=1e-6)
 
 
 def test_published_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -400,159 +281,6 @@ def test_damaged_models_are_refused_before_anything_is_executed(
     with pytest.raises((mlplat.DataLossError, mlplat.FailedPreconditionError)):
         mlplat.load_model(folder)
     assert not (tmp_path / "exploded").exists()
-
-
-def test_other_versions_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    info = logged([1], requirements=["numpy==1.0.1", "not-here==2.0", f"pandas=={pd.__version__}"])
-    assert info.requirements == ["numpy==1.0.1", "not-here==2.0", f"pandas=={pd.__version__}"]
-    mlplat.load_model(info)
-    said = capsys.readouterr().err
-    assert f"numpy 1.0.1 (here: {np.__version__})" in said
-    assert "not-here 2.0 (here: missing)" in said
-    assert "pandas" not in said
-    (tmp_path / "requirements.txt").write_text("# pinned\nnumpy==1.0.1\n")
-    assert logged([1], requirements=tmp_path / "requirements.txt").requirements == ["numpy==1.0.1"]
-
-
-def packages(info: mlplat.ModelInfo) -> set[str]:
-    return {line.split("==")[0] for line in info.requirements}
-
-
-def test_estimators_of_boosting_need_scikit_learn():
-    labels = (TARGET == "late").astype(int)
-    for model in (
-        xgboost.XGBClassifier(n_estimators=2).fit(FRAME, labels),
-        xgboost.XGBRanker(n_estimators=2).fit(FRAME, labels, qid=np.zeros(200, int)),
-        lightgbm.LGBMRegressor(n_estimators=2, verbose=-1).fit(FRAME, NUMBER),
-    ):
-        assert "scikit-learn" in packages(logged(model))
-    booster = xgboost.train({}, xgboost.DMatrix(FRAME, NUMBER), 1)
-    assert "scikit-learn" not in packages(logged(booster))
-
-
-@pytest.mark.parametrize("name", ["m.pkl", "old.pkl", "m.joblib", "zlib.joblib", "gzip.joblib", "xz.joblib"])
-def test_files_of_estimators_need_their_packages(name: str, tmp_path: Path):
-    """Whoever logs the file may not have imported what is in it."""
-    model = make_pipeline(StandardScaler(), RandomForestClassifier(5, random_state=0)).fit(FRAME, TARGET)
-    path = tmp_path / name
-    if name.endswith(".pkl"):
-        path.write_bytes(pickle.dumps(model, protocol=2 if name == "old.pkl" else 5))
-    else:
-        joblib.dump(
-            model, path, compress={"m": 0, "zlib": 3, "gzip": ("gzip", 3), "xz": ("xz", 3)}[path.stem]
-        )
-    code = (
-        "import mlplat\n"
-        "with mlplat.start_run('e') as run:\n"
-        f"    print(*run.log_model({str(path)!r}).requirements)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    found = {line.split("==")[0] for line in done.stdout.split()}
-    assert {"scikit-learn", "numpy"} <= found
-    assert ("joblib" in found) or not name.endswith(".joblib")
-    assert not found & {"xgboost", "pandas", "onnx"}
-
-
-@pytest.mark.parametrize("compress", [0, 3])
-def test_what_joblib_wrote_under_another_ending(compress: int, tmp_path: Path):
-    model = LinearRegression().fit(FRAME, NUMBER)
-    joblib.dump(model, tmp_path / "m.pkl", compress=compress)
-    info = logged(tmp_path / "m.pkl")
-    assert {"joblib", "scikit-learn", "numpy"} <= packages(info)
-    assert np.allclose(mlplat.load_model(info).predict(FRAME), NUMBER)
-    assert np.allclose(mlplat.load_model(tmp_path / "m.pkl").predict(FRAME), NUMBER)
-
-
-def test_modules_of_functions():
-    """Those that the code of a function imports, and those that it refers to; no texts of other kinds."""
-
-    def imports(values: Any) -> Any:
-        import onnx
-
-        return onnx, np.asarray(values)
-
-    assert {"numpy", "onnx", "cloudpickle"} <= packages(logged(imports))
-    assert not packages(logged({"numpy": "pandas", "xgboost": 1})) & {"numpy", "pandas", "xgboost"}
-
-
-class Named(pickle._Unpickler):  # pyright: ignore[reportAttributeAccessIssue]
-    """Says which modules were imported."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        self.found = getattr(self, "found", set()) | {module}
-        return super().find_class(module, name)
-
-
-@pytest.mark.parametrize("protocol", range(6))
-def test_a_scan_finds_what_loading_imports(protocol: int, tmp_path: Path):
-    from joblib.numpy_pickle import NumpyUnpickler
-    from mlplat._model_files._pickle_scan import scan_file
-
-    class NamedOfJoblib(Named, NumpyUnpickler):
-        pass
-
-    arrays = {
-        "objects": np.array([1, "x", pd.Timestamp(0)], dtype=object),
-        "records": np.zeros(3, dtype=[("a", "i4"), ("b", "O")]),
-        "texts": np.zeros(3, dtype=[("a", "i4"), ("b", "U3")]),
-        "times": np.array(["2026-01-01"], "M8[ns]"),
-        "none": np.zeros((0, 3)),
-        "scalar": np.array(3.0),
-        "columns": np.asfortranarray(RNG.normal(size=(300, 300))),
-        # What would be taken for a reference, were it not in an array.
-        "bytes": np.frombuffer(b"\x8c\x06pandas\x94\x8c\x01x\x94\x93cxgboost\nx\n", np.uint8),
-        "model": RandomForestClassifier(3, random_state=0).fit(FRAME, TARGET),
-    }
-    path = tmp_path / "m.pkl"
-    path.write_bytes(pickle.dumps(arrays, protocol=protocol))
-    with path.open("rb") as file:
-        reader = Named(file)
-        reader.load()
-    # In older protocols there are modules by the names that they had in Python 2.
-    names = {"__builtin__": "builtins", "copy_reg": "copyreg"}
-    found = scan_file(str(path))
-    assert {names.get(name, name) for name in found.modules} == {names.get(n, n) for n in reader.found}
-    assert not found.by_joblib
-    joblib.dump(arrays, path, protocol=protocol)
-    with path.open("rb") as file:
-        reader = NamedOfJoblib(str(path), file, False)
-        reader.load()
-    found = scan_file(str(path))
-    # Arrays of objects are read by another of joblib's readers.
-    assert reader.found <= found.modules | set(names) | set(names.values())
-    assert "pandas._libs.tslibs.timestamps" in found.modules
-    assert not any(name.startswith("xgboost") or name == "pandas" for name in found.modules)
-    assert found.by_joblib
-
-
-def test_a_text_with_the_name_of_a_module_is_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    (tmp_path / "encoder.py").write_text("")
-    monkeypatch.syspath_prepend(tmp_path)
-    __import__("encoder")
-    logged({"encoder": 1})
-    assert "belongs to no installed package" not in capsys.readouterr().err
-    sys.modules.pop("encoder")
-
-
-def test_a_model_of_a_module_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "own_module.py").write_text("class Net:\n    pass\n")
-    code = (
-        "import mlplat, own_module\n"
-        "with mlplat.start_run('e') as run:\n"
-        "    print(run.log_model(own_module.Net()).model_uri)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "own_module, which belongs to no installed package" in done.stderr
-    with pytest.raises(mlplat.FailedPreconditionError, match="own_module"):
-        mlplat.load_model(done.stdout.strip())
 
 
 def test_a_model_that_fails_on_its_example_is_logged_without_outputs(capsys: pytest.CaptureFixture[str]):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import struct
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ import mlplat
 import numpy as np
 import pytest
 import torch
+from logged_models import log_model_of_own_module, packages, run_script
 from torch import nn
 
 pytestmark = [pytest.mark.usefixtures("project"), pytest.mark.filterwarnings("default")]
@@ -36,10 +34,6 @@ def same(one: nn.Module, other: nn.Module) -> bool:
     return bool(torch.equal(one(data), other(data)))
 
 
-def packages(info: mlplat.ModelInfo) -> set[str]:
-    return {line.split("==")[0] for line in info.requirements}
-
-
 def test_a_module_comes_back():
     model = Net().train()
     with mlplat.start_run("e") as run:
@@ -56,7 +50,7 @@ def test_a_module_comes_back():
     assert same(model, again)
 
 
-def test_a_module_of_a_script_comes_back_in_another_process():
+def test_a_module_of_a_script_comes_back_in_another_process(tmp_path: Path):
     code = (
         "import mlplat, torch\n"
         "class Own(torch.nn.Module):\n"
@@ -69,7 +63,7 @@ def test_a_module_of_a_script_comes_back_in_another_process():
         "    info = run.log_model(Own())\n"
         "print(info.model_uri, *info.requirements)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run_script(code, tmp_path)
     uri, *requirements = done.stdout.split()
     # The class goes along by value.
     assert {"torch", "cloudpickle"} <= {line.split("==")[0] for line in requirements}
@@ -96,16 +90,9 @@ def test_a_lightning_module_needs_lightning():
 
 
 def test_a_module_of_the_users_own_file_is_named(tmp_path: Path):
-    (tmp_path / "own_net.py").write_text("import torch\nclass Net(torch.nn.Module):\n    pass\n")
-    code = "import mlplat, own_net\nwith mlplat.start_run('e') as run:\n    run.log_model(own_net.Net())\n"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "own_net, which belongs to no installed package" in done.stderr
+    code = "import torch\nclass Net(torch.nn.Module):\n    pass\n"
+    _, said = log_model_of_own_module("own_net", code, tmp_path)
+    assert "own_net, which belongs to no installed package" in said
 
 
 def test_torchscript():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import mlplat
 import pytest
 import torch
 import transformers
+from logged_models import logged, packages, run_script
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -44,11 +43,6 @@ def make_bert(kind: Any = transformers.BertForSequenceClassification) -> Any:
     return kind(config).eval()
 
 
-def logged(model: object, **arguments: Any) -> mlplat.ModelInfo:
-    with mlplat.start_run("e") as run:
-        return run.log_model(model, "model", **arguments)
-
-
 def settings(pipeline: Any) -> dict[str, Any]:
     return {
         name: value
@@ -66,7 +60,7 @@ def test_a_pipeline_keeps_its_settings():
     info = logged(pipeline, input_example=WORDS)
     assert torch.equal(torch.get_rng_state(), random)
     assert (info.flavor, info.manifest["loader"]["task"]) == ("transformers", "text-classification")
-    assert {"transformers", "torch", "tokenizers"} <= {line.split("==")[0] for line in info.requirements}
+    assert {"transformers", "torch", "tokenizers"} <= packages(info)
     assert info.signature is not None
     assert info.signature.inputs == {"kind": "list", "items": {"kind": "text"}}
     # Other programs read it as well.
@@ -125,14 +119,8 @@ print(info.model_uri, model.model_uri, pipeline("late flight")[0][1])
 
 
 def test_classes_of_a_script_come_back_in_another_process(tmp_path: Path):
-    (tmp_path / "script.py").write_text(SCRIPT.format(module=__name__))
-    paths = f"{Path(__file__).parent}:{os.environ.get('PYTHONPATH', '')}"
-    done = subprocess.run(
-        [sys.executable, str(tmp_path / "script.py")],
-        env={**os.environ, "PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-        check=True,
+    done = run_script(
+        SCRIPT.format(module=__name__), tmp_path, str(Path(__file__).parent), str(Path(__file__).parents[1])
     )
     uri, own, label = done.stdout.split()[-3:]
     pipeline = mlplat.load_model(uri)
@@ -160,7 +148,7 @@ def test_a_model_with_other_layers_than_its_config_tells_of():
         "kind": "tensors",
         "tensors": {"logits": {"kind": "tensor", "type": "float32", "shape": [-1, 3]}},
     }
-    assert {"transformers", "torch"} <= {line.split("==")[0] for line in info.requirements}
+    assert {"transformers", "torch"} <= packages(info)
     again = mlplat.load_model(info)
     assert torch.equal(again(ids).logits, model(ids).logits)
 
