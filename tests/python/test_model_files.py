@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import sklearn
 import xgboost
-from logged_models import FRAME, NUMBER, TARGET, logged
+from logged_models import FRAME, NUMBER, TARGET, logged, packages
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
@@ -130,6 +130,34 @@ def test_lightgbm(kind: str):
     assert (again.predict(FRAME) == model.predict(FRAME)).all()
     if kind == "classifier":
         assert again.classes_.tolist() == ["late", "on time"]
+
+
+@pytest.mark.parametrize("made", [xgboost.XGBRegressor, lightgbm.LGBMRegressor])
+def test_estimators_that_are_not_fitted_yet(made: Any):
+    info = logged(made(n_estimators=7))
+    assert "scikit-learn" in packages(info)
+    again = mlplat.load_model(info)
+    assert (type(again), again.n_estimators) == (made, 7)
+    assert again.fit(FRAME, NUMBER).predict(FRAME).shape == (200,)
+
+
+def test_boosters_that_stopped_early():
+    data, others = (lightgbm.Dataset(FRAME, target) for target in (NUMBER, -NUMBER))
+    stop = lightgbm.early_stopping(1, verbose=False)
+    model = lightgbm.train({"verbose": -1}, data, 20, valid_sets=[others], callbacks=[stop])
+    again = mlplat.load_model(logged(model))
+    assert again.best_iteration == model.best_iteration == 1
+    assert (again.predict(FRAME) == model.predict(FRAME)).all()
+
+
+def test_examples_of_boosters():
+    frame = FRAME.assign(day=pd.Categorical(["mon", "tue"] * 100))
+    matrix = xgboost.DMatrix(frame, NUMBER, enable_categorical=True)
+    model = xgboost.train({}, matrix, 2)
+    for example in (frame, matrix):
+        signature = logged(model, input_example=example).signature
+        assert signature is not None
+        assert signature.outputs == {"kind": "tensor", "type": "float32", "shape": [-1]}
 
 
 def test_functions_and_other_objects():
@@ -304,6 +332,14 @@ def test_signatures():
             {"name": "b", "type": "string", "nullable": True},
         ],
     }
+    two = infer((np.zeros((2, 3)), np.zeros((2,), np.int64))).inputs
+    assert two is not None
+    assert two["kind"] == "tuple"
+    assert [(value["type"], value["shape"]) for value in two["values"]] == [
+        ("float64", [-1, 3]),
+        ("int64", [-1]),
+    ]
+    assert infer([np.zeros(3), np.ones(3)]).inputs == {"kind": "tensor", "type": "float64", "shape": [-1, 3]}
     frame = pd.DataFrame(
         {"c": pd.Categorical(["x"]), "t": pd.to_datetime(["2026-01-01"]), "s": ["x"], "n": [None]}
     )

@@ -158,3 +158,18 @@ def test_a_model_of_a_module_that_is_not_there(tmp_path: Path):
     assert "own_module, which belongs to no installed package" in said
     with pytest.raises(mlplat.FailedPreconditionError, match="own_module"):
         mlplat.load_model(uri)
+
+
+def test_a_file_of_a_script_that_is_not_there(tmp_path: Path):
+    """The script pickled its class by name, not by value."""
+    code = (
+        "import mlplat, pickle\n"
+        "class Net:\n    pass\n"
+        "with open('net.pkl', 'wb') as file:\n    pickle.dump(Net(), file)\n"
+        "with mlplat.start_run('e') as run:\n"
+        "    run.log_model('net.pkl', 'file')\n"
+        "    print(run.log_model(Net(), 'object').model_uri)\n"
+    ).replace("net.pkl", str(tmp_path / "net.pkl"))
+    done = run_script(code, tmp_path)
+    assert done.stderr.count("refers to what a script or notebook defines") == 1
+    assert type(mlplat.load_model(done.stdout.strip())).__name__ == "Net"

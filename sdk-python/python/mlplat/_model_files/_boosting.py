@@ -23,7 +23,7 @@ _PLAIN = (type(None), bool, int, str)
 def save_xgboost(model: Any, folder: str) -> dict[str, Any]:
     """Writes a booster or estimator."""
     name = type(model).__name__
-    if not hasattr(sys.modules["xgboost"], name):
+    if not hasattr(sys.modules["xgboost"], name) or not _has_trees(model):
         return _pickles.save(model, folder)
     model.save_model(os.path.join(folder, "model.ubj"))
     held: dict[str, Any] = {"kind": "xgboost", "file": "model.ubj", "class": name}
@@ -63,6 +63,11 @@ def load_xgboost(folder: str, loader: dict[str, Any]) -> Any:
         if name in vars(model):
             setattr(model, name, value)
     return model
+
+
+def _has_trees(model: Any) -> bool:
+    """False for an estimator that was not fitted."""
+    return type(model).__name__ == "Booster" or model.__sklearn_is_fitted__()
 
 
 def _encoded(value: Any) -> Any:
@@ -111,10 +116,12 @@ def _decoded(value: Any) -> Any:
 
 def save_lightgbm(model: Any, folder: str) -> dict[str, Any]:
     """Writes a booster or estimator."""
+    if not _has_trees(model):
+        return _pickles.save(model, folder)
     booster = model if type(model).__name__ == "Booster" else model.booster_
     booster.save_model(os.path.join(folder, "model.txt"))
     if booster is model:
-        return {"kind": "lightgbm", "file": "model.txt"}
+        return {"kind": "lightgbm", "file": "model.txt", "best_iteration": model.best_iteration}
     # The classes for scikit-learn know more than the trees, such as the labels.
     return {**_pickles.save(model, folder, "wrapper.pkl"), "trees": "model.txt"}
 
@@ -122,4 +129,6 @@ def save_lightgbm(model: Any, folder: str) -> dict[str, Any]:
 def load_lightgbm(folder: str, loader: dict[str, Any]) -> Any:
     """The booster."""
     lightgbm = _arguments.package("lightgbm", "the model")
-    return lightgbm.Booster(model_file=os.path.join(folder, loader["file"]))
+    model = lightgbm.Booster(model_file=os.path.join(folder, loader["file"]))
+    model.best_iteration = loader.get("best_iteration", model.best_iteration)
+    return model

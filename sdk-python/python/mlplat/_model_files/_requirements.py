@@ -42,7 +42,7 @@ def of_modules(modules: Iterable[str]) -> list[str]:
 
 
 def modules_of(found: Found) -> tuple[set[str], set[str]]:
-    """Modules that a pickle refers to: those of installed packages, and those of files that belong to none."""
+    """Modules that a pickle refers to: those of installed packages, and those of files that belong to none, or `__main__`."""
     packages = _distributions().keys()
     packaged = {name.split(".")[0] for name in found.modules} & packages
     # A function imports modules by their names; what is none of those that are imported is another name.
@@ -50,9 +50,9 @@ def modules_of(found: Found) -> tuple[set[str], set[str]]:
     own: set[str] = set()
     for name in found.modules:
         root = name.split(".")[0]
-        if root in packages or root in sys.stdlib_module_names or root == "__main__":
+        if root in packages or root in sys.stdlib_module_names:
             continue
-        if _is_file(sys.modules.get(name)):
+        if root == "__main__" or _is_file(sys.modules.get(name)):
             own.add(name)
     return packaged, own
 

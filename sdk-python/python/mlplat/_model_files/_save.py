@@ -12,7 +12,7 @@ from .. import _arguments, _native
 from .._errors import MisuseError, WrongTypeError
 from .._media._text import plain
 from . import _flavors, _manifest, _requirements
-from ._signature import ModelSignature, described, infer_signature
+from ._signature import ModelSignature, described, infer_signature, is_several_arrays
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,9 +98,15 @@ def _needed(
         packaged, own = _requirements.modules_of(held)
         modules |= packaged
         missing |= own
-    if missing:
+    if "__main__" in missing:
         print(
-            f"mlplat: the model refers to {', '.join(sorted(missing)[:5])}, which belongs to no installed package; it has to "
+            "mlplat: the model refers to what a script or notebook defines, and loads only where that is defined again; give "
+            "log_model the object itself (with cloudpickle installed), or define it in a module",
+            file=sys.stderr,
+        )
+    if modules_only := sorted(missing - {"__main__"}):
+        print(
+            f"mlplat: the model refers to {', '.join(modules_only[:5])}, which belongs to no installed package; it has to "
             "be importable where the model is loaded",
             file=sys.stderr,
         )
@@ -114,7 +120,7 @@ def _modules(model: object, flavor: str, loader: dict[str, Any]) -> set[str]:
     modules = {flavor} & {"sklearn", "xgboost", "lightgbm", "torch", "transformers", "onnx"}
     if loader["kind"] == "joblib":
         modules.add("joblib")
-    if (loader["kind"] == "xgboost" and "params" in loader) or "trees" in loader:
+    if flavor in ("xgboost", "lightgbm") and hasattr(model, "get_params"):
         # The packages do not ask for it, but their estimators cannot be made without.
         modules.add("sklearn")
     if loader["kind"] == "transformers":
@@ -131,6 +137,8 @@ def _few(example: Any) -> Any:
         return example
     if isinstance(example, dict):
         return {key: _few(value) if hasattr(value, "shape") else value for key, value in example.items()}
+    if is_several_arrays(example):
+        return type(example)(map(_few, example)) if type(example) in (tuple, list) else example
     sliced = isinstance(example, (list, tuple)) or hasattr(example, "shape")
     return example[:_EXAMPLE_ROWS] if sliced else example
 
@@ -166,7 +174,9 @@ def _predicted(model: Any, flavor: str, example: Any) -> Any:
             with sys.modules["torch"].random.fork_rng(devices=[]):
                 return _predicted_by_torch(model, example)
         if flavor == "xgboost" and type(model).__name__ == "Booster":
-            return model.predict(sys.modules["xgboost"].DMatrix(example))
+            matrix = sys.modules["xgboost"].DMatrix
+            ready = isinstance(example, matrix)
+            return model.predict(example if ready else matrix(example, enable_categorical=True))
         if hasattr(model, "predict"):
             return model.predict(example)
         if hasattr(model, "transform"):
@@ -193,6 +203,10 @@ def _predicted_by_torch(model: Any, example: Any) -> Any:
     model.eval()
     try:
         with torch.no_grad():
+            if hasattr(example, "to_numpy"):
+                return model(tensor(example.to_numpy()))
+            if is_several_arrays(example):
+                return model(*map(tensor, example))
             if hasattr(example, "items"):  # of tokenizers too, whose answers are no dicts
                 return model(**{key: tensor(value) for key, value in example.items()})
             return model(tensor(example))

@@ -7,6 +7,7 @@ from typing import Any
 from .._errors import MisuseError, WrongTypeError
 
 _MAX_COLUMNS = 10_000
+_MAX_ARRAYS = 100
 
 
 class ModelSignature:
@@ -82,9 +83,23 @@ def described(value: Any) -> dict[str, Any] | None:
         name = getattr(value, "name", None)
         found = _tensor(value)
         return {**found, "name": name} if isinstance(name, str) else found
+    if is_several_arrays(value):
+        kind = "tuple" if isinstance(value, tuple) else "list"
+        return {"kind": kind, "values": [described(item) for item in value[:_MAX_ARRAYS]]}
     if isinstance(value, (list, tuple)):
         return _of_list(list(value))
     return {"kind": "object", "class": f"{type(value).__module__}.{type(value).__qualname__}"}
+
+
+def is_several_arrays(value: Any) -> bool:
+    """Whether a tuple, or a list of PyTorch, is of arrays that are each their own, and no rows of one."""
+
+    def is_array(item: Any) -> bool:
+        return hasattr(item, "dtype") and len(getattr(item, "shape", ())) > 0
+
+    if not isinstance(value, (list, tuple)) or not value or not all(map(is_array, value)):
+        return False
+    return isinstance(value, tuple) or all(hasattr(item, "detach") for item in value)
 
 
 def _tensor(value: Any) -> dict[str, Any]:
