@@ -99,21 +99,23 @@ class Several(nn.Module):
     """Takes several tensors, and gives several."""
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return x + y, y
+        return x.add_(y), y
 
 
 def test_examples_of_several_tensors_and_of_tables():
     pandas = pytest.importorskip("pandas")
+    given = torch.zeros(200, 2)
     floats = {"kind": "tensor", "type": "float32", "shape": [-1, 2]}
     with mlplat.start_run("e") as run:
         for example in (
-            (torch.zeros(200, 2), np.zeros((200, 2), np.float32)),
-            {"x": torch.zeros(200, 2), "y": torch.zeros(200, 2)},
+            (torch.zeros(200, 2), np.ones((200, 2), np.float32)),
+            {"x": given, "y": torch.ones(200, 2)},
         ):
             info = run.log_model(Several(), "several", input_example=example)
             assert info.signature is not None
             assert info.signature.outputs == {"kind": "tuple", "values": [floats, floats]}
         assert info.signature.inputs == {"kind": "tensors", "tensors": {"x": floats, "y": floats}}
+        assert not given.any()
         frame = pandas.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]}, dtype="float32")
         info = run.log_model(nn.Linear(2, 2), "linear", input_example=frame)
         assert info.signature is not None

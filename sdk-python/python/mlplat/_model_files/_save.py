@@ -193,11 +193,16 @@ def _predicted(model: Any, flavor: str, example: Any) -> Any:
 
 def _predicted_by_torch(model: Any, example: Any) -> Any:
     torch = sys.modules["torch"]
-    if not hasattr(model, "state_dict"):  # a pipeline
+    if not hasattr(model, "eval"):  # a pipeline, or an optimizer
         return model.predict(example) if hasattr(model, "predict") else None
 
+    first = next(iter(model.state_dict().values()), None)
+    device = getattr(first, "device", None)
+
     def tensor(value: Any) -> Any:
-        return value if hasattr(value, "detach") else torch.as_tensor(value)
+        # A copy, as there are modules that change what they are given.
+        made = value.detach().clone() if hasattr(value, "detach") else torch.tensor(value)
+        return made.to(device) if device is not None else made
 
     training = model.training
     model.eval()

@@ -45,8 +45,11 @@ def _is_of_the_package(kind: type) -> bool:
 
 def _is_as_configured(model: Any) -> bool:
     """False for a model with layers that its config does not tell of, which `from_pretrained` would make anew."""
-    if not hasattr(model, "state_dict") or getattr(model, "config", None) is None:
+    config = getattr(model, "config", None)
+    if not hasattr(model, "state_dict") or config is None:
         return True
+    if getattr(config, "quantization_config", None) is not None:
+        return True  # layers are put in the place of those that the config tells of, and again where it is loaded
 
     def structure(module: Any) -> tuple[list[tuple[str, type]], dict[str, Any]]:
         layers = [(name, type(layer)) for name, layer in module.named_modules()]
@@ -56,10 +59,10 @@ def _is_as_configured(model: Any) -> bool:
     try:
         # Without memory for the weights, and without taking random numbers from the training.
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            made = type(model)(copy.deepcopy(model.config))
+            made = type(model)(copy.deepcopy(config))
         return structure(made) == structure(model)
     except Exception:
-        return True  # made in a way of its own, such as by quantization
+        return True  # made in a way of its own
 
 
 def save(model: Any, folder: str) -> dict[str, Any]:
