@@ -123,10 +123,13 @@ def test_examples_of_several_tensors_and_of_tables():
         assert info.signature.outputs == floats
 
 
-def test_torchscript():
+def test_torchscript(tmp_path: Path, recwarn: pytest.WarningsRecorder):
     script = torch.jit.script(Net().eval())
+    torch.jit.save(script, tmp_path / "script.pt")
     with mlplat.start_run("e") as run:
         info = run.log_model(script, "model")
+        assert same(script, mlplat.load_model(run.log_model(tmp_path / "script.pt", "file")))
+    assert not any("looks like a TorchScript archive" in str(warning.message) for warning in recwarn)
     assert info.manifest["loader"]["kind"] == "torchscript"
     assert same(script, mlplat.load_model(info))
 

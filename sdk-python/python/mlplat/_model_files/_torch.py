@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import zipfile
 
 from .. import _arguments
 from . import _pickles
@@ -33,7 +34,17 @@ def load(folder: str, loader: dict[str, Any]) -> Any:
     """The module of a file."""
     torch = _arguments.package("torch", "the model")
     path = os.path.join(folder, loader["file"])
+    if _is_script(path):
+        return load_script(folder, loader)
     return torch.load(path, map_location=_place(torch), weights_only=False)
+
+
+def _is_script(path: str) -> bool:
+    """Whether the file of a user is TorchScript, which has the same ending."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def load_script(folder: str, loader: dict[str, Any]) -> Any:
