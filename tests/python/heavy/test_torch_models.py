@@ -36,12 +36,14 @@ def same(one: nn.Module, other: nn.Module) -> bool:
 
 def test_a_module_comes_back():
     model = Net().train()
+    model.layers[1].eval()
+    modes = [layer.training for layer in model.modules()]
     with mlplat.start_run("e") as run:
         info = run.log_model(
             model, "model", input_example=np.zeros((3, 4), np.float32), registered_model_name="net"
         )
     assert info.flavor == "torch"
-    assert model.training
+    assert [layer.training for layer in model.modules()] == modes
     assert info.signature is not None
     assert info.signature.inputs == {"kind": "tensor", "type": "float32", "shape": [-1, 4]}
     assert info.signature.outputs == {"kind": "tensor", "type": "float32", "shape": [-1, 2]}
@@ -127,7 +129,9 @@ def test_torchscript(tmp_path: Path, recwarn: pytest.WarningsRecorder):
     script = torch.jit.script(Net().eval())
     torch.jit.save(script, tmp_path / "script.pt")
     with mlplat.start_run("e") as run:
-        info = run.log_model(script, "model")
+        info = run.log_model(script, "model", input_example=torch.zeros(2, 4))
+        assert info.signature is not None
+        assert info.signature.outputs == {"kind": "tensor", "type": "float32", "shape": [-1, 2]}
         assert same(script, mlplat.load_model(run.log_model(tmp_path / "script.pt", "file")))
     assert not any("looks like a TorchScript archive" in str(warning.message) for warning in recwarn)
     assert info.manifest["loader"]["kind"] == "torchscript"

@@ -195,16 +195,15 @@ def _predicted_by_torch(model: Any, example: Any) -> Any:
     torch = sys.modules["torch"]
     if not hasattr(model, "eval"):  # a pipeline, or an optimizer
         return model.predict(example) if hasattr(model, "predict") else None
-
-    first = next(iter(model.state_dict().values()), None)
-    device = getattr(first, "device", None)
+    device = getattr(next(iter(model.parameters()), None), "device", None)
 
     def tensor(value: Any) -> Any:
         # A copy, as there are modules that change what they are given.
         made = value.detach().clone() if hasattr(value, "detach") else torch.tensor(value)
         return made.to(device) if device is not None else made
 
-    training = model.training
+    # Each has its own: layers may be frozen while the others are trained.
+    modes = [(layer, layer.training) for layer in model.modules()]
     model.eval()
     try:
         with torch.no_grad():
@@ -216,4 +215,5 @@ def _predicted_by_torch(model: Any, example: Any) -> Any:
                 return model(**{key: tensor(value) for key, value in example.items()})
             return model(tensor(example))
     finally:
-        model.train(training)
+        for layer, training in modes:
+            layer.training = training
