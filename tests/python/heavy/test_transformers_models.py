@@ -21,8 +21,9 @@ WORDS = ["late flight", "on time", "flight on time late late late late late late
 
 
 @pytest.fixture(autouse=True)
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
 
 
 def make_tokenizer() -> Any:
@@ -128,6 +129,34 @@ def test_classes_of_a_script_come_back_in_another_process(tmp_path: Path):
     assert pipeline("late flight") == [("hey", label)]
     model = mlplat.load_model(own)
     assert type(model) is type(pipeline.model)
+
+
+def test_code_beside_a_model_goes_along(tmp_path: Path):
+    """What `trust_remote_code` loads is in no package that another process has."""
+    folder = tmp_path / "remote_model"
+    folder.mkdir()
+    (folder / "modeling.py").write_text(
+        "from transformers import BertForSequenceClassification\n"
+        "class Remote(BertForSequenceClassification):\n"
+        "    def answer(self):\n"
+        "        return 42\n"
+    )
+    model = make_bert()
+    model.config.auto_map = {"AutoModelForSequenceClassification": "modeling.Remote"}
+    model.save_pretrained(folder)
+    code = (
+        "import mlplat, transformers\n"
+        f"model = transformers.AutoModelForSequenceClassification.from_pretrained({str(folder)!r}, trust_remote_code=True)\n"
+        "assert type(model).__module__.startswith('transformers_modules'), type(model)\n"
+        "with mlplat.start_run('e') as run:\n"
+        "    print(run.log_model(model).model_uri)\n"
+    )
+    done = run_script(code, tmp_path)
+    assert "belongs to no installed package" not in done.stderr
+    again = mlplat.load_model(done.stdout.strip())
+    assert (type(again).__name__, again.answer()) == ("Remote", 42)
+    ids = torch.tensor([[2, 3, 4]])
+    assert torch.equal(again(ids).logits, model(ids).logits)
 
 
 def test_a_class_of_a_script_without_cloudpickle_is_refused(monkeypatch: pytest.MonkeyPatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 
 from .. import _arguments
 from .._errors import MisuseError
@@ -20,6 +21,10 @@ def pickler() -> Any:
         import cloudpickle  # pyright: ignore[reportMissingImports]
     except ImportError:
         return pickle
+    for name, module in list(sys.modules.items()):
+        # Code that transformers took from beside a model is in a package that only this process has.
+        if name.split(".")[0] == "transformers_modules" and module is not None:
+            cloudpickle.register_pickle_by_value(module)
     from .._autolog._pickles import without_patches
 
     return without_patches(cloudpickle)
