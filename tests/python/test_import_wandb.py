@@ -195,7 +195,7 @@ def test_a_log_without_anything_in_it_makes_no_run(tmp_path: Path):
 def test_metrics_whose_keys_are_alike_stay_apart(tmp_path: Path):
     """A key that comes first has the plain name, unless another one is just that; and each keeps its name."""
     head = [field(17, field(1, "abc123") + field(4, item("a\tb", 1) + item("a b", 2)))]
-    rows = [history(0, {"acc@1": 1.0, "acc#1": 2.0, "n?": 5.0})]
+    rows = [history(0, {"acc`1": 1.0, "acc\t1": 2.0, "n\n": 5.0})]
     wandb_folder(tmp_path, wandb_log(head + rows))
     dry = summary("wandb", str(tmp_path), "--dry-run")
     told = summary("wandb", str(tmp_path))
@@ -205,12 +205,12 @@ def test_metrics_whose_keys_are_alike_stay_apart(tmp_path: Path):
     assert run.metrics == {"acc_1": 1.0, second: 2.0, "n_": 5.0}
     other = next(key for key in run.params if key.startswith("a b-"))
     assert run.params == {"a b": "2", other: "1"}
-    said = ["the metric 'acc@1' is called 'acc_1' here", f"the metric 'acc#1' is called {second!r} here",
-            "the metric 'n?' is called 'n_' here", f"the param 'a\\tb' is called {other!r} here"]  # fmt: skip
+    said = ["the metric 'acc`1' is called 'acc_1' here", f"the metric 'acc\\t1' is called {second!r} here",
+            "the metric 'n\\n' is called 'n_' here", f"the param 'a\\tb' is called {other!r} here"]  # fmt: skip
     assert set(said) <= set(told["notes"]) == set(dry["notes"])
     assert summary("wandb", str(tmp_path))["unchanged"] == 1
 
-    rows.append(history(1, {"acc_1": 9.0, "acc#1": 3.0, "acc@1": 4.0}))
+    rows.append(history(1, {"acc_1": 9.0, "acc\t1": 3.0, "acc`1": 4.0}))
     wandb_folder(tmp_path, wandb_log(head + rows))
     assert summary("wandb", str(tmp_path))["points"] == 3
     metrics = only_run().metrics

@@ -5,25 +5,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
 import time
-from datetime import datetime
 from pathlib import Path
 
 import mlplat
-import numpy as np
-import pandas as pd
-import polars as pl
-import pyarrow as pa
 import pytest
-from worlds import DIE, LOG_AND_DIE, World
+from worlds import DIE, LOG_AND_DIE, SLOW, World
 
 
 def written(segment: Path) -> bytes:
@@ -55,33 +48,6 @@ def test_killed_right_after_the_last_call_without_a_server(world: World):
         world.check(run_id, count)
     assert world.journals() == []
     assert world.sync()["journals"] == []
-
-
-def test_sync_tells_what_is_left_for_other_servers(world: World):
-    world.die_after(1)
-    world.die_after(1, MLPLAT_PROJECT="another")
-    command = [sys.executable, "-m", "mlplat", "sync"]
-
-    def said(*options: str) -> str:
-        done = subprocess.run(
-            [*command, *options], env=world.env, capture_output=True, text=True, timeout=120
-        )
-        return done.stdout
-
-    text = said("--url", "http://127.0.0.1:1/")
-    assert "nothing is left to deliver there" in text
-    assert "2 journals are for other servers or projects" in text
-    assert (
-        f"{world.url} another, {world.url} default" in text
-        or f"{world.url} default, {world.url} another" in text
-    )
-    assert world.sync("--url", "http://127.0.0.1:1")["others"] == 2
-    world.start()
-    done = world.sync("--url", f"{world.url}/", "--project", "default")
-    assert (len(done["journals"]), done["others"]) == (1, 1)
-    usage = said("--help")
-    assert "all servers" in usage
-    assert "MLPLAT_URL" not in usage
 
 
 def test_the_next_process_delivers_what_is_left(world: World):
@@ -124,35 +90,6 @@ def test_what_is_left_is_told(world: World):
     assert "Traceback" not in done.stderr
 
 
-SLOW = """
-import sys, time, mlplat
-run = mlplat.start_run("e", "slow")
-print(run.id, flush=True)
-for step in range({count}):
-    run.log_metrics({{"a": step, "b": step * 0.5, "c": -step}}, step=step)
-    if step % 100 == 0: time.sleep(0.02)
-print("logged", flush=True)
-assert run.flush(60)
-"""
-
-
-def test_a_server_that_is_killed_and_comes_back(world: World):
-    world.start()
-    command = [sys.executable, "-c", SLOW.format(count=20_000)]
-    process = subprocess.Popen(command, env=world.env, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    run_id = process.stdout.readline().strip()
-    for _ in range(2):
-        time.sleep(0.7)
-        world.kill()
-        time.sleep(0.3)
-        world.start()
-    assert process.stdout.readline() == "logged\n"
-    assert process.wait(timeout=60) == 0
-    process.stdout.close()
-    world.check(run_id, 20_000)
-
-
 def test_both_are_killed(world: World):
     world.start()
     command = [sys.executable, "-c", SLOW.format(count=1_000_000)]
@@ -173,72 +110,6 @@ def test_both_are_killed(world: World):
     assert count > 1000
     # The last record may hold some of the keys only if it was torn; it cannot be, as it is one write.
     world.check(run_id, count)
-
-
-class Proxy:
-    """Passes bytes on to a server, and drops all connections when it is told to."""
-
-    def __init__(self, port: int) -> None:
-        self.target = port
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self.listener.getsockname()[1]
-        self.open = True
-        self.pairs: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            if not self.open:
-                client.close()
-                continue
-            server = socket.create_connection(("127.0.0.1", self.target))
-            self.pairs += [client, server]
-            for source, sink in ((client, server), (server, client)):
-                threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
-
-    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
-        try:
-            while data := source.recv(1 << 16):
-                if not self.open:
-                    break
-                sink.sendall(data)
-        except OSError:
-            pass
-
-    def cut(self) -> None:
-        self.open = False
-        for end in self.pairs:
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
-        self.pairs.clear()
-
-    def heal(self) -> None:
-        self.open = True
-
-
-def test_a_network_that_is_cut(world: World):
-    world.start()
-    proxy = Proxy(world.port)
-    env = world.env | {"MLPLAT_URL": f"http://127.0.0.1:{proxy.port}"}
-    command = [sys.executable, "-c", SLOW.format(count=20_000)]
-    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    run_id = process.stdout.readline().strip()
-    for _ in range(5):
-        time.sleep(0.3)
-        proxy.cut()
-        time.sleep(0.2)
-        proxy.heal()
-    assert process.stdout.readline() == "logged\n"
-    assert process.wait(timeout=60) == 0
-    process.stdout.close()
-    proxy.listener.close()
-    world.check(run_id, 20_000)
 
 
 def test_two_deliverers_at_once(world: World):
@@ -406,31 +277,6 @@ print(run.id)
     assert (kept.name, kept.context, kept.rows) == ("pairs", "training", 2)
 
 
-def test_a_download_outlasts_a_restart_of_the_server(world: World, tmp_path: Path):
-    world.start()
-    mlplat.connect(world.url)
-    content = os.urandom(1 << 20) * 300
-    source = tmp_path / "large"
-    source.write_bytes(content)
-    with mlplat.start_run("e", "r") as run:
-        run.log_artifact(source)
-    into = tmp_path / "into"
-    found: list[str] = []
-    client = threading.Thread(
-        target=lambda: found.append(mlplat.get_run(run.id).download_artifact("large", into))
-    )
-    client.start()
-    deadline = time.monotonic() + 20
-    while not (into.exists() and any(path.stat().st_size for path in into.iterdir())):
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    world.kill()
-    time.sleep(2.5)
-    world.start()
-    client.join(60)
-    assert Path(found[0]).read_bytes() == content
-
-
 def test_damage_is_told_and_costs_no_more_than_it_must(world: World):
     run_id = world.die_after(1000)
     [journal] = world.journals()
@@ -506,143 +352,6 @@ def test_forks_while_threads_log():
         for thread in range(3):
             steps = again.metric_history(f"child{at}/{thread}").to_arrow()["step"].to_pylist()
             assert steps == list(range(200))
-
-
-@pytest.mark.usefixtures("project")
-def test_series():
-    steps = np.arange(200_000)
-    values = np.sin(steps / 100)
-    times = (np.datetime64("2024-01-01T00:00:00", "us") + steps).astype("datetime64[us]")
-    with mlplat.start_run("e") as run:
-        run.log_series("numpy", steps, values, times)
-        run.log_series("float32", steps[::2], values[:100_000].astype("float32"))
-        run.log_series("arrow", pa.array([3, 1]), pa.chunked_array([[1.5], [None]]))
-        run.log_series("polars", pl.Series([1, 2]), pl.Series([1.0, 2.0]))
-        run.log_series("list", [5, 6], [1, 2.5], ["2024-01-01", "2024-01-02"])
-        mlplat.log_series("counted", None, [1.0, 2.0, 3.0])
-        run.log_series("none", [], [])
-        for bad in (lambda: run.log_series("m", [1], [1.0, 2.0]), lambda: run.log_series("a=b", [1], [1.0])):
-            with pytest.raises(mlplat.MlplatError):
-                bad()
-        for bad in ("text", ["x"], np.zeros((2, 2)), 3):
-            with pytest.raises(mlplat.MlplatError):
-                run.log_series("m", None, bad)
-        with pytest.raises(mlplat.MisuseError):
-            run.log_series("m", [0.5], [1.0])
-    again = mlplat.get_run(run.id)
-    history = again.metric_history("numpy").to_arrow()
-    assert history["step"].to_numpy().tolist() == steps.tolist()
-    assert (history["value"].to_numpy() == values).all()
-    assert (history["timestamp"].to_numpy().astype("datetime64[us]") == times).all()
-    assert again.metric_history("float32").num_rows == 100_000
-    arrow = again.metric_history("arrow").to_dicts()
-    assert [row["step"] for row in arrow] == [1, 3]
-    assert np.isnan(arrow[0]["value"])
-    assert again.metrics["polars"] == 2.0
-    assert again.metric_history("list").to_dicts()[1]["timestamp"].isoformat() == "2024-01-02T00:00:00+00:00"
-    assert again.metric_history("counted").to_arrow()["step"].to_pylist() == [0, 1, 2]
-    assert "m" not in again.metrics
-
-
-DAY = "2024-01-01"
-TIMES = {
-    "numpy": np.array([DAY], "M8[ns]"),
-    "index": pd.to_datetime([DAY]),
-    "series": pd.Series(pd.to_datetime([DAY])),
-    "zone": pd.Series(pd.to_datetime([DAY]).tz_localize("Europe/Berlin").tz_convert("UTC")),
-    "objects": pd.Series([datetime(2024, 1, 1)], dtype=object),
-    "texts": pd.Series([DAY]),
-    "pyarrow": pa.array([datetime(2024, 1, 1)], pa.timestamp("s")),
-    "chunked": pa.chunked_array([pa.array([datetime(2024, 1, 1)], pa.timestamp("ns", "UTC"))]),
-    "pandas_arrow": pd.Series(pa.array([datetime(2024, 1, 1)], pa.timestamp("ns")), dtype="timestamp[ns][pyarrow]"),
-    "polars": pl.Series([datetime(2024, 1, 1)]),
-}  # fmt: skip
-NO_TIMES = {
-    "numpy": np.array([DAY, "NaT"], "M8[ns]"),
-    "index": pd.to_datetime([DAY, None]),
-    "series": pd.Series(pd.to_datetime([DAY, None])),
-    "objects": pd.Series([datetime(2024, 1, 1), pd.NaT], dtype=object),
-    "pyarrow": pa.array([1, None], pa.timestamp("us")),
-    "pandas_arrow": pd.Series(pa.array([1, None], pa.timestamp("us")), dtype="timestamp[us][pyarrow]"),
-    "polars": pl.Series([datetime(2024, 1, 1), None]),
-    "list": [datetime(2024, 1, 1), pd.NaT],
-    "far": np.array([DAY, "20000-01-01"], "M8[D]"),
-    "columns": np.array([[DAY, DAY]], "M8[us]"),
-    "integers": np.array([1, 2]),
-    "pandas_integers": pd.Series([1, 2]),
-    "pyarrow_integers": pa.array([1, 2]),
-    "polars_dates": pl.Series([datetime(2024, 1, 1).date()] * 2),
-    "polars_times": pl.Series([datetime(2024, 1, 1).time()] * 2),
-}
-NO_STEPS = {
-    "numpy": np.array([1, 2**63], "u8"),
-    "pandas": pd.Series([1, 2**63], dtype="UInt64"),
-    "pyarrow": pa.array([1, 2**63], pa.uint64()),
-    "chunked": pa.chunked_array([pa.array([1, 2**63], pa.uint64())]),
-    "polars": pl.Series([1, 2**63], dtype=pl.UInt64),
-    "pandas_arrow": pd.Series([1, 2**63], dtype="uint64[pyarrow]"),
-    "list": [1, 2**63],
-    "fractions": np.array([1, 0.5], dtype=object),
-    "pyarrow_fractions": pa.array([1, 0.5]),
-    "polars_fractions": pl.Series([1, 0.5], dtype=pl.Float32),
-    "duration": np.array([1, 2], "m8[s]"),
-    "text": np.array(["1", "2"]),
-}
-
-
-@pytest.mark.usefixtures("project")
-def test_series_take_times_of_all_kinds():
-    with mlplat.start_run("e") as run:
-        for key, times in TIMES.items():
-            run.log_series(key, np.array([1], "u8"), [1.0], times)
-    again = mlplat.get_run(run.id)
-    found = {key: again.metric_history(key).to_dicts()[0]["timestamp"].isoformat() for key in TIMES}
-    assert found == dict.fromkeys(TIMES, "2024-01-01T00:00:00+00:00") | {"zone": "2023-12-31T23:00:00+00:00"}
-
-
-@pytest.mark.usefixtures("project")
-def test_series_refuse_what_would_become_another_number():
-    with mlplat.start_run("e") as run:
-        for key, times in NO_TIMES.items():
-            with pytest.raises(mlplat.MisuseError, match="timestamps"):
-                run.log_series(f"times/{key}", [1, 2], [1.0, 2.0], times)
-        for key, steps in NO_STEPS.items():
-            with pytest.raises(mlplat.MisuseError, match="steps"):
-                run.log_series(f"steps/{key}", steps, [1.0, 2.0])
-        for key, times in TIMES.items():
-            with pytest.raises(mlplat.MisuseError, match="steps"):
-                run.log_series(f"steps/times/{key}", times, [1.0])
-            with pytest.raises(mlplat.MisuseError, match="values"):
-                run.log_series(f"values/times/{key}", None, times)
-        with pytest.raises(mlplat.MisuseError, match="values are complex128"):
-            run.log_series("values", None, np.array([1j]))
-        with pytest.raises(mlplat.MisuseError, match="steps go up to 9223372036854775808"):
-            run.log_series("steps", NO_STEPS["pyarrow"], [1.0, 2.0])
-    assert mlplat.get_run(run.id).metrics == {}
-
-
-@pytest.mark.usefixtures("project")
-def test_series_take_nothing_from_below_a_mask():
-    mask = [False, True]
-    days = np.array(["2024-01-01", "2024-01-02"], "M8[s]")
-    with mlplat.start_run("e") as run:
-        run.log_series("whole", None, np.ma.array([1, 999], mask=mask))
-        run.log_series("floats", [1, 2], np.ma.array([1.0, 999.0], "f4", mask=mask))
-        run.log_series("objects", None, np.ma.array([1.0, 999.0], object, mask=mask))
-        run.log_series("open", np.ma.array([3, 4]), np.ma.array([1.0, 2.0]), np.ma.array(days))
-        for dtype in ("i8", "u8", object):
-            with pytest.raises(mlplat.MisuseError, match="steps are masked at 1 places"):
-                run.log_series("bad", np.ma.array([1, 2], dtype, mask=mask), [1.0, 2.0])
-        for dtype in ("M8[s]", object):
-            with pytest.raises(mlplat.MisuseError, match="timestamps are masked at 1 places"):
-                run.log_series("bad", [1, 2], [1.0, 2.0], np.ma.array(days.astype(dtype), mask=mask))
-    again = mlplat.get_run(run.id)
-    for key in ("whole", "floats", "objects"):
-        first, second = again.metric_history(key).to_arrow()["value"].to_pylist()
-        assert first == 1.0
-        assert np.isnan(second)
-    assert again.metric_history("open").to_arrow()["step"].to_pylist() == [3, 4]
-    assert "bad" not in again.metrics
 
 
 @pytest.mark.usefixtures("project")

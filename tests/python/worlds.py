@@ -22,6 +22,16 @@ print(run.id, flush=True)
 {then}
 """
 DIE = "os.kill(os.getpid(), signal.SIGKILL)"
+SLOW = """
+import sys, time, mlplat
+run = mlplat.start_run("e", "slow")
+print(run.id, flush=True)
+for step in range({count}):
+    run.log_metrics({{"a": step, "b": step * 0.5, "c": -step}}, step=step)
+    if step % 100 == 0: time.sleep(0.02)
+print("logged", flush=True)
+assert run.flush(60)
+"""
 
 
 def free_port() -> int:

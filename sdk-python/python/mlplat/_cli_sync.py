@@ -25,7 +25,9 @@ def add(groups: Any) -> None:
     sync.set_defaults(command=_sync)
     sync.add_argument("--url", help="only what is for this server (default: all servers)")
     sync.add_argument("--project", help="only what is for this project (default: all projects)")
-    sync.add_argument("--to", metavar="URL", help="the server to deliver to (default: the one that it is for)")
+    sync.add_argument(
+        "--to", metavar="URL", help="the server to deliver to (default: the one that it is for)"
+    )
     sync.add_argument("--json", action="store_true", help="print JSON")
     sync.add_argument("--watch", action="store_true", help="go on until interrupted")
     sync.add_argument("--rejected", action="store_true", help="also try again what a server refused")

@@ -6,6 +6,7 @@ Invariant: a pickle that is loaded elsewhere needs no mlplat, and logs nothing.
 from __future__ import annotations
 
 import functools
+import io
 import types
 
 from ._patches import original_of
@@ -24,7 +25,12 @@ def without_patches(cloudpickle: Any) -> Any:
     def dump(thing: object, file: Any, protocol: int | None = None) -> None:
         pickler(file, protocol=protocol).dump(thing)
 
-    return types.SimpleNamespace(__name__=cloudpickle.__name__, Pickler=pickler, dump=dump)
+    def dumps(thing: object, protocol: int | None = None) -> bytes:
+        buffer = io.BytesIO()
+        dump(thing, buffer, protocol)
+        return buffer.getvalue()
+
+    return types.SimpleNamespace(__name__=cloudpickle.__name__, Pickler=pickler, dump=dump, dumps=dumps)
 
 
 @functools.cache

@@ -12,6 +12,7 @@ import threading
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from .._keys import metric_key
 from ._random import untouched
 
 TYPE_CHECKING = False
@@ -221,7 +222,7 @@ class Session(Guard):
         self.safely("metrics were not logged", lambda: self._log_metrics(metrics, step))
 
     def _log_metrics(self, metrics: Mapping[str, object], step: int | None) -> None:
-        found = {self.prefix + metric_key(key): number for key, number in numbers(metrics).items()}
+        found = {metric_key(self.prefix + key): number for key, number in numbers(metrics).items()}
         if self.run is not None and found:
             self.run.log_metrics(found, step)
 
@@ -340,12 +341,6 @@ def short_text(value: object) -> str:
         return f"{getattr(value, '__module__', '')}.{value.__qualname__}"
     text = str(value)
     return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
-
-
-def metric_key(key: object) -> str:
-    """A key that the server takes."""
-    text = "".join(letter if letter.isalnum() or letter in "_-./ :" else "_" for letter in str(key))
-    return text[:200] or "_"
 
 
 def numbers(metrics: Mapping[str, object]) -> dict[str, float]:

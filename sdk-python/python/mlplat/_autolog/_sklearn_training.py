@@ -8,6 +8,7 @@ import inspect
 import os
 import warnings
 
+from .._keys import metric_key
 from . import _datasets, _models
 
 TYPE_CHECKING = False
@@ -162,7 +163,7 @@ def _log_candidates(session: Session, results: dict[str, Any]) -> None:
     ranks = next((results[name] for name in results if name.startswith("rank_test_")), None)
     if run is None or ranks is None:
         return
-    from ._session import metric_key, numbers, short_text
+    from ._session import numbers, short_text
 
     order = sorted(range(len(ranks)), key=lambda at: ranks[at])
     for at in order[: session.options.max_tuning_runs]:

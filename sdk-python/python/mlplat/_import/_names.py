@@ -7,23 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 
-MAX_KEY = 250
+from .._keys import MOST as MAX_KEY
+from .._keys import metric_key
+
 MAX_VALUE = 64 * 1024
 MAX_DESCRIPTION = 10_000
 RENAMED_TAG = "import.renamed"
 _TOO_MANY = "too many"
-
-
-def metric_key(key: str) -> str:
-    """A key that the server takes: other characters become `_`."""
-    if key.isidentifier() and len(key) <= MAX_KEY:
-        return key
-    # Control characters of Unicode, as the server knows them, are those of the category Cc.
-    refused = (letter == "`" or unicodedata.category(letter) == "Cc" for letter in key)
-    return "".join("_" if bad else letter for letter, bad in zip(key, refused, strict=True))[:MAX_KEY] or "_"
 
 
 def name_of(text: str) -> str:
