@@ -174,8 +174,31 @@ async fn renaming_and_moving_leave_the_lineage_alone() {
     assert_eq!(moved.expect("moved"), 1);
     let again = tracking.move_runs(RunSet::new([run.id()]), "third").await;
     assert_eq!(again.expect("moved"), 0);
+    // All of an experiment, deleted ones too.
+    let second = start(&client, "third").await;
+    tracking
+        .delete_runs(RunSet::new([second.id()]))
+        .await
+        .expect("deleted");
+    let moved = tracking.move_experiment("third", "fourth").await;
+    assert_eq!(moved.expect("moved"), 2);
+    tracking
+        .restore_runs(RunSet::new([second.id()]))
+        .await
+        .expect("restored");
+    let read = client.get_run(second.id()).await.expect("read");
+    assert_eq!(read.experiment, "fourth");
+    assert_eq!(
+        tracking
+            .move_experiment("third", "fourth")
+            .await
+            .expect("none"),
+        0
+    );
+    let unknown = tracking.move_experiment("nowhere", "fourth").await;
+    assert!(matches!(unknown, Err(Error::NotFound(_))), "{unknown:?}");
     let ended = run.end(RunStatus::Finished, "").await.expect("ended");
-    assert_eq!(ended.experiment, "third");
+    assert_eq!(ended.experiment, "fourth");
     let events = client.lineage().events(Some(run.id())).collect(None).await;
     let jobs: Vec<String> = events
         .expect("events")

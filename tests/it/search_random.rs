@@ -108,6 +108,16 @@ fn known() -> impl Strategy<Value = Known> {
         )
 }
 
+impl Known {
+    /// Some runs have none.
+    fn notes(&self) -> String {
+        match self.name.as_str() {
+            "run-0" => String::new(),
+            name => format!("{name} of {}", self.experiment),
+        }
+    }
+}
+
 /// One comparison, as text and as what it means; unknown where the run lacks the field.
 #[derive(Debug, Clone)]
 enum Filter {
@@ -124,6 +134,7 @@ enum Field {
     Tag(&'static str),
     Dataset(&'static str),
     Name,
+    Notes,
     Experiment,
     Status,
     Started,
@@ -157,6 +168,7 @@ impl Field {
             Self::Tag(key) => format!("tags.`{key}`"),
             Self::Dataset(part) => format!("datasets.{part}"),
             Self::Name => "attributes.run_name".to_owned(),
+            Self::Notes => "description".to_owned(),
             Self::Experiment => "experiment".to_owned(),
             Self::Status => "attributes.status".to_owned(),
             Self::Started => "attributes.start_time".to_owned(),
@@ -201,6 +213,7 @@ impl Field {
                 })
                 .collect(),
             Self::Name => vec![text(&run.name)],
+            Self::Notes => vec![text(&run.notes())],
             Self::Experiment => vec![text(run.experiment)],
             Self::Status => vec![text(match (run.ended_after, run.failed) {
                 (None, _) => "RUNNING",
@@ -336,7 +349,7 @@ fn field() -> impl Strategy<Value = Field> {
         3 => prop::sample::select(vec!["the team", "x"]).prop_map(Field::Tag),
         2 => prop::sample::select(vec!["name", "digest", "context"]).prop_map(Field::Dataset),
         3 => prop::sample::select(vec![
-            Field::Name, Field::Experiment, Field::Status, Field::Started, Field::Ended, Field::Parent,
+            Field::Name, Field::Notes, Field::Experiment, Field::Status, Field::Started, Field::Ended, Field::Parent,
         ]),
     ]
 }
@@ -358,6 +371,7 @@ fn test_of(field: Field) -> BoxedStrategy<Test> {
     }
     let texts = prop::sample::select(match field {
         Field::Name => vec!["run-0", "run-1", "run-3"],
+        Field::Notes => vec!["", "run-1 of a", "run-1"],
         Field::Experiment => vec!["a", "b", "c"],
         Field::Status => vec!["RUNNING", "FINISHED", "FAILED"],
         Field::Dataset(_) => vec!["flights", "weather", "d1", "training"],
@@ -458,6 +472,7 @@ async fn create(tracking: &mut Tracking<Channel>, run: &Known, parent: Option<&K
         run_id: run.id.clone(),
         experiment: run.experiment.to_owned(),
         name: run.name.clone(),
+        description: run.notes(),
         parent_run_id: parent.map(|parent| parent.id.clone()).unwrap_or_default(),
         tags: texts(&run.tags),
         started_at: time(run.started_at),

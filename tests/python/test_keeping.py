@@ -65,6 +65,8 @@ def test_delete_restore_move_and_trees(project):
     mlplat.restore_experiment("other")
     renamed = mlplat.update_experiment("other", new_name="better", description="**bold**", tags={"a": 1})
     assert (renamed.name, renamed.description, renamed.tags) == ("better", "**bold**", {"a": "1"})
+    assert mlplat.move_experiment("better", "e") == 1
+    assert mlplat.get_run(inner.id).experiment == "e"
     with pytest.raises(mlplat.FailedPreconditionError):
         mlplat.delete_experiment("default")
 

@@ -45,6 +45,9 @@ def add(runs: Any, subcommands: Callable[[str, str], Any], groups: Any, command:
     renaming = command(experiments, "rename", _experiments_rename, "rename an experiment")
     renaming.add_argument("name", help="name that it has")
     renaming.add_argument("new_name", help="name that it gets")
+    moving = command(experiments, "move", _experiments_move, "move all runs of an experiment into another one")
+    moving.add_argument("name", help="name of the experiment")
+    moving.add_argument("--to", required=True, metavar="EXPERIMENT", help="created where it does not exist")
 
     collecting = command(groups, "gc", _gc, "remove for good what was deleted long ago")
     collecting.add_argument(
@@ -130,6 +133,10 @@ def _experiments_restore(options: Any) -> None:
 
 def _experiments_rename(options: Any) -> None:
     mlplat.update_experiment(options.name, new_name=options.new_name)
+
+
+def _experiments_move(options: Any) -> None:
+    _say(options, mlplat.move_experiment(options.name, options.to), f"moved to {options.to}")
 
 
 def _gc(options: Any) -> None:

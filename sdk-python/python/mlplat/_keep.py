@@ -59,6 +59,15 @@ def move_runs(runs: RunInfo | str | Iterable[RunInfo | str], experiment: str, *,
     return _native.move_runs(current_client(), ids, target, _arguments.flag(nested, "nested")).wait()
 
 
+def move_experiment(name: str, into: str) -> int:
+    """Moves all runs of an experiment into another one, deleted ones too; returns how many.
+
+    The other one is created where it does not exist. The experiment itself stays, without runs; :func:`delete_experiment` deletes it.
+    """
+    source, target = _arguments.text(name, "name"), _arguments.text(into, "into")
+    return _native.move_experiment(current_client(), source, target).wait()
+
+
 def delete_params(run: RunInfo | str, keys: str | Iterable[str]) -> int:
     """Deletes params of a run; returns how many of them it had."""
     wanted = _arguments.texts(keys, "keys")

@@ -86,6 +86,15 @@ fn move_runs(
     }))
 }
 
+/// Moves all runs of an experiment into another one; the answer is how many.
+#[pyfunction]
+fn move_experiment(py: Python<'_>, client: &Client, name: String, into: String) -> PyResult<Call> {
+    let tracking = client.get(py)?.tracking();
+    Ok(Call::new(async move {
+        tracking.move_experiment(&name, &into).await
+    }))
+}
+
 /// Deletes params and tags of a run; the answer is how many it had.
 #[pyfunction]
 fn delete_params_and_tags(
@@ -202,6 +211,7 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(delete_runs, module)?)?;
     module.add_function(wrap_pyfunction!(restore_runs, module)?)?;
     module.add_function(wrap_pyfunction!(move_runs, module)?)?;
+    module.add_function(wrap_pyfunction!(move_experiment, module)?)?;
     module.add_function(wrap_pyfunction!(delete_params_and_tags, module)?)?;
     module.add_function(wrap_pyfunction!(log_input, module)?)?;
     module.add_function(wrap_pyfunction!(get_run, module)?)?;

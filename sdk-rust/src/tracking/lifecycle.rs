@@ -80,6 +80,27 @@ impl Tracking {
             run_ids,
             experiment: experiment.to_owned(),
             nested,
+            from_experiment: String::new(),
+        };
+        let answer = rpc!(self.client, Repeatable, tracking.move_runs, request)?;
+        Ok(answer.changed_runs)
+    }
+
+    /// Moves all runs of an experiment into another one, which is created where it does not exist, and says how many. The experiment
+    /// itself stays, without runs.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such experiment, [`Error::FailedPrecondition`] when the other one is deleted.
+    pub async fn move_experiment(&self, name: &str, into: &str) -> Result<u64> {
+        if name.is_empty() {
+            return Err(Error::misuse("the experiment to move has no name"));
+        }
+        let request = pb::MoveRunsRequest {
+            project: self.client.project().to_owned(),
+            run_ids: Vec::new(),
+            experiment: into.to_owned(),
+            nested: false,
+            from_experiment: name.to_owned(),
         };
         let answer = rpc!(self.client, Repeatable, tracking.move_runs, request)?;
         Ok(answer.changed_runs)

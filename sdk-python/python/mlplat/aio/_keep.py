@@ -102,6 +102,12 @@ async def move_runs(
     return await _native.move_runs(current_client(), ids, target, _arguments.flag(nested, "nested"))
 
 
+async def move_experiment(name: str, into: str) -> int:
+    """Moves all runs of an experiment into another one; see :func:`mlplat.move_experiment`."""
+    source, target = _arguments.text(name, "name"), _arguments.text(into, "into")
+    return await _native.move_experiment(current_client(), source, target)
+
+
 async def delete_params(run: RunInfo | str, keys: str | Iterable[str]) -> int:
     """Deletes params of a run; returns how many of them it had."""
     wanted = _arguments.texts(keys, "keys")

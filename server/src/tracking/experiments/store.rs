@@ -94,7 +94,7 @@ async fn insert(txn: &impl ConnectionTrait, row: experiment::Model) -> Result<bo
 }
 
 /// One experiment by name.
-pub(super) async fn get_experiment(
+pub(in crate::tracking) async fn get_experiment(
     conn: &impl ConnectionTrait,
     scope: &Scope,
     name: &str,

@@ -11,7 +11,7 @@ use crate::{
     error::Result,
     request::{self, Violations, project_name},
     tracking::{
-        experiments,
+        View, experiments,
         runs::{convert::run_id, store as runs},
     },
 };
@@ -68,15 +68,46 @@ pub(in crate::tracking) async fn move_runs(
         "experiment",
         request::name(&message.experiment, experiments::MAX_NAME),
     );
+    let name = experiment.unwrap_or_default();
+    if !message.from_experiment.is_empty() {
+        return move_experiment(app, &caller, violations, &name, &message).await;
+    }
     let (scope, ids) =
         authorize_runs(app, &caller, violations, &message.run_ids, &message.project).await?;
 
     let now = app.now();
     let txn = app.db.begin().await?;
-    let name = experiment.unwrap_or_default();
     let target = experiments::store::ensure_experiment(&txn, &scope, &name, now).await?;
     let ids = store::lock_runs(&txn, &scope, ids, message.nested).await?;
     let changed_runs = store::move_runs(&txn, &scope, &ids, &target, now).await?;
+    txn.commit().await?;
+    Ok(pb::MoveRunsResponse { changed_runs })
+}
+
+/// Moves all runs of an experiment into another one.
+async fn move_experiment(
+    app: &App,
+    caller: &Caller,
+    mut violations: Violations,
+    name: &str,
+    message: &pb::MoveRunsRequest,
+) -> Result<pb::MoveRunsResponse> {
+    if !message.run_ids.is_empty() {
+        let text = "must be left out where run_ids are given";
+        violations.add("from_experiment", text);
+    }
+    violations.finish()?;
+    let scope = caller
+        .authorize(app, Action::WriteRuns, &project_name(&message.project))
+        .await?;
+
+    let now = app.now();
+    let txn = app.db.begin().await?;
+    let target = experiments::store::ensure_experiment(&txn, &scope, name, now).await?;
+    let source = &message.from_experiment;
+    let source = experiments::store::get_experiment(&txn, &scope, source, View::Active).await?;
+    let changed_runs =
+        store::move_runs_of_experiment(&txn, &scope, source.id, &target, now).await?;
     txn.commit().await?;
     Ok(pb::MoveRunsResponse { changed_runs })
 }

@@ -173,6 +173,27 @@ pub(super) async fn move_runs(
     Ok(changed)
 }
 
+/// Moves all runs of an experiment, in the order of their ids, in which everybody locks runs.
+pub(super) async fn move_runs_of_experiment(
+    txn: &impl ConnectionTrait,
+    scope: &Scope,
+    experiment_id: Uuid,
+    target: &experiment::Model,
+    now: Timestamp,
+) -> Result<u64> {
+    let ids: Vec<Uuid> = run::Entity::find()
+        .select_only()
+        .column(run::Column::Id)
+        .filter(run::Column::ProjectId.eq(scope.project_id()))
+        .filter(run::Column::ExperimentId.eq(experiment_id))
+        .order_by_asc(run::Column::Id)
+        .lock_exclusive()
+        .into_tuple()
+        .all(txn)
+        .await?;
+    move_runs(txn, scope, &ids, target, now).await
+}
+
 /// Deletes the runs of an experiment that is being deleted, at the same moment.
 pub(in crate::tracking) async fn delete_runs_of_experiment(
     txn: &impl ConnectionTrait,

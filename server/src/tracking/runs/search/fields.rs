@@ -94,12 +94,6 @@ fn stat(words: &mut Words, token: &Token, word: &str) -> Parsed<Field> {
 pub(super) fn parse_order(order: &str) -> Parsed<OrderBy> {
     let mut words = Words::of(order)?;
     let field = field(&mut words)?;
-    if let Field::Attribute(notes @ (Attribute::StatusMessage | Attribute::Description)) = field {
-        return Err(FilterError {
-            position: 1,
-            message: format!("runs are not ordered by their `{}`", notes.name()),
-        });
-    }
     let descending = match words.take() {
         Token {
             kind: Kind::End, ..

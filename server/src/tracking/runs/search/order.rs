@@ -21,7 +21,7 @@ use crate::{
     tracking::entity::{run, run_input},
 };
 
-/// Params and tags are ordered by so many of their characters; the rest would blow up page tokens.
+/// Params, tags and notes are ordered by so many of their characters; the rest would blow up page tokens.
 const SORTED_CHARACTERS: &str = "250";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,14 +151,17 @@ fn least_of_inputs(part: DatasetPart) -> Expr {
 }
 
 fn attribute_key(attribute: Attribute, descending: bool) -> SortKey {
-    use Attribute::{CreatedAt, EndedAt, StartedAt, UpdatedAt};
+    use Attribute::{CreatedAt, Description, EndedAt, StartedAt, StatusMessage, UpdatedAt};
     let value_type = match attribute {
         id if id.is_id() => Type::Id,
         StartedAt | EndedAt | CreatedAt | UpdatedAt => Type::Integer,
         _ => Type::Text,
     };
     SortKey {
-        expr: attribute_column(attribute),
+        expr: match attribute {
+            StatusMessage | Description => beginning(attribute_column(attribute)),
+            _ => attribute_column(attribute),
+        },
         value_type,
         descending,
         nullable: attribute.is_nullable(),
