@@ -192,6 +192,7 @@ impl Courier {
         if let Some(mut resume) = resume.and_then(|bytes| pb::ResumeRunRequest::decode(bytes).ok())
         {
             resume.writer_id = self.writer_id.to_string();
+            self.before_resuming(&resume).await?;
             let mut sent = self.resume(task, &resume).await?;
             if matches!(sent, Err(Error::NotFound(_))) && self.others_first(Others::All).await {
                 sent = self.resume(task, &resume).await?;
@@ -231,12 +232,8 @@ impl Courier {
         }
     }
 
-    /// Takes a run up again. What an earlier process of it left is of the time before, and goes first.
-    async fn resume(
-        &self,
-        task: Task<'_>,
-        resume: &pb::ResumeRunRequest,
-    ) -> Result<Result<()>, GivenUp> {
+    /// What an earlier process of a run left is of the time before, and goes first.
+    async fn before_resuming(&self, resume: &pb::ResumeRunRequest) -> Result<(), GivenUp> {
         if matches!(self.manner, Manner::Own(_)) {
             let look = pb::GetRunRequest {
                 project: resume.project.clone(),
@@ -252,6 +249,15 @@ impl Courier {
                 .await?;
             self.others_first(Others::Older).await;
         }
+        Ok(())
+    }
+
+    /// Takes a run up again.
+    async fn resume(
+        &self,
+        task: Task<'_>,
+        resume: &pb::ResumeRunRequest,
+    ) -> Result<Result<()>, GivenUp> {
         let sent = self
             .manner
             .until_done(Needs::of(task.run), || async {
