@@ -319,7 +319,7 @@ fn a_reader_goes_on_where_delivery_ended() {
 fn a_bad_key_writes_nothing_and_breaks_nothing() {
     let case = Case::new(LIMITS);
     let run = case.writer.lock().run(THE_RUN);
-    let bad = [("b", 1.0), ("a=b", 2.0)];
+    let bad = [("b", 1.0), ("a`b", 2.0)];
     let refused = case.writer.lock().metrics(run, Some(1), 5, bad.into_iter());
     assert_eq!(refused.expect_err("refused").0, 1);
     (1..=10).for_each(|number| case.log(number));

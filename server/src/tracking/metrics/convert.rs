@@ -327,7 +327,7 @@ mod tests {
     #[test]
     fn all_that_is_wrong_is_said_at_once() {
         let bad = parse(vec![
-            entry("a=b", &[], &[1.0]),
+            entry("a`b", &[], &[1.0]),
             entry("c", &[1, 2], &[1.0]),
             entry("", &[], &[1.0]),
         ]);
