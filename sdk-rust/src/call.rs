@@ -55,6 +55,17 @@ impl Client {
         Error::from_status(status, self.url(), request_id)
     }
 
+    /// Who refuses is there.
+    fn note_status(&self, status: &Status) {
+        use Code::{Cancelled, DeadlineExceeded, Unavailable, Unknown};
+        if !matches!(
+            status.code(),
+            Unavailable | DeadlineExceeded | Cancelled | Unknown
+        ) {
+            self.note_answer();
+        }
+    }
+
     fn timed_out(&self, after: Duration) -> Error {
         Error::deadline(format!(
             "the mlplat server at {} did not answer within {after:?}; give the client a longer timeout if the call needs it",
@@ -131,6 +142,7 @@ impl Client {
                     Err(CallError::Final(error)) => return Err(error),
                     Err(CallError::Status(status)) => status,
                 };
+                self.note_status(&status);
                 let wait = policy.wait(attempt, rand::random());
                 if !policy.again(attempt, safety, &status) || Instant::now() + wait >= deadline {
                     return Err(self.decode(&status, &request_id));
@@ -171,6 +183,7 @@ impl Client {
                 }
                 Err(status) => status,
             };
+            self.note_status(&status);
             let wait = policy.wait(attempt, rand::random());
             if is_timeout(&status) {
                 return Err(self.timed_out(timeout));

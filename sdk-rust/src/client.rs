@@ -188,7 +188,7 @@ impl ClientBuilder {
             settings: Self { url, ..self },
             endpoint,
             channel: OnceLock::new(),
-            answered: AtomicBool::new(false),
+            answered: Arc::default(),
         };
         Ok(Client {
             inner: Arc::new(inner),
@@ -209,7 +209,7 @@ struct Inner {
     /// Made at the first call, for making it needs a runtime.
     channel: OnceLock<Channel>,
     /// The server has answered a call.
-    answered: AtomicBool,
+    answered: Arc<AtomicBool>,
 }
 
 impl Client {
@@ -260,7 +260,7 @@ impl Client {
             settings,
             endpoint: self.inner.endpoint.clone(),
             channel: self.inner.channel.clone(),
-            answered: AtomicBool::new(self.has_answered()),
+            answered: Arc::clone(&self.inner.answered),
         };
         Self {
             inner: Arc::new(inner),

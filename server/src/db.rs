@@ -26,8 +26,8 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 const SHORT_QUERIES: &str = "SET jit = off; SET max_parallel_workers_per_gather = 0";
 /// A connection to PostgreSQL that was idle for longer is tried before it is used.
 const TRUSTED: Duration = Duration::from_secs(1);
-/// Inserts that go into one statement. Each has at most 4,000 values (see the rows a statement in `lineage::store` and `runs::texts`), for SQLite
-/// takes 32,766 a statement and PostgreSQL 65,535.
+/// Inserts that go into one statement. Each has at most 4,000 values (see the rows a statement in `lineage::store` and
+/// `runs::texts`), and PostgreSQL takes 65,535 a statement.
 const TOGETHER: usize = 8;
 /// Key of PostgreSQL's advisory lock under which one replica migrates while the others wait.
 const MIGRATION_LOCK: i64 = 0x6d6c_706c_6174;

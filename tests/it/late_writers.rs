@@ -58,13 +58,7 @@ impl Platform {
     }
 
     async fn resume(&mut self, run_id: &str, from_step: i64, request_id: Uuid, process: &Process) {
-        let request = pb::ResumeRunRequest {
-            run_id: run_id.to_owned(),
-            from_step: Some(from_step),
-            request_id: request_id.to_string(),
-            writer_id: process.writer.to_string(),
-            ..Default::default()
-        };
+        let request = rewind(run_id, from_step, request_id, process);
         self.tracking.resume_run(request).await.expect("resumed");
     }
 
@@ -130,6 +124,89 @@ impl Platform {
     }
 }
 
+fn rewind(
+    run_id: &str,
+    from_step: i64,
+    request_id: Uuid,
+    process: &Process,
+) -> pb::ResumeRunRequest {
+    pb::ResumeRunRequest {
+        run_id: run_id.to_owned(),
+        from_step: Some(from_step),
+        request_id: request_id.to_string(),
+        writer_id: process.writer.to_string(),
+        ..Default::default()
+    }
+}
+
+/// Metrics that the current branch shows nothing of are known all the same, and stay for the branches that show them.
+#[tokio::test]
+async fn a_metric_may_come_late_as_a_whole() {
+    let mut platform = Platform::start().await;
+    let mut first = Process::new(None);
+    let run = platform.create_run(&first).await;
+    let second = Process::new(None);
+    platform.resume(&run, 5, Uuid::now_v7(), &second).await;
+    platform
+        .points(&run, &mut first, &[5, 9], &[0.5, 0.9])
+        .await;
+    assert!(platform.run(&run).await.metrics.is_empty());
+    assert_eq!(platform.history(&run, None).await, []);
+    assert_eq!(platform.history(&run, Some(0)).await, [(5, 0.5), (9, 0.9)]);
+    platform.server.stop().await;
+}
+
+/// A process that took the run up while it had no network, and was followed by another one, does not take it back.
+#[tokio::test]
+async fn a_resumption_that_comes_late_is_of_the_time_before() {
+    let mut platform = Platform::start().await;
+    let mut first = Process::new(None);
+    let run = platform.create_run(&first).await;
+    platform
+        .points(&run, &mut first, &[0, 1, 2], &[0.0, 1.0, 2.0])
+        .await;
+    let (mut offline, mut second) = (Process::new(None), Process::new(None));
+    platform.resume(&run, 2, Uuid::now_v7(), &second).await;
+    platform.points(&run, &mut second, &[2], &[12.0]).await;
+    platform.end(&run, &second).await;
+
+    let request = pb::ResumeRunRequest {
+        resumed_at: Some(prost_types::Timestamp {
+            seconds: 1_700_000_000,
+            nanos: 0,
+        }),
+        ..rewind(&run, 1, Uuid::now_v7(), &offline)
+    };
+    for _ in 0..2 {
+        let answer = platform.tracking.resume_run(request.clone()).await;
+        let still = answer.expect("answered").into_inner().run.expect("a run");
+        assert_eq!(still.status(), pb::RunStatus::Failed, "it has ended");
+        assert_eq!(still.branches.len(), 1);
+    }
+    platform.points(&run, &mut offline, &[2], &[22.0]).await;
+    assert_eq!(
+        platform.end(&run, &offline).await.status(),
+        pb::RunStatus::Failed
+    );
+    assert_eq!(
+        platform.history(&run, None).await,
+        [(0, 0.0), (1, 1.0), (2, 12.0)]
+    );
+    assert_eq!(
+        platform.history(&run, Some(0)).await,
+        [(0, 0.0), (1, 1.0), (2, 2.0), (2, 22.0)]
+    );
+    // Where nobody followed, it is a resumption like any other.
+    let alone = platform.create_run(&first).await;
+    let late = pb::ResumeRunRequest {
+        run_id: alone.clone(),
+        ..request
+    };
+    platform.tracking.resume_run(late).await.expect("resumed");
+    assert_eq!(platform.run(&alone).await.branches.len(), 1);
+    platform.server.stop().await;
+}
+
 #[tokio::test]
 async fn what_comes_late_belongs_to_the_older_branch() {
     let mut platform = Platform::start().await;
@@ -166,7 +243,7 @@ async fn what_comes_late_belongs_to_the_older_branch() {
             request.tags.insert("who".to_owned(), "first".to_owned());
         })
         .await;
-    // One of before, and one of no process at all, log to the current branch.
+    // One that neither began the run nor took it up logs to the current branch.
     let mut other = Process::new(None);
     platform.points(&run, &mut other, &[], &[14.0]).await;
 

@@ -218,6 +218,10 @@ def test_a_journal_is_delivered_to_where_its_server_moved(world: World):
     world.url = f"http://127.0.0.1:{world.port}"
     world.start()
     assert world.sync("--url", f"http://127.0.0.1:{old}")["code"] != 0
+    command = [sys.executable, "-m", "mlplat", "sync", "--to", world.url]
+    done = subprocess.run(command, env=world.env, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "which server has moved" in done.stderr
     done = world.sync("--url", f"http://127.0.0.1:{old}", "--to", world.url)
     assert done["code"] == 0, done["stderr"]
     world.check(run_id, 20)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import mlplat
@@ -93,6 +94,51 @@ os.kill(os.getpid(), signal.SIGKILL)
     mlplat.connect(world.url)
     assert points(run_id) == AFTER
     assert points(run_id, branch=0) == BEFORE
+
+
+def test_another_machine_went_on_meanwhile(world: World, tmp_path: Path):
+    """The first machine comes back when the second one has finished: its points are of the older branch, its end of nobody."""
+    world.start()
+    code = """
+import os, sys, mlplat
+run = mlplat.start_run("e", "first")
+for step in range(30):
+    run.log_metrics({"a": step}, step=step)
+assert run.flush(30)
+print(run.id, flush=True)
+sys.stdin.readline()
+if os.fork() == 0:
+    run.log_metrics({"forked": 7.0}, step=99)
+    os._exit(0)
+os.wait()
+for step in range(30, 100):
+    run.log_metrics({"a": step}, step=step)
+run.log_params({"late": 1})
+run.end("FAILED")
+"""
+    first = begin(world, code)
+    run_id = line(first)
+    world.kill()
+    _, said = first.communicate("\n", timeout=60)
+    assert "records are not delivered yet" in said
+    world.start()
+    elsewhere = {"MLPLAT_HOME": str(tmp_path / "elsewhere")}
+    went_on = world.python(
+        RESUME.format(run_id=run_id, rewind=", resume_from=50").replace("sys.stdin.readline()", ""),
+        **elsewhere,
+    )
+    assert went_on.returncode == 0, went_on.stderr
+    mlplat.connect(world.url)
+    # What the first one had not delivered is missing so far.
+    assert points(run_id) == BEFORE[:30] + AFTER[50:]
+    world.sync()
+    assert world.journals() == []
+    assert points(run_id) == AFTER
+    assert points(run_id, branch=0) == BEFORE
+    run = mlplat.get_run(run_id)
+    assert (run.status, run.params, run.metrics) == ("FINISHED", {"late": "1"}, {"a": 1079.0})
+    forked = run.metric_history("forked", branch=0).to_arrow()
+    assert forked["step"].to_pylist() == [99]
 
 
 def test_the_last_end_is_the_one_that_holds(world: World):

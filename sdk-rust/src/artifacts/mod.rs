@@ -9,6 +9,7 @@ mod breaks;
 mod direct;
 mod download;
 mod download_many;
+mod meter;
 mod path;
 mod read;
 mod read_at;

@@ -3,10 +3,7 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
 
 use bytes::BytesMut;
@@ -17,6 +14,7 @@ use tokio::{fs::File, io::AsyncReadExt as _};
 use super::{
     Artifact, Artifacts, OnProgress, UploadOptions, artifacts,
     breaks::Breaks,
+    meter::{CallMeter, Meter},
     tree::{self, BUFFER_BYTES, LocalFile, Skipped},
     upload_many::{self, SMALL, interrupted},
     upload_parts::LARGE,
@@ -43,37 +41,6 @@ pub struct Uploaded {
 
 /// Jobs at a time: a file, or a call with many of them.
 const PARALLEL_JOBS: usize = 4;
-
-/// Bytes moved over all files, and who is told; the options of the upload.
-pub(super) struct Meter {
-    done: AtomicU64,
-    total: u64,
-    options: UploadOptions,
-}
-
-impl Meter {
-    /// So many more bytes are moved.
-    pub(super) fn add(&self, bytes: u64) {
-        let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.options
-            .progress
-            .report(done.min(self.total), self.total);
-    }
-
-    /// Bytes moved so far, those that are moved again included.
-    fn moved(&self) -> u64 {
-        self.done.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn media_type(&self) -> &str {
-        &self.options.media_type
-    }
-
-    /// Whether parts may be sent past the server.
-    pub(super) fn direct(&self) -> bool {
-        !self.options.through_server
-    }
-}
 
 impl Artifacts {
     /// Uploads a file, or a directory with all below it, under its own name. A file that changes meanwhile is refused by
@@ -161,11 +128,7 @@ impl Artifacts {
     ) -> Result<Uploaded> {
         let path = top_of(&files, &options.directory);
         let total = files.iter().map(|f| f.size_bytes).sum();
-        let meter = Arc::new(Meter {
-            done: AtomicU64::new(0),
-            total,
-            options,
-        });
+        let meter = Arc::new(Meter::new(total, options));
         let (small, larger): (Vec<_>, Vec<_>) =
             files.into_iter().partition(|file| file.size_bytes <= SMALL);
         let (middling, large): (Vec<_>, Vec<_>) = larger
@@ -202,14 +165,13 @@ impl Artifacts {
             Job::One(file) => Job::One(tree::hashed(file).await?),
             many => many,
         };
-        let mut breaks = Breaks::default();
+        let (mut breaks, meter) = (Breaks::default(), CallMeter::of(meter));
         loop {
-            let before = meter.moved();
             let done = match &job {
-                Job::Many(files) => self.upload_many(run_id, files, meter.clone()).await,
+                Job::Many(files) => self.upload_many(run_id, files, &meter).await,
                 Job::One(file) => {
-                    let artifact = self.upload_file(run_id, file, meter.clone());
-                    artifact.await.map(|artifact| vec![artifact])
+                    let artifact = self.upload_file(run_id, file, &meter).await;
+                    artifact.map(|artifact| vec![artifact])
                 }
             };
             let error = match done {
@@ -217,7 +179,7 @@ impl Artifacts {
                 Err(error) => error,
             };
             // Nothing of it is read before there is a connection.
-            let under_way = meter.moved() > before;
+            let under_way = meter.has_moved();
             if !breaks.outlast_if(under_way, &self.client, &error).await {
                 return Err(error);
             }
@@ -228,13 +190,14 @@ impl Artifacts {
         &self,
         run_id: &str,
         file: &LocalFile,
-        meter: Arc<Meter>,
+        meter: &Arc<CallMeter>,
     ) -> Result<Artifact> {
         let upload = self.client.streaming(
             Safety::Repeatable,
             "upload_artifact",
             |request_id, remaining| {
-                let meter = meter.clone();
+                meter.begin();
+                let meter = Arc::clone(meter);
                 async move {
                     let (messages, mut failure) = outgoing(self.messages(run_id, file, meter));
                     let request = self.client.request(messages, remaining, &request_id);
@@ -260,7 +223,7 @@ impl Artifacts {
         &self,
         run_id: &str,
         file: &LocalFile,
-        meter: Arc<Meter>,
+        meter: Arc<CallMeter>,
     ) -> impl Stream<Item = Result<pb::UploadArtifactRequest>> + Send + 'static {
         let header = pb::ArtifactHeader {
             project: self.client.project().to_owned(),
@@ -268,7 +231,7 @@ impl Artifacts {
             path: file.path.clone(),
             size_bytes: file.size_bytes,
             sha256: file.sha256.clone().unwrap_or_default(),
-            media_type: meter.options.media_type.clone(),
+            media_type: meter.media_type().to_owned(),
         };
         let header = pb::UploadArtifactRequest {
             part: Some(Part::Header(header)),

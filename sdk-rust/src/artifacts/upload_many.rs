@@ -9,7 +9,7 @@ use futures::{Stream, StreamExt as _, stream};
 use mlplat_proto::tracking::v1 as pb;
 use sha2::{Digest as _, Sha256};
 
-use super::{Artifact, Artifacts, artifacts, tree::LocalFile, upload::Meter};
+use super::{Artifact, Artifacts, artifacts, meter::CallMeter, tree::LocalFile};
 use crate::{
     call::CallError,
     error::{Error, Result},
@@ -54,13 +54,14 @@ impl Artifacts {
         &self,
         run_id: &str,
         files: &[LocalFile],
-        meter: Arc<Meter>,
+        meter: &Arc<CallMeter>,
     ) -> Result<Vec<Artifact>> {
         let upload = self.client.streaming(
             Safety::Repeatable,
             "upload_artifacts",
             |request_id, remaining| {
-                let (files, meter) = (files.to_vec(), meter.clone());
+                meter.begin();
+                let (files, meter) = (files.to_vec(), Arc::clone(meter));
                 async move {
                     let (messages, mut failure) = outgoing(self.packed(run_id, files, meter));
                     let request = self.client.request(messages, remaining, &request_id);
@@ -81,7 +82,7 @@ impl Artifacts {
         &self,
         run_id: &str,
         files: Vec<LocalFile>,
-        meter: Arc<Meter>,
+        meter: Arc<CallMeter>,
     ) -> impl Stream<Item = Result<pb::UploadArtifactsRequest>> + Send + 'static {
         let (project, run_id) = (self.client.project().to_owned(), run_id.to_owned());
         let messages = cut(files, usize::MAX, MESSAGE).into_iter().enumerate();

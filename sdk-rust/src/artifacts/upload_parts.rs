@@ -22,9 +22,9 @@ use super::{
     Artifact, Artifacts, artifacts,
     breaks::Breaks,
     direct::Direct,
+    meter::Meter,
     read_at::read_exact_at,
     tree::{self, BUFFER_BYTES, LocalFile},
-    upload::Meter,
     upload_many::interrupted,
 };
 use crate::{

@@ -4,7 +4,11 @@
 //! is kept under `rejected`, and told. Calls may be repeated as often as it takes: the server recognizes records by their
 //! numbers, and runs by their ids.
 
-use std::{collections::HashSet, path::PathBuf};
+use std::{
+    collections::HashSet,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 use mlplat_proto::tracking::v1::{self as pb, tracking_service_client::TrackingServiceClient};
 use prost::Message as _;
@@ -191,7 +195,10 @@ impl Courier {
         };
         if let Some(mut resume) = resume.and_then(|bytes| pb::ResumeRunRequest::decode(bytes).ok())
         {
-            resume.writer_id = self.writer_id.to_string();
+            resume.writer_id = self.writer_of(task.run).to_string();
+            if matches!(self.manner, Manner::Own(_)) && is_recent(&resume) {
+                resume.resumed_at = None;
+            }
             self.before_resuming(&resume).await?;
             let mut sent = self.resume(task, &resume).await?;
             if matches!(sent, Err(Error::NotFound(_))) && self.others_first(Others::All).await {
@@ -204,7 +211,7 @@ impl Courier {
         }
         let mut create = pb::CreateRunRequest::decode(create).unwrap_or_default();
         create.heartbeats = matches!(self.manner, Manner::Own(_));
-        create.writer_id = self.writer_id.to_string();
+        create.writer_id = self.writer_of(task.run).to_string();
         loop {
             // The run that it is nested in may be of another process.
             let nested = !create.parent_run_id.is_empty();
@@ -312,6 +319,11 @@ impl Courier {
         }
     }
 
+    /// The writer that begins and ends a run: of records that were refused before, the one of the journal that they were in.
+    fn writer_of(&self, run: RunDefinition) -> Uuid {
+        run.origin.filter(|_| run.own).unwrap_or(self.writer_id)
+    }
+
     /// The server knows the run from now on.
     fn begun(&mut self, run: RunDefinition) {
         self.unended.insert(run.run);
@@ -325,7 +337,7 @@ impl Courier {
             return Ok(Ok(()));
         };
         let mut request = pb::EndRunRequest::decode(message).unwrap_or_default();
-        request.writer_id = self.writer_id.to_string();
+        request.writer_id = self.writer_of(task.run).to_string();
         let sent = self
             .manner
             .until_done(Needs::of(task.run), || async {
@@ -334,7 +346,15 @@ impl Courier {
             .await?;
         self.unended.remove(&task.run.run);
         Ok(sent.map(|answer| {
-            if let (Manner::Own(shared), Some(ended)) = (&self.manner, answer.run) {
+            let Some(ended) = answer.run else {
+                return;
+            };
+            if ended.status() == pb::RunStatus::Running {
+                notice::warn(&format!(
+                    "another process has taken up run {} since, and goes on with it; what this one logged is in the branch before",
+                    task.run.run
+                ));
+            } else if let Manner::Own(shared) = &self.manner {
                 shared.note_end(task.run.run, ended);
             }
         }))
@@ -360,7 +380,7 @@ impl Courier {
         let run_id = task.run.run.to_string();
         let sent = self
             .manner
-            .until_done(Needs::of(task.run), || async {
+            .until_moved(Needs::of(task.run), || async {
                 let options = UploadOptions::default()
                     .directory(directory)
                     .media_type(media_type);
@@ -419,6 +439,14 @@ impl Courier {
             self.manner.give_back(folder.remove_segment(segment));
         }
     }
+}
+
+/// Whether a run was taken up just now, as far as clocks agree.
+fn is_recent(resume: &pb::ResumeRunRequest) -> bool {
+    const RECENT: Duration = Duration::from_secs(60);
+    let at = resume.resumed_at.map(SystemTime::try_from);
+    let age = at.and_then(|at| SystemTime::now().duration_since(at.ok()?).ok());
+    age.is_none_or(|age| age < RECENT)
 }
 
 /// Whether a refusal is about the run or the caller, and so about all records.

@@ -59,7 +59,7 @@ impl SyncOptions {
         self
     }
 
-    /// Delivers them to the server of this address, where theirs is no more.
+    /// Delivers them to the server of this address, where theirs is no more; which one that was is said by [`Self::url`].
     pub fn to(mut self, url: impl Into<String>) -> Self {
         self.to = Some(url.into());
         self
@@ -128,8 +128,13 @@ pub struct SyncReport {
 /// with; each journal says itself which server and project it is for.
 ///
 /// # Errors
-/// [`Error::Io`] when the folder of the journals cannot be read, [`Error::Misuse`] when there is none.
+/// [`Error::Io`] when the folder of the journals cannot be read, [`Error::Misuse`] when there is none, or when another server is
+/// given for the journals of all.
 pub async fn sync(settings: ClientBuilder, options: SyncOptions) -> Result<SyncReport> {
+    if options.to.is_some() && options.url.is_none() {
+        let why = "say which server has moved: give the address that the journals are for as well (--url)";
+        return Err(Error::misuse(why));
+    }
     let home = settings
         .clone()
         .build()?

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// A call that is not answered for this long is told of.
-const SILENCE: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(15);
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 /// How long a server may fail over one call before its records are taken for the cause.
 const DOUBTED: Duration = Duration::from_secs(300);
@@ -95,8 +95,22 @@ fn verdict(error: &Error, needs: Needs) -> Verdict {
 }
 
 impl Manner {
-    /// Tries a call until it is done or refused; the inner error says that it is refused.
+    /// Tries a call until it is done or refused; the inner error says that it is refused. One that is not answered for long is
+    /// told of.
     pub(super) async fn until_done<R, F, Fut>(
+        &self,
+        needs: Needs,
+        call: F,
+    ) -> Result<Result<R>, GivenUp>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<R>>,
+    {
+        self.until_moved(needs, || self.watched(call())).await
+    }
+
+    /// As [`Manner::until_done`], for what may take long to move.
+    pub(super) async fn until_moved<R, F, Fut>(
         &self,
         needs: Needs,
         call: F,
@@ -108,7 +122,7 @@ impl Manner {
         let (began, mut wait) = (Instant::now(), FIRST_WAIT);
         let mut missing: Option<Instant> = None;
         loop {
-            let error = match self.watched(call()).await {
+            let error = match call().await {
                 Ok(answer) => {
                     self.note(None, false);
                     return Ok(Ok(answer));

@@ -110,8 +110,13 @@ impl Writer {
             self.runs.len() - 1
         });
         let known = &mut self.runs[at];
-        if definition.own && !known.definition.own {
-            known.definition.own = true;
+        let both = RunDefinition {
+            own: known.definition.own || definition.own,
+            origin: known.definition.origin.or(definition.origin),
+            ..known.definition
+        };
+        if both != known.definition {
+            known.definition = both;
             known.epoch = 0;
         }
         at as Id

@@ -132,6 +132,7 @@ impl Tracking {
             from_step: None,
             request_id: String::new(),
             writer_id: String::new(),
+            resumed_at: None,
         };
         let answer = rpc!(self.client, Repeatable, tracking.resume_run, request)?;
         answer

@@ -62,6 +62,7 @@ impl Tracking {
             request_id: Uuid::now_v7().to_string(),
             // Whoever delivers it says so.
             writer_id: String::new(),
+            resumed_at: Some(timestamp(SystemTime::now())),
         });
         let create = self.create_request(&started);
         let run = ActiveRun::new(self.client.clone(), started, true)?;

@@ -205,8 +205,7 @@ impl<'a> Group<'a> {
                 appender.push(pieces).map_err(Error::internal)?;
             }
         }
-        let current = locked.run(batch.run_id).map_or(0, |run| run.branch);
-        self.writers.note(batch, older.unwrap_or(current));
+        self.writers.note(batch);
         let (_, live) = self
             .touched
             .entry(batch.run_id)
@@ -275,8 +274,11 @@ impl<'a> Group<'a> {
         let mut scattered = Vec::new();
         for ((run_id, _, key), late) in self.late {
             if let Some(shown) = self.series.get_mut(&(run_id, key)) {
-                chunks.extend(late.finish(shown)?);
-                scattered.push((run_id, shown.series_id()));
+                let new = late.finish(shown)?;
+                if !new.is_empty() {
+                    scattered.push((run_id, shown.series_id()));
+                }
+                chunks.extend(new);
             }
         }
         for appender in self.series.into_values() {

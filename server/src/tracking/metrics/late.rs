@@ -14,6 +14,7 @@ use super::{
     branch::{View, first_number},
     codec,
     pieces::{Piece, Steps},
+    points::Points,
     store::{self, Locked},
     summary,
 };
@@ -114,11 +115,14 @@ impl LateSeries {
     /// The chunks to write; what the current branch shows of them enters `shown`.
     pub(super) fn finish(self, shown: &mut Appender) -> Result<Vec<metric_chunk::Model>> {
         let (_, chunks) = self.appender.finish();
-        if let Some(end_step) = self.end_step {
-            for chunk in chunks.iter().filter(|chunk| chunk.min_step <= end_step) {
-                let points = codec::decode(&chunk.data).map_err(Error::internal)?;
-                shown.note(points.iter().filter(|(step, ..)| *step <= end_step));
+        // Also of a chunk of which nothing is shown the series is known from now on.
+        let end_step = self.end_step.unwrap_or(i64::MIN);
+        for chunk in &chunks {
+            let mut points = Points::default();
+            if self.end_step.is_some() && chunk.min_step <= end_step {
+                points = codec::decode(&chunk.data).map_err(Error::internal)?;
             }
+            shown.note(points.iter().filter(|(step, ..)| *step <= end_step));
         }
         Ok(chunks)
     }

@@ -1,7 +1,7 @@
 //! The writing processes of the batches of a group: what each has stored, and the branch of its run that it logs to.
 //!
-//! Invariant: a writer logs to the branch in which it began until it takes its run up again, whatever others do meanwhile. Pure
-//! but for loading and saving.
+//! Invariant: a writer logs to the branch that its process began or took up, until it takes its run up again, whatever others do
+//! meanwhile; one that never did either logs to the current branch. Pure but for loading and saving.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -52,24 +52,27 @@ impl Writers {
         (writer.first <= last).then_some(last)
     }
 
+    /// The branch that the writer of a batch logs to; none: the current one.
+    fn branch(&self, run_id: Uuid, Writer { id, origin, .. }: Writer) -> Option<i32> {
+        let of_origin = || self.get(run_id, origin?);
+        self.get(run_id, id).or_else(of_origin)?.branch
+    }
+
     /// The branch that the batch belongs to, where that is older than the current one of its run.
     pub(super) fn older_branch(&self, locked: &Locked, batch: &Batch) -> Option<i32> {
         let current = locked.run(batch.run_id)?.branch;
-        let Writer { id, origin, .. } = batch.writer?;
-        let of_origin = || self.get(batch.run_id, origin?);
-        let state = self.get(batch.run_id, id).or_else(of_origin)?;
-        state.branch.filter(|branch| *branch < current)
+        self.branch(batch.run_id, batch.writer?)
+            .filter(|branch| *branch < current)
     }
 
-    /// Notes that the batch is stored in its branch.
-    pub(super) fn note(&mut self, batch: &Batch, branch: i32) {
-        if let Some(Writer { id, sequence, .. }) = batch.writer {
-            let known = self.get(batch.run_id, id);
+    /// Notes that the batch is stored.
+    pub(super) fn note(&mut self, batch: &Batch) {
+        if let Some(writer) = batch.writer {
             let state = WriterState {
-                last: sequence,
-                branch: known.map_or(Some(branch), |known| known.branch),
+                last: writer.sequence,
+                branch: self.branch(batch.run_id, writer),
             };
-            self.0.insert((batch.run_id, id), (state, true));
+            self.0.insert((batch.run_id, writer.id), (state, true));
         }
     }
 

@@ -189,6 +189,8 @@ pub(super) struct Resumption {
     pub(super) rewind: Option<(i64, Uuid)>,
     /// The writing process that goes on with the run.
     pub(super) writer: Option<Uuid>,
+    /// When it took the run up, where that is told late.
+    pub(super) resumed_at: Option<Timestamp>,
 }
 
 impl Resumption {
@@ -200,11 +202,16 @@ impl Resumption {
             violations.add("request_id", "is needed with from_step");
         }
         let writer = request::optional_uuid(&mut violations, "writer_id", &message.writer_id);
+        let resumed_at = message
+            .resumed_at
+            .as_ref()
+            .and_then(|at| violations.parse("resumed_at", request::timestamp(at)));
         violations.finish()?;
         Ok(Self {
             id: id.unwrap_or_default(),
             rewind: message.from_step.zip(request_id),
             writer,
+            resumed_at,
         })
     }
 }

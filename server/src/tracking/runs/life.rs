@@ -25,7 +25,10 @@ use crate::{
     lineage::{self, EventType},
     request::project_name,
     tracking::{
-        entity::run::{self, Status},
+        entity::{
+            run::{self, Status},
+            run_branch,
+        },
         metrics::{self, CompactorHandle},
     },
 };
@@ -46,10 +49,11 @@ pub(crate) async fn end_run(
     let txn = app.db.begin().await?;
     let row = store::lock_run(&txn, &scope, end.id).await?;
     let run_id = end.id;
+    if is_of_an_older_branch(&txn, &scope, &row, end.writer).await? {
+        let run = assemble_one(&txn, &scope, run_id).await?;
+        return Ok(pb::EndRunResponse { run: Some(run) });
+    }
     let run = match row.status {
-        _ if is_of_an_older_branch(&txn, &scope, &row, end.writer).await? => {
-            assemble_one(&txn, &scope, run_id).await?
-        }
         Status::Running | Status::Crashed => finish(app, &txn, &scope, row, end).await?,
         ended if ended == end.status => assemble_one(&txn, &scope, run_id).await?,
         ended => {
@@ -140,12 +144,21 @@ pub(crate) async fn resume_run(
     let now = app.now();
     let txn = app.db.begin().await?;
     let mut row = store::lock_run(&txn, &scope, resumption.id).await?;
-    let mut again = false;
+    let branches = store::load_branches(&txn, &scope, &[row.id]).await?;
+    let (_, request_id) = resumption.rewind.unzip();
+    let again = branches
+        .iter()
+        .any(|branch| Some(branch.request_id) == request_id);
+    if !again && let Some(older) = branch_before(&branches, resumption.resumed_at) {
+        // Another process goes on with the run since then.
+        if let Some(writer) = resumption.writer {
+            metrics::store::set_writer_branch(&txn, &scope, row.id, writer, older).await?;
+        }
+        let run = assemble_one(&txn, &scope, row.id).await?;
+        txn.commit().await?;
+        return Ok(pb::ResumeRunResponse { run: Some(run) });
+    }
     if let Some((from_step, request_id)) = resumption.rewind {
-        again = store::load_branches(&txn, &scope, &[row.id])
-            .await?
-            .iter()
-            .any(|branch| branch.request_id == request_id);
         if !again {
             metrics::rewind::apply(&txn, &scope, &row, from_step, rewound.unwrap_or_default())
                 .await?;
@@ -162,6 +175,15 @@ pub(crate) async fn resume_run(
     let run = assemble_one(&txn, &scope, row.id).await?;
     txn.commit().await?;
     Ok(pb::ResumeRunResponse { run: Some(run) })
+}
+
+/// The branch that was current at this time, where another one began since; by number.
+fn branch_before(branches: &[run_branch::Model], at: Option<Timestamp>) -> Option<i32> {
+    let at = at?.micros();
+    let before = |branch: &&run_branch::Model| branch.created_at <= at;
+    let newest = branches.iter().max_by_key(|branch| branch.number)?;
+    let number = branches.iter().filter(before).map(|branch| branch.number);
+    (newest.created_at > at).then(|| number.max().unwrap_or(0))
 }
 
 /// Makes a locked run that has ended or crashed a running one, and records it.

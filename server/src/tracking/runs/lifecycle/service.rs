@@ -92,9 +92,13 @@ async fn move_experiment(
     name: &str,
     message: &pb::MoveRunsRequest,
 ) -> Result<pb::MoveRunsResponse> {
+    let source = request::name(&message.from_experiment, experiments::MAX_NAME);
+    let source = violations.parse("from_experiment", source);
     if !message.run_ids.is_empty() {
-        let text = "must be left out where run_ids are given";
-        violations.add("from_experiment", text);
+        violations.add("run_ids", "must be left out where from_experiment is given");
+    }
+    if message.nested {
+        violations.add("nested", "must be left out where from_experiment is given");
     }
     violations.finish()?;
     let scope = caller
@@ -104,8 +108,8 @@ async fn move_experiment(
     let now = app.now();
     let txn = app.db.begin().await?;
     let target = experiments::store::ensure_experiment(&txn, &scope, name, now).await?;
-    let source = &message.from_experiment;
-    let source = experiments::store::get_experiment(&txn, &scope, source, View::Active).await?;
+    let source = source.unwrap_or_default();
+    let source = experiments::store::get_experiment(&txn, &scope, &source, View::Active).await?;
     let changed_runs =
         store::move_runs_of_experiment(&txn, &scope, source.id, &target, now).await?;
     txn.commit().await?;
