@@ -58,6 +58,16 @@ pub struct Artifact {
     pub created_at: SystemTime,
 }
 
+impl Artifact {
+    /// Whether a local file has the same content.
+    pub(crate) async fn has_content_of(&self, local: &Path) -> Result<bool> {
+        let path = local.to_owned();
+        let hashed = tokio::task::spawn_blocking(move || tree::hash(&path));
+        let (size, sha256) = hashed.await.map_err(upload_many::interrupted)??;
+        Ok(size == self.size_bytes && sha256.eq_ignore_ascii_case(&self.sha256))
+    }
+}
+
 impl From<pb::Artifact> for Artifact {
     fn from(a: pb::Artifact) -> Self {
         Self {

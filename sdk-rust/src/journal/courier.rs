@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashSet,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
@@ -29,7 +29,7 @@ use crate::{
     artifacts::UploadOptions,
     call::{MAX_MESSAGE_BYTES, rpc},
     client::Client,
-    error::{Error, Result},
+    error::{Detail, Error, Result},
 };
 
 /// Brings records of one journal to the server.
@@ -153,6 +153,8 @@ impl Courier {
             self.client.project().clone_into(&mut batch.project);
             batch.run_id = run.run.to_string();
             batch.writer_id = self.writer_id.to_string();
+            batch.late = !matches!(self.manner, Manner::Own(_));
+            batch.joined = !run.own && run.origin.is_none();
             batch.origin_writer_id = run
                 .origin
                 .map(|origin| origin.to_string())
@@ -374,13 +376,18 @@ impl Courier {
         let Some(path) = self.folder.as_ref().map(|folder| folder.spooled(spooled)) else {
             return Ok(Ok(()));
         };
-        let Ok(size) = std::fs::metadata(&path).map(|found| found.len()) else {
+        let Ok(found) = std::fs::metadata(&path) else {
             return Ok(Ok(()));
         };
+        let size = found.len();
+        let kept_at = found.modified().ok().filter(|_| !matches!(self.manner, Manner::Own(_)));
         let run_id = task.run.run.to_string();
         let sent = self
             .manner
             .until_moved(Needs::of(task.run), || async {
+                if let Some(kept_at) = kept_at {
+                    self.refuse_older(&run_id, &path, directory, kept_at).await?;
+                }
                 let options = UploadOptions::default()
                     .directory(directory)
                     .media_type(media_type);
@@ -405,6 +412,35 @@ impl Courier {
         })
     }
 
+    /// Refuses a file of a dead process where another one has put a newer one since.
+    async fn refuse_older(
+        &self,
+        run_id: &str,
+        local: &Path,
+        directory: &str,
+        kept_at: SystemTime,
+    ) -> Result<()> {
+        let name = local.file_name().unwrap_or_default().to_string_lossy();
+        let path = match directory.trim_end_matches('/') {
+            "" => name.into_owned(),
+            directory => format!("{directory}/{name}"),
+        };
+        let artifacts = self.client.artifacts();
+        match artifacts.get(run_id, &path).await {
+            Ok(newer) if newer.created_at > kept_at && !newer.has_content_of(local).await? => {
+                Err(Error::FailedPrecondition(Box::new(Detail {
+                    message: format!("`{path}` is there from another process, and newer"),
+                    reason: "NEWER_ARTIFACT".into(),
+                    ..Detail::default()
+                })))
+            }
+            Ok(_) => Ok(()),
+            Err(error) if error.reason() == RUN_NOT_FOUND => Err(error),
+            Err(Error::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Lets the server find out that runs of a dead process are not under way any more: it was heard of then, and never again.
     pub(super) async fn last_heartbeat(&self) {
         const MOST: usize = 1000;
@@ -417,6 +453,7 @@ impl Courier {
             project: self.client.project().to_owned(),
             run_ids: unended.map(Uuid::to_string).collect(),
             last_heard_at: heard_of.map(Into::into),
+            writer_id: self.writer_id.to_string(),
         };
         let told = rpc!(self.client, Repeatable, tracking.heartbeat_runs, request);
         if let Err(error) = told {

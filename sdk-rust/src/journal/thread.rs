@@ -254,6 +254,7 @@ async fn signs_of_life(journal: Arc<Journal>, client: Client) {
 async fn heartbeat(journal: &Journal, client: &Client, run_ids: Vec<String>) -> Option<u32> {
     let request = pb::HeartbeatRunsRequest {
         last_heard_at: None,
+        writer_id: journal.writer_id.to_string(),
         project: client.project().to_owned(),
         run_ids,
     };

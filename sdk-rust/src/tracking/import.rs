@@ -113,6 +113,8 @@ impl Tracking {
             params: batch.params.into_iter().collect(),
             tags: batch.tags.into_iter().collect(),
             origin_writer_id: String::new(),
+            late: true,
+            joined: false,
         };
         let answer = rpc!(self.client, Repeatable, tracking.log_batch, request)?;
         Ok(Imported {

@@ -47,6 +47,9 @@ impl Tracking {
         let mut started = fresh(&new, &run_id)?;
         match &known {
             Known::Yes(run) => {
+                if run.deleted_at.is_some() {
+                    return Err(deleted(&run_id));
+                }
                 if !new.keep_experiment && run.experiment != started.experiment {
                     return Err(other_experiment(run, &started.experiment));
                 }
@@ -140,7 +143,7 @@ impl Tracking {
     async fn known(&self, run_id: &str) -> Result<Known> {
         let settings = self.client.to_builder().timeout(LOOK_UP);
         let asking = settings.retry(RetryPolicy::none()).build()?;
-        match asking.get_run(run_id).await {
+        match asking.get_run_in(run_id, View::All).await {
             Ok(run) => Ok(Known::Yes(Box::new(run))),
             Err(Error::NotFound(_)) => Ok(Known::No),
             Err(error @ (Error::PermissionDenied(_) | Error::InvalidArgument(_))) => Err(error),

@@ -55,6 +55,10 @@ pub struct Model {
     /// Grows with every change of the run, its params, tags, metrics, inputs and branches. It begins with the time of creation,
     /// so that a run which takes the id of one that was removed does not go through its revisions again.
     pub revision: i64,
+    /// The writing process that began the run or took it up last; null where that is not known.
+    pub writer_id: Option<Uuid>,
+    /// When that was.
+    pub taken_up_at: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

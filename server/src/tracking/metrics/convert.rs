@@ -29,6 +29,8 @@ pub(super) struct Writer {
     pub(super) sequence: i64,
     /// The writer that it is a part of.
     pub(super) origin: Option<Uuid>,
+    /// It takes part in a run of another process.
+    pub(super) joined: bool,
 }
 
 /// A parsed batch, as it came.
@@ -42,6 +44,8 @@ pub(super) struct NewBatch {
     tags: HashMap<String, String>,
     /// Points in all.
     pub(super) points: usize,
+    /// It was logged some time ago.
+    late: bool,
 }
 
 /// A batch that is ready to be stored.
@@ -55,8 +59,10 @@ pub(super) struct Batch {
     pub(super) tags: HashMap<String, String>,
     /// Points in all.
     pub(super) points: usize,
-    /// The latest time of a point.
-    pub(super) newest: Option<Timestamp>,
+    /// The times of the first and of the last point.
+    pub(super) times: Option<(Timestamp, Timestamp)>,
+    /// It was logged some time ago.
+    pub(super) late: bool,
 }
 
 impl NewBatch {
@@ -75,6 +81,7 @@ impl NewBatch {
             segments,
             params: message.params,
             tags: message.tags,
+            late: message.late,
         })
     }
 
@@ -85,7 +92,10 @@ impl NewBatch {
             .values()
             .flatten()
             .flat_map(|s| &s.timestamps_us);
-        let newest = times.copied().max().map(Timestamp);
+        let (first, last) = (times.clone().min(), times.max());
+        let times = first
+            .zip(last)
+            .map(|(first, last)| (Timestamp(*first), Timestamp(*last)));
         let series = self
             .segments
             .into_iter()
@@ -98,7 +108,8 @@ impl NewBatch {
             params: self.params,
             tags: self.tags,
             points: self.points,
-            newest,
+            times,
+            late: self.late,
         }
     }
 }
@@ -126,6 +137,7 @@ fn writer(violations: &mut Violations, message: &pb::LogBatchRequest) -> Option<
         first,
         sequence: sequence?,
         origin,
+        joined: message.joined,
     })
 }
 

@@ -118,8 +118,8 @@ impl<'a> Group<'a> {
             let of_run = keys.entry(batch.run_id).or_default();
             of_run.extend(batch.series.keys().map(String::as_str));
         }
-        let batches = jobs.iter().filter(|job| locked.of(job).is_some());
-        let writers = Writers::load(txn, locked, batches.map(|job| &job.batch)).await?;
+        let jobs_of_locked = jobs.iter().filter(|job| locked.of(job).is_some());
+        let writers = Writers::load(txn, locked, jobs_of_locked).await?;
         let mut bases = store::load_bases(txn, locked, &keys).await?;
         let mut series = BTreeMap::new();
         let mut new = BTreeSet::new();
@@ -191,9 +191,10 @@ impl<'a> Group<'a> {
             }
         }
         let (new, keys) = self.new_keys(batch)?;
+        let is_left_behind = batch.late && self.writers.is_followed(locked, batch);
         let known = match older {
-            Some(_) => KnownKeys::Stay,
-            None => KnownKeys::Change,
+            None if !is_left_behind => KnownKeys::Change,
+            _ => KnownKeys::Stay,
         };
         set_texts(txn, job, known).await?;
         for key in new {
@@ -210,7 +211,7 @@ impl<'a> Group<'a> {
             .touched
             .entry(batch.run_id)
             .or_insert((&job.scope, false));
-        *live |= older.is_none() && is_live(app, batch, now);
+        *live |= older.is_none() && !batch.late && is_live(app, batch, now);
         Ok(pb::LogBatchResponse {
             replayed: false,
             stored_sequence: batch
@@ -377,8 +378,8 @@ async fn set_texts(
 fn is_live(app: &App, batch: &Batch, now: Timestamp) -> bool {
     let timeout = i64::from(app.config.tracking.heartbeat_timeout_s) * 1_000_000;
     batch
-        .newest
-        .is_some_and(|newest| newest.micros() >= now.micros() - timeout)
+        .times
+        .is_some_and(|(_, newest)| newest.micros() >= now.micros() - timeout)
 }
 
 impl Locked {

@@ -225,6 +225,8 @@ pub(super) struct Heartbeat {
     pub(super) ids: Vec<Uuid>,
     /// When they were given, where that is told late; at most now.
     pub(super) heard_at: Option<Timestamp>,
+    /// The writing process that lives.
+    pub(super) writer: Option<Uuid>,
 }
 
 impl Heartbeat {
@@ -248,12 +250,14 @@ impl Heartbeat {
             .last_heard_at
             .as_ref()
             .and_then(|at| violations.parse("last_heard_at", request::timestamp(at)));
+        let writer = request::optional_uuid(&mut violations, "writer_id", &message.writer_id);
         violations.finish()?;
         ids.sort_unstable();
         ids.dedup();
         Ok(Self {
             ids,
             heard_at: heard_at.map(|at| at.min(now)),
+            writer,
         })
     }
 }

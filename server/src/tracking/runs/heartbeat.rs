@@ -42,7 +42,12 @@ pub(crate) async fn heartbeat_runs(
         .await?;
 
     let rows = store::load_runs(app.db.read(), &scope, &heartbeat.ids).await?;
+    let is_of_another = |row: &run::Model| {
+        let has_it = row.writer_id.zip(heartbeat.writer);
+        has_it.is_some_and(|(other, writer)| other != writer)
+    };
     let is_news = |row: &&run::Model| match heartbeat.heard_at {
+        _ if is_of_another(row) => false,
         Some(at) => life::is_news(row, at),
         None => matches!(Heard::of(app, row, now), Heard::Later | Heard::Crashed),
     };

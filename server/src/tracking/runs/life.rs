@@ -49,7 +49,7 @@ pub(crate) async fn end_run(
     let txn = app.db.begin().await?;
     let row = store::lock_run(&txn, &scope, end.id).await?;
     let run_id = end.id;
-    if is_of_an_older_branch(&txn, &scope, &row, end.writer).await? {
+    if is_followed(&txn, &scope, &row, end.writer).await? {
         let run = assemble_one(&txn, &scope, run_id).await?;
         return Ok(pb::EndRunResponse { run: Some(run) });
     }
@@ -70,20 +70,18 @@ pub(crate) async fn end_run(
     Ok(pb::EndRunResponse { run: Some(run) })
 }
 
-/// Whether the writer logs to a branch that another process has followed by a newer one.
-async fn is_of_an_older_branch(
+/// Whether another process has taken up a run that this writer began or took up.
+async fn is_followed(
     txn: &impl ConnectionTrait,
     scope: &Scope,
     row: &run::Model,
     writer: Option<Uuid>,
 ) -> Result<bool> {
-    match writer {
-        Some(writer) if row.branch > 0 => {
-            let branch = metrics::store::load_writer_branch(txn, scope, row.id, writer).await?;
-            Ok(branch.is_some_and(|branch| branch < row.branch))
-        }
-        _ => Ok(false),
-    }
+    let Some(writer) = writer.filter(|writer| row.writer_id != Some(*writer)) else {
+        return Ok(false);
+    };
+    let branch = metrics::store::load_writer_branch(txn, scope, row.id, writer).await?;
+    Ok(branch.is_some_and(|branch| row.writer_id.is_some() || branch < row.branch))
 }
 
 /// Ends a locked run, and records the end.
@@ -149,10 +147,13 @@ pub(crate) async fn resume_run(
     let again = branches
         .iter()
         .any(|branch| Some(branch.request_id) == request_id);
-    if !again && let Some(older) = branch_before(&branches, resumption.resumed_at) {
+    let at = resumption.resumed_at;
+    let others = row.taken_up_at.filter(|_| row.writer_id != resumption.writer);
+    if let Some(at) = at.filter(|at| !again && others.is_some_and(|others| others > at.micros())) {
         // Another process goes on with the run since then.
         if let Some(writer) = resumption.writer {
-            metrics::store::set_writer_branch(&txn, &scope, row.id, writer, older).await?;
+            let branch = branch_before(&branches, at).unwrap_or(row.branch);
+            metrics::store::set_writer_branch(&txn, &scope, row.id, writer, branch).await?;
         }
         let run = assemble_one(&txn, &scope, row.id).await?;
         txn.commit().await?;
@@ -165,8 +166,11 @@ pub(crate) async fn resume_run(
             row = store::begin_branch(&txn, &scope, row, from_step, request_id, now).await?;
         }
     }
-    if let Some(writer) = resumption.writer.filter(|_| !again) {
-        metrics::store::set_writer_branch(&txn, &scope, row.id, writer, row.branch).await?;
+    if !again {
+        if let Some(writer) = resumption.writer {
+            metrics::store::set_writer_branch(&txn, &scope, row.id, writer, row.branch).await?;
+        }
+        row = store::take_up(&txn, &scope, row, resumption.writer, now).await?;
     }
     // A call that comes twice does not open a run that was ended in between.
     if row.status != Status::Running && (!again || row.status == Status::Crashed) {
@@ -178,8 +182,8 @@ pub(crate) async fn resume_run(
 }
 
 /// The branch that was current at this time, where another one began since; by number.
-fn branch_before(branches: &[run_branch::Model], at: Option<Timestamp>) -> Option<i32> {
-    let at = at?.micros();
+pub(crate) fn branch_before(branches: &[run_branch::Model], at: Timestamp) -> Option<i32> {
+    let at = at.micros();
     let before = |branch: &&run_branch::Model| branch.created_at <= at;
     let newest = branches.iter().max_by_key(|branch| branch.number)?;
     let number = branches.iter().filter(before).map(|branch| branch.number);

@@ -21,7 +21,7 @@ pub(super) mod texts;
 pub(super) use convert::run_id;
 pub(super) use events::{event_time, run_event};
 pub(super) use heartbeat::{Sweeper, heartbeat_runs};
-pub(super) use life::{end_run, heard_of, resume_run};
+pub(super) use life::{branch_before, end_run, heard_of, resume_run};
 pub(super) use lifecycle::{
     delete_params_and_tags, delete_runs, delete_runs_of_experiment, move_runs, restore_runs,
     restore_runs_of_experiment,

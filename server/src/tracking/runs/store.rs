@@ -119,6 +119,8 @@ pub(super) fn new_run(
         branch: 0,
         lineage_at: None,
         revision: now.micros(),
+        writer_id: new.writer,
+        taken_up_at: new.writer.map(|_| now.micros()),
     }
 }
 
@@ -255,6 +257,21 @@ pub(in crate::tracking) async fn load_branches(
         .order_by_asc(run_branch::Column::Number)
         .all(conn)
         .await?)
+}
+
+/// Notes which process has a locked run from now on.
+pub(super) async fn take_up(
+    txn: &impl ConnectionTrait,
+    _scope: &Scope,
+    run: run::Model,
+    writer: Option<Uuid>,
+    now: Timestamp,
+) -> Result<run::Model> {
+    let mut row = run.into_active_model();
+    row.writer_id = Set(writer);
+    row.taken_up_at = Set(Some(now.micros()));
+    row.updated_at = Set(now.micros());
+    Ok(row.update(txn).await?)
 }
 
 /// Begins a branch of a locked run.
