@@ -19,7 +19,7 @@ mod upload;
 mod upload_many;
 mod upload_parts;
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{fmt, path::Path, sync::Arc, time::SystemTime};
 
 use mlplat_proto::tracking::v1::{self as pb, artifact_service_client::ArtifactServiceClient};
 use tonic::transport::Channel;

@@ -380,13 +380,17 @@ impl Courier {
             return Ok(Ok(()));
         };
         let size = found.len();
-        let kept_at = found.modified().ok().filter(|_| !matches!(self.manner, Manner::Own(_)));
+        let kept_at = found
+            .modified()
+            .ok()
+            .filter(|_| !matches!(self.manner, Manner::Own(_)));
         let run_id = task.run.run.to_string();
         let sent = self
             .manner
             .until_moved(Needs::of(task.run), || async {
                 if let Some(kept_at) = kept_at {
-                    self.refuse_older(&run_id, &path, directory, kept_at).await?;
+                    self.refuse_older(&run_id, &path, directory, kept_at)
+                        .await?;
                 }
                 let options = UploadOptions::default()
                     .directory(directory)

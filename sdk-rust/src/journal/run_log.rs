@@ -183,7 +183,12 @@ impl RunLog {
         if let Some(place) = self.place() {
             // What the server said of it before is of the time before.
             place.journal.shared.begun.lock().remove(&self.run);
-            place.journal.shared.ended_elsewhere.lock().remove(&self.run.to_string());
+            place
+                .journal
+                .shared
+                .ended_elsewhere
+                .lock()
+                .remove(&self.run.to_string());
             place.journal.shared.under_way.lock().insert(self.run);
         }
         self.record(true, |buffer, run| {

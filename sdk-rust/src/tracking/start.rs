@@ -9,7 +9,8 @@ use mlplat_proto::{rules, run_name::made_name, tracking::v1 as pb};
 use uuid::Uuid;
 
 use super::{
-    ActiveRun, NewRun, Run, RunStatus, Tracking, check::Violations, checked_run_id, new_run_id,
+    ActiveRun, NewRun, Run, RunStatus, Tracking, View, check::Violations, checked_run_id,
+    new_run_id,
 };
 use crate::{
     convert::timestamp,
@@ -30,8 +31,10 @@ impl Tracking {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for bad names or labels; for a run that is resumed, [`Error::AlreadyExists`] when it is of
-    /// another experiment, and [`Error::NotFound`] when there is none to rewind.
-    pub async fn start_run(&self, new: NewRun) -> Result<ActiveRun> {
+    /// another experiment, [`Error::FailedPrecondition`] when it is deleted, and [`Error::NotFound`] when there is none to rewind.
+    pub async fn start_run(&self, mut new: NewRun) -> Result<ActiveRun> {
+        // Names that are put together from settings often end in a blank.
+        new.name = new.name.trim().to_owned();
         let run_id = match &new.id {
             Some(id) => checked_run_id(id)?,
             None => new_run_id(),
@@ -143,7 +146,7 @@ impl Tracking {
     async fn known(&self, run_id: &str) -> Result<Known> {
         let settings = self.client.to_builder().timeout(LOOK_UP);
         let asking = settings.retry(RetryPolicy::none()).build()?;
-        match asking.get_run_in(run_id, View::All).await {
+        match asking.tracking().find_run(run_id, View::All).await {
             Ok(run) => Ok(Known::Yes(Box::new(run))),
             Err(Error::NotFound(_)) => Ok(Known::No),
             Err(error @ (Error::PermissionDenied(_) | Error::InvalidArgument(_))) => Err(error),
@@ -238,6 +241,14 @@ fn other_experiment(run: &Run, asked: &str) -> Error {
             run.id, run.experiment
         ),
         reason: "RUN_ALREADY_EXISTS".into(),
+        ..Default::default()
+    }))
+}
+
+fn deleted(run_id: &str) -> Error {
+    Error::FailedPrecondition(Box::new(Detail {
+        message: format!("the run {run_id} is deleted; restore it first, or begin another one"),
+        reason: "RUN_DELETED".into(),
         ..Default::default()
     }))
 }

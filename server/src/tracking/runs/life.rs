@@ -148,7 +148,9 @@ pub(crate) async fn resume_run(
         .iter()
         .any(|branch| Some(branch.request_id) == request_id);
     let at = resumption.resumed_at;
-    let others = row.taken_up_at.filter(|_| row.writer_id != resumption.writer);
+    let others = row
+        .taken_up_at
+        .filter(|_| row.writer_id != resumption.writer);
     if let Some(at) = at.filter(|at| !again && others.is_some_and(|others| others > at.micros())) {
         // Another process goes on with the run since then.
         if let Some(writer) = resumption.writer {
