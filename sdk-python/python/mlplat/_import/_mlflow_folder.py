@@ -12,7 +12,7 @@ from .._errors import MisuseError
 from ._flat_yaml import read_flat_yaml
 from ._local_files import LocalFiles, listed, local_path
 from ._mlflow import CONTEXT_TAG, NOTE_TAG, fill_from_tags, source_of
-from ._records import Dataset, Files, Point, SourceExperiment, SourceRun, digest_of
+from ._records import Dataset, Files, Point, SourceExperiment, SourceRun, digest_of, sentence_of
 
 _STATUSES = {"1": "RUNNING", "2": "RUNNING", "3": "FINISHED", "4": "FAILED", "5": "KILLED"}
 
@@ -61,24 +61,33 @@ class Folder:
             file = os.path.join(place, name, "meta.yaml")
             if name == "models" or name == "datasets" or not os.path.isfile(file):
                 continue
-            meta = read_flat_yaml(file)
-            key = meta.get("run_id") or meta.get("run_uuid") or name
-            self._places[key] = os.path.join(place, name)
-            run = SourceRun(
-                key,
-                experiment,
-                meta.get("run_name") or "",
-                _STATUSES.get(meta.get("status", ""), "RUNNING"),
-                _micros(meta.get("start_time")) or 0,
-                _micros(meta.get("end_time")),
-                deleted=meta.get("lifecycle_stage") == "deleted",
-                tags=_texts(os.path.join(place, name, "tags")),
-                params=_texts(os.path.join(place, name, "params")),
-                datasets=self._datasets(place, os.path.join(place, name, "inputs")),
-            )
-            fill_from_tags(run, meta.get("user_id"))
-            found.append(run)
+            try:
+                found.append(self._run(experiment, place, name))
+            except Exception as error:
+                # Whatever is in one run, the others are imported.
+                self.problems.append(
+                    f"the run in {os.path.dirname(file)} cannot be read: {sentence_of(error)}"
+                )
         yield from sorted(found, key=lambda run: (run.started_us, run.key))
+
+    def _run(self, experiment: SourceExperiment, place: str, name: str) -> SourceRun:
+        meta = read_flat_yaml(os.path.join(place, name, "meta.yaml"))
+        key = meta.get("run_id") or meta.get("run_uuid") or name
+        self._places[key] = os.path.join(place, name)
+        run = SourceRun(
+            key,
+            experiment,
+            meta.get("run_name") or "",
+            _STATUSES.get(meta.get("status", ""), "RUNNING"),
+            _micros(meta.get("start_time")) or 0,
+            _micros(meta.get("end_time")),
+            deleted=meta.get("lifecycle_stage") == "deleted",
+            tags=_texts(os.path.join(place, name, "tags")),
+            params=_texts(os.path.join(place, name, "params")),
+            datasets=self._datasets(place, os.path.join(place, name, "inputs")),
+        )
+        fill_from_tags(run, meta.get("user_id"))
+        return run
 
     def _datasets(self, experiment: str, inputs: str) -> list[Dataset]:
         found = []

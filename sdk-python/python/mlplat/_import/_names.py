@@ -25,7 +25,8 @@ def name_of(text: str) -> str:
 
 def value_of(text: str) -> str:
     """A param or label that the server takes; of one that is too long, the beginning."""
-    text = text.replace("\0", "\ufffd")
+    # Halves of a pair of UTF-16, as JSON can have them, are no text.
+    text = text.encode(errors="replace").decode().replace("\0", "\ufffd")
     if len(text.encode()) > MAX_VALUE:
         text = text.encode()[:MAX_VALUE].decode(errors="ignore")
     return text

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from .._errors import MlplatError
+
 Point: TypeAlias = tuple[str, int, int, float]
 """Metric key, step, microseconds since 1970, value."""
 
@@ -153,6 +155,13 @@ class Source(Protocol):
         """What the run has of files, or in a sentence why some cannot be read; `present` has the sizes of those
         imported."""
         ...
+
+
+def sentence_of(error: Exception) -> str:
+    """What went wrong; of an exception that nobody expected also its kind, as the text alone may say nothing."""
+    if isinstance(error, (MlplatError, OSError, ValueError)):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
 
 
 def digest_of(*facts: object) -> str:

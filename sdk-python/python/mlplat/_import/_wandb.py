@@ -20,7 +20,7 @@ from . import _wandb_artifacts, _wandb_values
 from . import _wandb_history as history
 from . import _wandb_log as log
 from ._local_files import listed
-from ._records import Files, Placed, Point, SourceExperiment, SourceRun, digest_of
+from ._records import Files, Placed, Point, SourceExperiment, SourceRun, digest_of, sentence_of
 
 # Numbers of the fields of the messages of wandb_internal.proto.
 _SUMMARY, _CONFIG, _FILES, _RUN, _EXIT = 3, 5, 6, 17, 18
@@ -35,6 +35,10 @@ _TAKES = 2
 # A log without an end that was written to so lately is of a run that goes on.
 _LIVE_S = 600
 _OWN_FILES = "files"
+_INSTEAD = {
+    "_timestamp": "they have the time at which the run began",
+    "_step": "they have the step of their record, or 0",
+}
 _NO_FILES = (
     "without files, texts, lists, histograms and media of the history are left out too, as they become files"
 )
@@ -67,6 +71,8 @@ class _Facts:
     last_us: int = 0
     unknown: Counter[int] = field(default_factory=Counter)
     """Records of kinds that came after this was written, by their numbers."""
+    unread: Counter[str] = field(default_factory=Counter)
+    """Rows whose time or step cannot be read, by the name of the field."""
 
 
 class Offline:
@@ -95,14 +101,17 @@ class Offline:
         for path in self.logs:
             try:
                 facts = _read_facts(path)
-            except log.DamagedLogError as error:
-                self.problems.append(str(error))
+            except Exception as error:
+                # Whatever is in one log, the others are imported.
+                self._say_unread(path, error)
                 continue
             if not facts.run_id:
                 self._say_nameless(path, facts)
                 continue
             for number, count in facts.unknown.items():
                 self.notes.append(f"{path}: {count} records of the unknown kind {number} were left out")
+            for name, count in facts.unread.items():
+                self.notes.append(f"{path}: {count} rows have a {name} that is none; {_INSTEAD[name]}")
             key = f"{facts.entity}/{facts.project}/{facts.run_id}"
             # A run that was resumed has a log each time.
             self._log_of.setdefault(key, []).append(path)
@@ -111,6 +120,10 @@ class Offline:
             name = self.experiment or facts.project or "uncategorized"
             found.setdefault(name, SourceExperiment(name, name))
         return list(found.values())
+
+    def _say_unread(self, path: str, error: Exception) -> None:
+        text = sentence_of(error)
+        self.problems.append(text if path in text else f"{path} cannot be imported: {text}")
 
     def _say_nameless(self, path: str, facts: _Facts) -> None:
         """A log says first whose it is. One that does not is of a run that was killed at once, or is not written yet."""
@@ -124,7 +137,12 @@ class Offline:
     def runs(self, experiment: SourceExperiment) -> Iterator[SourceRun]:
         for key, facts in self._facts.items():
             if (self.experiment or facts.project or "uncategorized") == experiment.key:
-                yield self._run(key, facts, experiment)
+                try:
+                    run = self._run(key, facts, experiment)
+                except Exception as error:
+                    self._say_unread(self._log_of[key][-1], error)
+                else:
+                    yield run
 
     def _run(self, key: str, facts: _Facts, experiment: SourceExperiment) -> SourceRun:
         paths = self._log_of[key]
@@ -267,7 +285,7 @@ def _read_facts(path: str) -> _Facts:
                 history.update(facts.summary, body)
             elif number == history.HISTORY:
                 facts.points += 1
-                facts.last_us = max(facts.last_us, history.history_time(body))
+                facts.last_us = max(facts.last_us, history.history_time(body, facts.unread))
             elif number == history.STATS:
                 facts.samples += 1
             elif number == _wandb_artifacts.ARTIFACT:

@@ -6,6 +6,7 @@ Invariant: everything of a row is either a point of a metric or a value beside i
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,12 @@ SAID = (BOARD, ALERT, USED)
 
 # What wandb adds to each row.
 _ADDED = ("_step", "_timestamp", "_runtime", "_wandb")
+
+# Times beyond are none that could be stored, as nanoseconds.
+_LATEST_US = 9_000_000_000 * 1_000_000
+_MOST = (1 << 63) - 1
+# JSON that is nested deeper stays the text that it is, so that all that follows can walk through the rest.
+_DEEPEST = 100
 
 
 @dataclass
@@ -93,10 +100,10 @@ def machine_points(path: str, first_step: int, started_us: int) -> Iterator[Poin
             micros, readings = started_us, []
             for inner, part in log.fields(log.message(value)):
                 if inner == 2:
-                    micros = micros_of(log.message(part))
+                    micros = micros_of(log.message(part)) or started_us
                 elif inner == 3:
                     said = dict(log.fields(log.message(part)))
-                    readings.append((log.text(said.get(1)), number_of(_json(log.text(said.get(16))))))
+                    readings.append((log.text(said.get(1)), number_of(json_of(log.text(said.get(16))))))
             for key, found in readings:
                 if found is not None:
                     yield f"system/{key}", step, micros, found
@@ -104,17 +111,32 @@ def machine_points(path: str, first_step: int, started_us: int) -> Iterator[Poin
 
 
 def micros_of(stamp: bytes) -> int:
-    """A time of protobuf, in microseconds since 1970."""
+    """A time of protobuf, in microseconds since 1970; 0 where it is none that can be stored."""
     parts = dict(log.fields(stamp))
-    return log.signed(parts.get(1)) * 1_000_000 + log.signed(parts.get(2)) // 1000
+    found = log.signed(parts.get(1)) * 1_000_000 + log.signed(parts.get(2)) // 1000
+    return found if abs(found) <= _LATEST_US else 0
 
 
-def history_time(body: bytes) -> int:
-    """When a row was logged."""
+def history_time(body: bytes, unread: Counter[str]) -> int:
+    """When a row was logged, 0 where that is not said; a time or a step that cannot be read is counted."""
+    micros = 0
     for parts, text in _items(body, 1):
-        if parts == ("_timestamp",):
-            return int(float(text) * 1e6)
-    return 0
+        if parts in (("_timestamp",), ("_step",)):
+            found = _whole(json_of(text), parts[0])
+            if found is None:
+                unread[parts[0]] += 1
+            elif parts == ("_timestamp",):
+                micros = found
+    return micros
+
+
+def _whole(value: Any, of: str) -> int | None:
+    """The step of a row, or its time in microseconds; none where it is no such thing."""
+    try:
+        found = round(float(value) * 1e6) if of == "_timestamp" else int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return found if abs(found) <= (_LATEST_US if of == "_timestamp" else _MOST) else None
 
 
 def update(target: dict[str, Any], body: bytes) -> None:
@@ -130,7 +152,7 @@ def _set(target: dict[str, Any], body: bytes) -> None:
         for part in parts[:-1]:
             inner = place.get(part)
             place[part] = place = inner if isinstance(inner, dict) else {}
-        place[parts[-1]] = _json(text)
+        place[parts[-1]] = json_of(text)
 
 
 def flat(found: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -160,9 +182,9 @@ def _row(body: bytes, started_us: int) -> _Row:
             row.step = log.signed(dict(log.fields(log.message(value))).get(1, 0))
     items: dict[str, Any] = {}
     _set(items, body)
-    row.step = int(items.get("_step", row.step))
-    if "_timestamp" in items:
-        row.micros = round(float(items["_timestamp"]) * 1e6)
+    step, micros = _whole(items.get("_step"), "_step"), _whole(items.get("_timestamp"), "_timestamp")
+    row.step = row.step if step is None else step
+    row.micros = row.micros if micros is None else micros
     for key, value in flat({key: value for key, value in items.items() if key not in _ADDED}):
         found = number_of(value)
         if found is None:
@@ -185,11 +207,25 @@ def _items(body: bytes, wanted: int) -> Iterator[tuple[tuple[str, ...], str]]:
                 nested.append(log.text(part))
             elif inner == 16:
                 text = log.text(part)
+        if len(nested) > _DEEPEST:
+            nested = [".".join(nested)]
         yield tuple(nested) or (key,), text
 
 
-def _json(text: str) -> Any:
+def json_of(text: str) -> Any:
+    """What a text of JSON says; the text itself where it is none, or nested too deep."""
     try:
-        return json.loads(text)
-    except ValueError:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
         return text
+    return text if text.count("[") + text.count("{") > _DEEPEST and _is_deep(found) else found
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST):
+        inner = [one.values() if isinstance(one, dict) else one for one in level]
+        level = [one for part in inner for one in part if isinstance(one, (dict, list))]
+        if not level:
+            return False
+    return True

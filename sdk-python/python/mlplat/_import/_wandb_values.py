@@ -117,7 +117,8 @@ def _paths(found: Any) -> Iterator[str]:
             yield from _paths(one)
     if not isinstance(found, dict) or "_type" not in found:
         return
-    names = [found.get("path"), *(found.get("filenames") or ())]
+    several = found.get("filenames")
+    names = [found.get("path"), *(several if isinstance(several, list) else ())]
     yield from (name for name in names if isinstance(name, str) and name)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from .. import _native, _place, _runs
-from .._errors import AlreadyExistsError, FailedPreconditionError, MlplatError, NotFoundError
+from .._errors import AlreadyExistsError, FailedPreconditionError, NotFoundError
 from .._progress import Line
 from ._batches import log_stream, log_texts, set_tags
 from ._experiments import Experiments
@@ -23,7 +23,7 @@ from ._files import log_files
 from ._missing import log_missing
 from ._names import MAX_DESCRIPTION, Names, name_of, value_of
 from ._origin import SOURCE_TAG, kind_of, origin_of, place_of
-from ._records import NAMESPACE, Source, SourceExperiment, SourceRun, digest_of
+from ._records import NAMESPACE, Source, SourceExperiment, SourceRun, digest_of, sentence_of
 from ._seen import SEEN_TAG, Seen
 from ._summary import Summary, Wish
 
@@ -89,12 +89,16 @@ class _Import:
         return wanted
 
     def _runs(self, experiment: SourceExperiment) -> Iterator[SourceRun]:
-        for run in self.source.runs(experiment):
-            if run.deleted and not self.wish.deleted:
-                self.summary.left_out += 1
-                self.summary.note("deleted runs were left out; --deleted imports them")
-            else:
-                yield run
+        try:
+            for run in self.source.runs(experiment):
+                if run.deleted and not self.wish.deleted:
+                    self.summary.left_out += 1
+                    self.summary.note("deleted runs were left out; --deleted imports them")
+                else:
+                    yield run
+        except Exception as error:
+            # Whatever it is, the runs of the other experiments are imported.
+            self.summary.fail(f"runs of {experiment.name!r} cannot be listed: {sentence_of(error)}")
 
     def _one(self, run: SourceRun) -> None:
         try:
@@ -117,8 +121,9 @@ class _Import:
                 left = self._write(run, before)
                 self._mark(run, before, known or self._fingerprint(run), left)
             self.summary.runs += 1
-        except (MlplatError, OSError, ValueError) as error:
-            self.summary.fail(f"{_called(run)}: {error}")
+        except Exception as error:
+            # Whatever it is, the other runs are imported.
+            self.summary.fail(f"{_called(run)}: {sentence_of(error)}")
 
     def _mark(self, run: SourceRun, before: _runs.Run | None, fingerprint: str, left: list[str]) -> None:
         """Marks a run as complete, or with what was left out of it."""

@@ -1,0 +1,117 @@
+"""`mlplat import` of logs and stores with values that are none, and of folders that somebody else made."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import mlplat
+import pytest
+from import_stores import FIRST, run_cli, summary, write_database
+from mlplat._connection import client
+from mlplat._import._mlflow import open_store
+from mlplat._import._summary import Wish
+from mlplat._import._writer import import_all
+from test_import_wandb import field, item, only_run, wandb_folder, wandb_log, whole
+
+pytestmark = pytest.mark.usefixtures("project")
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+def raw(key: str, text: str) -> bytes:
+    """An item whose value is not written by `json`."""
+    return field(1, field(1, key) + field(16, text))
+
+
+@pytest.mark.parametrize("time", ["null", '"NaN"', "NaN", "Infinity", "-1e300", "[1]", "1e12", DEEP, "?"])
+def test_a_time_that_is_none_takes_nothing_with_it(tmp_path: Path, time: str):
+    row = field(2, item("a", 1.0) + raw("_step", "7") + raw("_timestamp", time))
+    place = wandb_folder(tmp_path, whole(row, field(2, item("a", 2.0) + raw("_timestamp", "1600000000.5"))))
+    told = summary("wandb", str(tmp_path))
+    said = f"{place}/run-abc123.wandb: 1 rows have a _timestamp that is none"
+    assert (told["points"], told["errors"], told["notes"][0].startswith(said)) == (2, [], True)
+    rows = only_run().metric_history("a").to_dicts()
+    assert [(row["step"], row["value"]) for row in rows] == [(0, 2.0), (7, 1.0)]
+    assert only_run().status == "FINISHED"
+    assert summary("wandb", str(tmp_path))["unchanged"] == 1
+
+
+@pytest.mark.parametrize("step", ["null", '"NaN"', "NaN", "-Infinity", "1e300", "{}", DEEP])
+def test_a_step_that_is_none_takes_nothing_with_it(tmp_path: Path, step: str):
+    body = item("a", 1.0) + raw("_step", step) + raw("_timestamp", "1600000000.5")
+    wandb_folder(tmp_path, whole(field(2, field(2, field(1, 5)) + body), field(2, body)))
+    told = summary("wandb", str(tmp_path))
+    assert told["errors"] == []
+    assert "2 rows have a _step that is none; they have the step of their record, or 0" in told["notes"][0]
+    assert [row["step"] for row in only_run().metric_history("a").to_dicts()] == [0, 5]
+
+
+def test_values_that_are_odd_stay_what_they_are(tmp_path: Path):
+    """JSON that is nested too deep is kept as text; so are keys that are, and halves of letters."""
+    nested = field(1, b"".join(field(2, "k") for _ in range(3000)) + field(16, "1.5"))
+    config = raw("deep", DEEP[:500] + DEEP[-500:]) + raw("half", '"\\ud800"') + raw("big", "1" * 5000)
+    media = {"_type": "images/separated", "filenames": 5, "path": {"x": 1}}
+    records = [
+        field(17, field(1, "abc123") + field(17, field(1, 1 << 60)) + field(4, config)),
+        field(2, nested + raw("list", DEEP) + raw("huge", "9" * 400) + item("a", 1.0) + item("img", media)),
+        field(3, raw("best", DEEP)),
+        field(18, field(1, 0)),
+    ]
+    wandb_folder(tmp_path, wandb_log(records))
+    told = summary("wandb", str(tmp_path))
+    assert told["errors"] == []
+    run = only_run()
+    assert (run.params["half"], run.params["big"]) == ("?", "1" * 5000)
+    assert json.loads(run.params["deep"]) == json.loads(DEEP[:500] + DEEP[-500:])
+    assert sorted(run.metrics.values()) == [1.0, 1.5]
+    rows = {row["key"]: row["value"] for row in run.load_table("wandb/values.json").to_dicts()}
+    assert rows["list"] == DEEP
+    assert len(rows["huge"]) == 400
+    assert run.tags["summary.best"].startswith("[[[[")
+
+
+def test_one_run_that_fails_unforeseen_takes_no_other_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    database = write_database(tmp_path / "store")
+    source = open_store(str(database), None)
+    streams = source.streams
+
+    def broken(run):
+        if run.key == FIRST:
+            raise KeyError("nobody thought of this")
+        return streams(run)
+
+    monkeypatch.setattr(source, "streams", broken)
+    told = import_all(client(), source, Wish())
+    assert told.runs == 1
+    assert [error.split(": ", 1)[0] for error in told.errors] == [f"run 'first' ({FIRST}) of 'delays"]
+    assert told.errors[0].endswith("KeyError: 'nobody thought of this'")
+    again = summary("mlflow", str(database))
+    assert (again["runs"], again["errors"]) == (1, [])
+
+
+def test_one_log_that_cannot_be_read_takes_no_other_with_it(tmp_path: Path):
+    wandb_folder(tmp_path, whole(field(2, item("a", 1.0))))
+    other = tmp_path / "wandb" / "offline-run-20200914_000000-other"
+    other.mkdir()
+    (other / "run-other.wandb").write_bytes(wandb_log([field(17, b"\x0f")]))
+    said = run_cli("import", "wandb", str(tmp_path), code=1)
+    assert (
+        f"{other}/run-other.wandb cannot be imported: a message has a field of the unknown wire type" in said
+    )
+    assert only_run().name == "first"
+
+
+def test_one_run_of_a_folder_of_mlflow_that_cannot_be_read_takes_no_other_with_it(tmp_path: Path):
+    store = tmp_path / "mlruns" / "1"
+    for name, start in (("a" * 32, "1600000000000"), ("b" * 32, "soon")):
+        (store / name).mkdir(parents=True)
+        (store / name / "meta.yaml").write_text(
+            f"run_id: {name}\nrun_name: {start}\nstart_time: {start}\nstatus: 3\n"
+        )
+    (store / "meta.yaml").write_text("experiment_id: '1'\nname: e\n")
+    said = run_cli("import", "mlflow", str(tmp_path / "mlruns"), code=1)
+    assert f"the run in {store / ('b' * 32)} cannot be read: invalid literal for int()" in said
+    assert mlplat.search_runs().to_dicts()[0]["name"] == "1600000000000"
