@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import shutil
 from pathlib import Path
 
 import mlplat
@@ -12,7 +14,7 @@ from mlplat._connection import client
 from mlplat._import._mlflow import open_store
 from mlplat._import._summary import Wish
 from mlplat._import._writer import import_all
-from test_import_wandb import field, item, only_run, wandb_folder, wandb_log, whole
+from test_import_wandb import artifact, entry, field, item, nested, only_run, wandb_folder, wandb_log, whole
 
 pytestmark = pytest.mark.usefixtures("project")
 
@@ -115,3 +117,92 @@ def test_one_run_of_a_folder_of_mlflow_that_cannot_be_read_takes_no_other_with_i
     said = run_cli("import", "mlflow", str(tmp_path / "mlruns"), code=1)
     assert f"the run in {store / ('b' * 32)} cannot be read: invalid literal for int()" in said
     assert mlplat.search_runs().to_dicts()[0]["name"] == "1600000000000"
+
+
+# Folders of somebody else: nothing of this machine is taken because a log names it.
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    path = tmp_path / "home" / "secret.png"
+    path.parent.mkdir()
+    path.write_text("private")
+    return path
+
+
+def test_media_are_taken_from_the_folder_of_the_run_only(tmp_path: Path, secret: Path):
+    names = [str(secret), "../../../home/secret.png", "media/link.png", "media/\0.png"]
+    images = {"of/_type": "images/separated", "of/filenames": [*names, "media/own.png"]}
+    place = wandb_folder(tmp_path, whole(nested(images, 0)))
+    media = place / "files" / "media"
+    media.mkdir()
+    (media / "own.png").write_text("own")
+    (media / "link.png").symlink_to(secret)
+    said = run_cli("import", "wandb", str(tmp_path), code=1)
+    assert "4 media files are not in its folder" in said
+    run = only_run()
+    assert [image.read() for image in run.images()] == [b"own"]
+    assert all(run.read_artifact(file.path) != b"private" for file in run.artifacts())
+
+
+@pytest.mark.parametrize("digest", ["", "x", "cHJpdmF0ZQ=="])
+def test_files_of_artifacts_need_the_digest_of_their_content(tmp_path: Path, secret: Path, digest: str):
+    own = wandb_folder(tmp_path, b"") / "own.bin"
+    own.write_text("own")
+    entries = [field(1, path.name) + field(2, digest) + field(6, str(path)) for path in (secret, own)]
+    wandb_folder(tmp_path, whole(artifact("model", "d1", *entries, entry("right", own, b"own"))))
+    said = run_cli("import", "wandb", str(tmp_path), code=1)
+    assert "2 files of artifact 'model' (v0) are not on this machine any more, or were changed since" in said
+    found = [file.path for file in only_run().artifacts()]
+    assert found == ["artifacts/model/v0.json", "artifacts/model/v0/right", "model.txt"]
+
+
+def test_lists_of_files_are_read_where_wandb_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("WANDB_CACHE_DIR", str(tmp_path / "cache"))
+    place = wandb_folder(tmp_path, b"")
+    line = {"path": "far", "ref": "https://example.org/far"}
+    far, near = tmp_path / "far.gz", place / "near.gz"
+    for path in (far, near):
+        with gzip.open(path, "wt") as file:
+            file.write(json.dumps(line))
+    torn = place / "torn.gz"
+    torn.write_bytes(near.read_bytes()[:-9])
+    wandb_folder(
+        tmp_path, whole(*(artifact(path.stem, "d", manifest=str(path)) for path in (far, near, torn)))
+    )
+    said = run_cli("import", "wandb", str(tmp_path), code=1)
+    assert (
+        f"the list of the files of artifact 'far' cannot be read: {far} is neither in the run's folder nor"
+        in said
+    )
+    assert "the list of the files of artifact 'torn' cannot be read: EOFError" in said
+    run = only_run()
+    assert run.status == "FINISHED"
+    assert json.loads(run.read_artifact("artifacts/near/v0.json"))["references"] == {"far": line["ref"]}
+
+
+def test_links_in_the_folder_of_a_run_that_lead_out_are_not_followed(tmp_path: Path, secret: Path):
+    files = wandb_folder(tmp_path, whole()) / "files"
+    store = write_database(tmp_path / "store")
+    artifacts = store.parent / "mlruns" / "1" / FIRST / "artifacts"
+    for folder in (files, artifacts):
+        (folder / "link").symlink_to(secret)
+        (folder / "links").symlink_to(secret.parent)
+    (files / "own").symlink_to("model.txt")
+    for told in (summary("wandb", str(tmp_path)), summary("mlflow", str(store))):
+        left = [
+            note for note in told["notes"] if note.endswith("it is a link that leads out of the run's folder")
+        ]
+        assert (len(left), told["errors"]) == (2, [])
+    for row in mlplat.search_runs().to_dicts():
+        paths = {file.path for file in mlplat.get_run(row["run_id"]).artifacts()}
+        assert paths in ({"model.txt", "own"}, {"a.txt", "dir/b.bin"}, set())
+
+
+def test_a_folder_of_files_that_is_a_link_is_not_followed(tmp_path: Path, secret: Path):
+    files = wandb_folder(tmp_path, whole()) / "files"
+    shutil.rmtree(files)
+    files.symlink_to(secret.parent)
+    assert f"{files} was left out" in summary("wandb", str(tmp_path))["notes"][0]
+    assert list(only_run().artifacts()) == []

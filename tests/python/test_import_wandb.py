@@ -339,10 +339,11 @@ def test_measurements_of_the_machine(tmp_path: Path):
     assert run.metric_summaries["a"].count == 2
 
 
-def test_files_of_artifacts(tmp_path: Path):
+def test_files_of_artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """With their versions; what is only referred to is in the description of the version."""
-    staged = tmp_path / "staging"
-    staged.mkdir()
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path))
+    staged = tmp_path / "artifacts" / "staging"
+    staged.mkdir(parents=True)
     for name, content in (("s1", b"weights"), ("s2", b"more"), ("s3", b"other weights")):
         (staged / name).write_bytes(content)
     refers = field(1, "far.bin") + field(2, "x") + field(3, "https://example.org/far.bin")

@@ -15,6 +15,7 @@ from functools import partial
 
 from .. import _native, _runs
 from .._errors import DeadlineExceededError, MlplatError, UnavailableError
+from ._local_files import is_below
 from ._records import Fetched, Files, Placed, Source, SourceRun
 from ._summary import Summary
 
@@ -67,6 +68,11 @@ class _FilesOf:
             self._log_one(found.target, local, directory)
 
     def _log_local(self, found: Files) -> None:
+        # The folder of a model has a name of its own, and may be a link.
+        folder = os.path.dirname(found.path)
+        if not found.name and os.path.islink(found.path) and not is_below(found.path, folder):
+            self.summary.note(f"{found.path} was left out: it is a link that leads out of the run's folder")
+            return
         new = [
             (target, path)
             for target, path in self._walk(found.path, found.target)
@@ -128,7 +134,7 @@ class _FilesOf:
             return
         for entry in entries:
             # As an upload of the folder does it.
-            if not entry.is_symlink() or _leads_inside(entry.path, top):
+            if not entry.is_symlink() or is_below(entry.path, top):
                 yield from self._walk(entry.path, f"{target}/{entry.name}", top)
 
 
@@ -138,10 +144,6 @@ def _put(path: str, local: str) -> None:
         os.link(os.path.realpath(path), local)
     except OSError:
         shutil.copyfile(path, local)
-
-
-def _leads_inside(link: str, top: str) -> bool:
-    return os.path.isfile(link) and os.path.realpath(link).startswith(os.path.realpath(top) + os.sep)
 
 
 def _digest(path: str) -> str:

@@ -20,6 +20,11 @@ def local_path(uri: str) -> str | None:
     return None if "://" in uri or uri.startswith("mlflow-artifacts:") else uri
 
 
+def is_below(path: str, folder: str) -> bool:
+    """Whether there is a file at a path that is below a folder, links and `..` followed."""
+    return os.path.isfile(path) and os.path.realpath(path).startswith(os.path.realpath(folder) + os.sep)
+
+
 def listed(folder: str) -> Iterator[Listed]:
     """Path, size and time of all files below a folder; one that cannot be read counts as it is: without any."""
     for place, folders, names in os.walk(folder):

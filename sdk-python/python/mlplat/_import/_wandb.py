@@ -19,7 +19,7 @@ from .._errors import MisuseError
 from . import _wandb_artifacts, _wandb_values
 from . import _wandb_history as history
 from . import _wandb_log as log
-from ._local_files import listed
+from ._local_files import is_below, listed
 from ._records import Files, Placed, Point, SourceExperiment, SourceRun, digest_of, sentence_of
 
 # Numbers of the fields of the messages of wandb_internal.proto.
@@ -196,15 +196,21 @@ class Offline:
 
     def files(self, run: SourceRun, present: dict[str, int]) -> Iterator[Files | Placed | str]:
         facts, logs = self._facts[run.key], self._log_of[run.key]
-        folders = [os.path.join(os.path.dirname(path), _OWN_FILES) for path in logs]
+        places = [os.path.dirname(path) for path in logs]
+        folders = []
+        for place in places:
+            folder = os.path.join(place, _OWN_FILES)
+            if os.path.realpath(folder) != os.path.join(os.path.realpath(place), _OWN_FILES):
+                self._say_out(folder)
+            elif os.path.isdir(folder):
+                folders.append(folder)
         for folder in folders:
-            if os.path.isdir(folder):
-                yield from self._own_files(folder, facts.saved)
+            yield from self._own_files(folder, facts.saved)
         values = (value for path in logs for value in history.values(path, run.started_us))
         with tempfile.TemporaryDirectory(prefix="mlplat-import-") as scratch:
             found = [
                 _wandb_values.files_of(values, folders, scratch),
-                _wandb_artifacts.files_of(facts.artifacts, present, scratch),
+                _wandb_artifacts.files_of(facts.artifacts, present, places, scratch),
             ]
             for one in (one for part in found for one in part):
                 yield f"run {run.name!r} ({run.key}): {one}" if isinstance(one, str) else one
@@ -213,6 +219,9 @@ class Offline:
         """What is in the folder of a run, also links to what it saved from elsewhere."""
         links = [path for name in saved if _leads_out(path := os.path.join(folder, name), folder)]
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            if entry.is_symlink() and entry.path not in links and not is_below(entry.path, folder):
+                self._say_out(entry.path)
+                continue
             below = [path for path in links if path == entry.path or path.startswith(entry.path + os.sep)]
             if not below:
                 yield Files(entry.path)
@@ -221,13 +230,15 @@ class Offline:
                 if path in below or not _leads_out(path, folder):
                     yield Placed(os.path.relpath(path, folder).replace(os.sep, "/"), path)
                 else:
-                    self.notes.append(f"{path} was left out: it is a link that leads out of the run's folder")
+                    self._say_out(path)
+
+    def _say_out(self, path: str) -> None:
+        self.notes.append(f"{path} was left out: it is a link that leads out of the run's folder")
 
 
 def _leads_out(path: str, folder: str) -> bool:
     """Whether it is a link to a file elsewhere."""
-    inside = os.path.realpath(folder) + os.sep
-    return os.path.islink(path) and os.path.isfile(path) and not os.path.realpath(path).startswith(inside)
+    return os.path.islink(path) and os.path.isfile(path) and not is_below(path, folder)
 
 
 def _find_logs(path: str) -> list[str]:

@@ -1,7 +1,9 @@
 """Artifacts of wandb: the files of `run.log_artifact`, which an offline run has somewhere on the machine.
 
-Invariant: a file that is not there any more, or not what it was, is said. What only refers to something elsewhere is kept
-in the description of its version, `artifacts/<name>/v0.json`, beside the files of it in `artifacts/<name>/v0/`.
+Invariant: a file that is not there any more, or not what it was, is said. A log may be somebody else's: what it names of
+this machine is taken only if it has the digest that the log has, and a list of files is read only where wandb keeps them.
+What only refers to something elsewhere is kept in the description of its version, `artifacts/<name>/v0.json`, beside the
+files of it in `artifacts/<name>/v0/`.
 """
 
 from __future__ import annotations
@@ -12,12 +14,15 @@ import gzip
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from . import _wandb_log as log
-from ._records import Placed
+from ._local_files import is_below
+from ._records import Placed, sentence_of
+from ._wandb_history import json_of
 
 # Number of the field of a record of wandb_internal.proto.
 ARTIFACT = 8
@@ -74,9 +79,13 @@ def _entry(body: bytes) -> _Entry:
 
 
 def files_of(
-    artifacts: Sequence[Artifact], present: Mapping[str, int], scratch: str
+    artifacts: Sequence[Artifact], present: Mapping[str, int], places: Sequence[str], scratch: str
 ) -> Iterator[Placed | str]:
-    """The files of all versions, those that are in the run already left aside; `scratch` is for the descriptions."""
+    """The files of all versions, those that are in the run already left aside.
+
+    `places` are the folders of the run, `scratch` is for the descriptions.
+    """
+    places = [*places, os.path.join(_own("DATA"), "artifacts", "staging"), _own("CACHE")]
     versions: dict[str, list[str]] = {}
     for at, artifact in enumerate(artifacts):
         known = versions.setdefault(artifact.name, [])
@@ -85,9 +94,10 @@ def files_of(
         known.append(artifact.digest)
         target = f"artifacts/{artifact.name}/v{len(known) - 1}"
         try:
-            entries = [*artifact.entries, *_listed(artifact.manifest)]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            yield f"the list of the files of artifact {artifact.name!r} cannot be read: {error}"
+            entries = [*artifact.entries, *_listed(artifact.manifest, places)]
+        except Exception as error:
+            # It is a file from anywhere, with anything in it.
+            yield f"the list of the files of artifact {artifact.name!r} cannot be read: {sentence_of(error)}"
             continue
         missing = []
         for entry in entries:
@@ -109,9 +119,13 @@ def files_of(
             )
 
 
-def _listed(manifest: str) -> Iterator[_Entry]:
+def _listed(manifest: str, places: Sequence[str]) -> Iterator[_Entry]:
     if not manifest:
         return
+    if not any(is_below(manifest, place) for place in places):
+        raise PermissionError(
+            f"{manifest} is neither in the run's folder nor in those of wandb (WANDB_DATA_DIR, WANDB_CACHE_DIR)"
+        )
     with gzip.open(manifest, "rt", encoding="utf-8") as file:
         for line in file:
             said = json.loads(line)
@@ -124,21 +138,29 @@ def _found(entry: _Entry) -> str | None:
     try:
         digest = base64.b64decode(entry.digest, validate=True).hex()
     except (binascii.Error, ValueError):
-        digest = ""
-    cache = os.environ.get("WANDB_CACHE_DIR") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "wandb"
-    )
-    places = [entry.local, os.path.join(cache, "artifacts", "obj", "md5", digest[:2], digest[2:])]
-    for path in places:
+        return None
+    for path in (entry.local, os.path.join(_own("CACHE"), "artifacts", "obj", "md5", digest[:2], digest[2:])):
         if path and os.path.isfile(path) and _is_same(path, digest):
             return path
     return None
 
 
+def _own(kind: str) -> str:
+    """The folder that wandb keeps its DATA or its CACHE in."""
+    if said := os.environ.get(f"WANDB_{kind}_DIR"):
+        return said
+    if sys.platform == "darwin":
+        place = os.path.expanduser(
+            {"DATA": "~/Library/Application Support", "CACHE": "~/Library/Caches"}[kind]
+        )
+    else:
+        usual = {"DATA": "~/.local/share", "CACHE": "~/.cache"}[kind]
+        place = os.environ.get(f"XDG_{kind}_HOME") or os.path.expanduser(usual)
+    return os.path.join(place, "wandb")
+
+
 def _is_same(path: str, digest: str) -> bool:
-    """Whether it has the content that was logged, as far as its digest tells."""
-    if len(digest) != 32:
-        return True
+    """Whether it has the content that was logged: an MD5 in hexadecimal digits, and no other digest."""
     found = hashlib.md5(usedforsecurity=False)
     try:
         with open(path, "rb") as file:
@@ -151,16 +173,12 @@ def _is_same(path: str, digest: str) -> bool:
 
 def _description(artifact: Artifact, entries: Sequence[_Entry]) -> dict[str, Any]:
     """What wandb knows of a version beside its files."""
-    try:
-        metadata = json.loads(artifact.metadata or "{}")
-    except ValueError:
-        metadata = artifact.metadata
     return {
         "name": artifact.name,
         "type": artifact.kind,
         "aliases": artifact.aliases,
         "description": artifact.description,
-        "metadata": metadata,
+        "metadata": json_of(artifact.metadata or "{}"),
         "digest": artifact.digest,
         "references": {entry.path: entry.ref for entry in entries if entry.ref},
     }

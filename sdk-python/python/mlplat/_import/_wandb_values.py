@@ -1,6 +1,7 @@
 """What runs of wandb logged that is no number, as files: a table of values, histograms, and series of images.
 
-Invariant: each value is in one of them. Files get the same names and content whenever the log is read, so that a second
+Invariant: each value is in one of them, and no file is read that is not below the folders of the run, whatever the log
+says. Files get the same names and content whenever the log is read, so that a second
 import stores nothing, and one of a log that has grown only what is new.
 """
 
@@ -13,6 +14,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ._local_files import is_below
 from ._records import Placed
 from ._wandb_history import Value
 
@@ -39,10 +41,8 @@ def files_of(values: Iterable[Value], folders: list[str], scratch: str) -> Itera
                 continue
             table.add(value)
             for name in _paths(value.found):
-                path = next(
-                    (path for path in (os.path.join(one, name) for one in folders) if os.path.isfile(path)),
-                    None,
-                )
+                places = ((os.path.join(folder, name), folder) for folder in folders)
+                path = next((path for path, folder in places if is_below(path, folder)), None)
                 if path is None:
                     missing.append(name)
                 elif (
