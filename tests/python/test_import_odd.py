@@ -11,8 +11,10 @@ import mlplat
 import pytest
 from import_stores import FIRST, run_cli, summary, write_database
 from mlplat._connection import client
+from mlplat._import import _names
 from mlplat._import._mlflow import open_store
 from mlplat._import._summary import Wish
+from mlplat._import._wandb import Offline
 from mlplat._import._writer import import_all
 from test_import_wandb import artifact, entry, field, item, nested, only_run, wandb_folder, wandb_log, whole
 
@@ -117,6 +119,50 @@ def test_one_run_of_a_folder_of_mlflow_that_cannot_be_read_takes_no_other_with_i
     said = run_cli("import", "mlflow", str(tmp_path / "mlruns"), code=1)
     assert f"the run in {store / ('b' * 32)} cannot be read: invalid literal for int()" in said
     assert mlplat.search_runs().to_dicts()[0]["name"] == "1600000000000"
+
+
+@pytest.mark.parametrize("many", [3, 100])
+def test_names_of_an_earlier_import_stay_also_where_they_were_by_another_rule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int
+):
+    """Also where they are more than fit into the tag, and by either rule."""
+    long = "x" * 200
+
+    def rows(step: int) -> bytes:
+        row = {f"at@{at}{long}": 1.0 for at in range(many)} | {f"at`{at}{long}": 2.0 for at in range(many)}
+        return field(2, b"".join(item(key, value) for key, value in row.items()) + item("_step", step))
+
+    place = wandb_folder(tmp_path, whole(rows(0)))
+    with monkeypatch.context() as earlier:
+        earlier.setattr(_names, "metric_key", _names.old_metric_key)
+        earlier.setattr(_names, "_TOO_MANY", _names._TOO_MANY_OLD)
+        assert import_all(client(), Offline(str(place)), Wish()).errors == []
+    before = only_run()
+    assert (before.tags["import.renamed"] == "too many") == (many == 100)
+    assert len(before.metrics) == 2 * many
+    assert not any("@" in key for key in before.metrics)
+    for step in (1, 2):
+        wandb_folder(tmp_path, whole(*(rows(at) for at in range(step + 1))))
+        assert summary("wandb", str(place))["points"] == 2 * many
+    run = only_run()
+    assert run.metrics == before.metrics
+    assert {one.count for one in run.metric_summaries.values()} == {3}
+    assert run.tags["import.renamed"] == before.tags["import.renamed"]
+
+
+def test_names_that_are_too_many_for_the_tag_stay(tmp_path: Path):
+    keys = [f"{letter}{at}{'x' * 200}" for at in range(100) for letter in "`\t"]
+
+    def rows(step: int) -> bytes:
+        return field(2, b"".join(item(key, float(at)) for at, key in enumerate(keys)) + item("_step", step))
+
+    for step in range(2):
+        wandb_folder(tmp_path, whole(*(rows(at) for at in range(step + 1))))
+        assert summary("wandb", str(tmp_path))["points"] == len(keys)
+    run = only_run()
+    assert run.tags["import.renamed"] == "too many: 2"
+    assert sorted(run.metrics.values()) == [float(at) for at in range(len(keys))]
+    assert {one.count for one in run.metric_summaries.values()} == {2}
 
 
 # Folders of somebody else: nothing of this machine is taken because a log names it.

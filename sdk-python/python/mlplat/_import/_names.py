@@ -15,12 +15,23 @@ from .._keys import metric_key
 MAX_VALUE = 64 * 1024
 MAX_DESCRIPTION = 10_000
 RENAMED_TAG = "import.renamed"
-_TOO_MANY = "too many"
+
+# What the tag says of a run with more names than fit into it: they are found anew at every import, by the rule of then.
+_TOO_MANY = "too many: 2"
+_TOO_MANY_OLD = "too many"
 
 
 def name_of(text: str) -> str:
     """A name that the server takes: no control characters, of bounded length."""
     return "".join(letter if letter.isprintable() else " " for letter in text).strip()[:MAX_KEY] or "unnamed"
+
+
+def old_metric_key(key: str) -> str:
+    """The rule of before keys of metrics could have all characters."""
+    if key.isidentifier() and len(key) <= MAX_KEY:
+        return key
+    letters = (letter if letter.isalnum() or letter in "_-./ :" else "_" for letter in key)
+    return "".join(letters)[:MAX_KEY] or "_"
 
 
 def value_of(text: str) -> str:
@@ -82,10 +93,11 @@ class Names:
             known = json.loads(self.kept or "{}")
         except ValueError:
             known = {}
-        self.metrics = _Kind("metric", metric_key, known.get("metrics", {}))
+        clean = old_metric_key if self.kept == _TOO_MANY_OLD else metric_key
+        self.metrics = _Kind("metric", clean, known.get("metrics", {}))
         self.params = _Kind("param", name_of, known.get("params", {}))
         self.tags = _Kind("tag", name_of, known.get("tags", {}))
-        if self.kept != _TOO_MANY:
+        if self.kept not in (_TOO_MANY, _TOO_MANY_OLD):
             # What is in mlplat without having been renamed is there under its own key.
             self.metrics.add(key for key in metrics if key not in self.metrics.taken)
 
@@ -97,6 +109,9 @@ class Names:
 
     def changed(self) -> dict[str, str]:
         """The tag to keep, where it is not kept as it is now; to be stored not later than what has the names."""
+        if self.kept in (_TOO_MANY, _TOO_MANY_OLD):
+            # It stays so: with some of the names only, a later import would take them for all.
+            return {}
         kinds = {"metrics": self.metrics, "params": self.params, "tags": self.tags}
         renamed = {word: kind.renamed for word, kind in kinds.items() if kind.renamed}
         text = json.dumps(renamed, sort_keys=True, ensure_ascii=False) if renamed else ""
