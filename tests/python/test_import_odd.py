@@ -58,7 +58,15 @@ def test_values_that_are_odd_stay_what_they_are(tmp_path: Path):
     media = {"_type": "images/separated", "filenames": 5, "path": {"x": 1}}
     records = [
         field(17, field(1, "abc123") + field(17, field(1, 1 << 60)) + field(4, config)),
-        field(2, nested + raw("list", DEEP) + raw("huge", "9" * 400) + item("a", 1.0) + item("img", media)),
+        field(
+            2,
+            nested
+            + raw("list", DEEP)
+            + raw("huge", "9" * 400)
+            + raw("half", '{"\\ud800k": 2.5}')
+            + item("a", 1.0)
+            + item("img", media),
+        ),
         field(3, raw("best", DEEP)),
         field(18, field(1, 0)),
     ]
@@ -68,7 +76,8 @@ def test_values_that_are_odd_stay_what_they_are(tmp_path: Path):
     run = only_run()
     assert (run.params["half"], run.params["big"]) == ("?", "1" * 5000)
     assert json.loads(run.params["deep"]) == json.loads(DEEP[:500] + DEEP[-500:])
-    assert sorted(run.metrics.values()) == [1.0, 1.5]
+    assert sorted(run.metrics.values()) == [1.0, 1.5, 2.5]
+    assert run.metrics["half.?k"] == 2.5
     rows = {row["key"]: row["value"] for row in run.load_table("wandb/values.json").to_dicts()}
     assert rows["list"] == DEEP
     assert len(rows["huge"]) == 400

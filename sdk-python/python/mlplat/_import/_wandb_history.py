@@ -218,7 +218,12 @@ def json_of(text: str) -> Any:
         found = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    return text if text.count("[") + text.count("{") > _DEEPEST and _is_deep(found) else found
+    if text.count("[") + text.count("{") > _DEEPEST and _is_deep(found):
+        return text
+    if "\\u" in text:
+        # Halves of a pair of UTF-16 are no text, in keys neither.
+        found = json.loads(json.dumps(found, ensure_ascii=False).encode(errors="replace"))
+    return found
 
 
 def _is_deep(value: Any) -> bool:
