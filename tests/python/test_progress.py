@@ -10,6 +10,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from mlplat import _progress
 from mlplat._progress import Line
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
@@ -76,6 +77,16 @@ def test_a_line_is_never_longer_than_the_terminal(monkeypatch: pytest.MonkeyPatc
             assert ("left" in shown) == (width >= 120 or (width >= 80 and name == "x.bin"))
 
 
+@pytest.mark.parametrize("width", ["0", "-5", "wide"])
+def test_widths_that_are_none(width: str, monkeypatch: pytest.MonkeyPatch):
+    terminal = looking_at(monkeypatch, terminal=True)
+    monkeypatch.setenv("COLUMNS", width)
+    Line().transfer("uploading", "x" * 300, 1, 4, 1.0)
+    [shown] = drawn(terminal)
+    assert 60 < columns(shown) < 80
+    assert _progress._fitted(("mlplat: uploading", "x"), ["1 %"], 0.5, -1, False) == ""
+
+
 def test_what_is_short_or_quiet_shows_nothing(monkeypatch: pytest.MonkeyPatch):
     terminal = looking_at(monkeypatch, terminal=True)
     line = Line()
@@ -129,6 +140,7 @@ def test_counts_have_a_line_too(monkeypatch: pytest.MonkeyPatch):
 
 
 IN_NOTEBOOK = """
+from mlplat import _progress
 from mlplat._progress import Line
 line = Line()
 for at in range(20):

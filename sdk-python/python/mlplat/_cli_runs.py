@@ -45,7 +45,9 @@ def add(runs: Any, subcommands: Callable[[str, str], Any], groups: Any, command:
     renaming = command(experiments, "rename", _experiments_rename, "rename an experiment")
     renaming.add_argument("name", help="name that it has")
     renaming.add_argument("new_name", help="name that it gets")
-    moving = command(experiments, "move", _experiments_move, "move all runs of an experiment into another one")
+    moving = command(
+        experiments, "move", _experiments_move, "move all runs of an experiment into another one"
+    )
     moving.add_argument("name", help="name of the experiment")
     moving.add_argument("--to", required=True, metavar="EXPERIMENT", help="created where it does not exist")
 

@@ -149,7 +149,7 @@ def _cut(what: tuple[str, str], room: int, ascii_only: bool) -> str:
     gap = "..." if ascii_only else "…"
     left = room - columns(doing) - 1 - len(gap)
     if not name or left < 1:
-        while columns(whole) > room:
+        while whole and columns(whole) > room:
             whole = whole[:-1]
         return whole
     while columns(name) > left:

@@ -12,9 +12,12 @@ if TYPE_CHECKING:
 def width_of(stream: TextIO) -> int:
     """Columns of the terminal that a stream is; the other ones may go elsewhere."""
     try:
-        return int(os.environ["COLUMNS"])
+        wanted = int(os.environ["COLUMNS"])
     except (KeyError, ValueError):
-        pass
+        wanted = 0
+    # As `shutil.get_terminal_size` has it: there are jobs that set it to 0.
+    if wanted > 0:
+        return wanted
     try:
         return os.get_terminal_size(stream.fileno()).columns or 80
     except (OSError, ValueError):
