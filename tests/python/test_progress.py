@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import sys
 import unicodedata
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import mlplat
 import nbformat
 import pytest
 from mlplat import _progress
@@ -101,6 +105,67 @@ def test_what_is_short_or_quiet_shows_nothing(monkeypatch: pytest.MonkeyPatch):
     line.transfer("uploading", "a", 1, 4, 5.0)
     line.clear()
     assert terminal.getvalue() == ""
+
+
+class Broken(Stderr):
+    """A pipe whose reader is gone."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(text)
+
+
+def closed() -> Stderr:
+    stderr = Stderr(terminal=True)
+    stderr.close()
+    return stderr
+
+
+def broken() -> Stderr:
+    return Broken(terminal=True)
+
+
+@pytest.mark.parametrize("make", [closed, broken, object])
+def test_progress_never_ends_a_call(make: Callable[[], Any], monkeypatch: pytest.MonkeyPatch):
+    looking_at(monkeypatch, terminal=True)
+    monkeypatch.setattr(sys, "stderr", make())
+    line = Line()
+    line.transfer("uploading", "a", 1, 4, 1.0)
+    line.count("importing", "b", ["1 run"], 0.5, 2.0)
+    line.clear()
+
+
+def test_ctrl_c_passes_through_progress(monkeypatch: pytest.MonkeyPatch):
+    terminal = looking_at(monkeypatch, terminal=True)
+
+    def interrupted(_: str) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(terminal, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Line().transfer("uploading", "a", 1, 4, 1.0)
+
+
+def test_an_upload_outlives_its_standard_error(project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    looking_at(monkeypatch, terminal=True)
+    tried: list[str] = []
+
+    class Gone(Stderr):
+        def write(self, text: str) -> int:
+            tried.append(text)
+            raise BrokenPipeError
+
+    monkeypatch.setattr(_progress, "_PATIENCE_S", 0.0)
+    source = tmp_path / "large"
+    with mlplat.start_run("e", "r") as run:
+        monkeypatch.setattr(sys, "stderr", Gone(terminal=True))
+        for _ in range(8):
+            source.write_bytes(os.urandom(1 << 20) * 128)
+            run.log_artifact(source)
+            if tried:
+                break
+    assert tried, "all uploads were too quick to be shown"
+    stored = mlplat.get_run(run.id).read_artifact("large")
+    assert stored == source.read_bytes()
 
 
 def test_names_of_files_do_not_move_the_cursor(monkeypatch: pytest.MonkeyPatch):

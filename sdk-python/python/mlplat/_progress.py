@@ -2,20 +2,25 @@
 
 Invariant: shown only after a moment. On a terminal it is one line, never longer than the terminal is wide, that is gone when
 the call is over; in a notebook one place that is drawn anew, and says at the end how long it took; in the log of a job it is a
-line from time to time, so that a call which hangs can be told from one that works; in CI it is nothing.
+line from time to time, so that a call which hangs can be told from one that works; in CI it is nothing. What goes wrong with it
+is nothing to the call: from then on nothing is shown.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import deque
+from functools import wraps
 
 from . import _place
 from ._terminal import columns, printable, size, spoken, width_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
+    from typing import Any, Concatenate, ParamSpec
+
+    P = ParamSpec("P")
 
 _PATIENCE_S = 0.4
 """A call that takes no longer shows nothing."""
@@ -30,18 +35,34 @@ _BAR = 20
 _SHORTEST_NAME = 24
 
 
+def _harmless(method: Callable[Concatenate[Line, P], None]) -> Callable[Concatenate[Line, P], None]:
+    """An exception here would end the call that is shown, say an upload: standard error may be closed, or anything."""
+
+    @wraps(method)
+    def guarded(self: Line, *args: P.args, **kwargs: P.kwargs) -> None:
+        if not self._broken:
+            try:
+                method(self, *args, **kwargs)
+            except Exception:
+                self._broken = True
+
+    return guarded
+
+
 class Line:
     """One line about one call. `elapsed` is always in seconds since the call began."""
 
-    __slots__ = ("_display", "_drawn", "_finished", "_samples", "_stopped")
+    __slots__ = ("_broken", "_display", "_drawn", "_finished", "_samples", "_stopped")
 
     def __init__(self) -> None:
+        self._broken = False
         self._samples: deque[tuple[float, int]] = deque()
         self._display: Any = None
         self._drawn: float | None = None
         # What stays in a notebook, which can take nothing away.
         self._finished = self._stopped = ""
 
+    @_harmless
     def transfer(self, doing: str, name: str, done: int, total: int, elapsed: float) -> None:
         """Shows that so many bytes are done, of e.g. "uploading" and "model.bin"."""
         self._samples.append((elapsed, done))
@@ -53,6 +74,7 @@ class Line:
         facts = _facts(done, total, self._rate(), elapsed)
         self._show(what, facts, done / total if total else None, elapsed)
 
+    @_harmless
     def count(self, doing: str, name: str, facts: list[str], share: float | None, elapsed: float) -> None:
         """Shows what is not measured in bytes, with the facts that tell how far it is."""
         what = _what(doing, name)
@@ -61,6 +83,7 @@ class Line:
         self._stopped = f"{self._finished}, stopped"
         self._show(what, facts, share, elapsed)
 
+    @_harmless
     def clear(self, finished: bool = True) -> None:
         """Takes it away, as the call is over, or stopped."""
         if self._display is not None:
