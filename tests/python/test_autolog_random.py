@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import mlplat
@@ -60,3 +63,65 @@ def test_trainings_are_the_same_with_and_without(project: str):
         mlplat.autolog(disable=True)
     assert len(runs()) == 12
     assert program() == without
+
+
+def test_threads_that_wait_change_nothing(project: str):
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(int).result()
+        test_trainings_are_the_same_with_and_without(project)
+
+
+class Slow(Guesses):
+    """Gives other threads the time to draw while it predicts."""
+
+    def fit(self, X: Any, y: Any) -> Slow:
+        self.drawn_ = [random.random(), np.random.random()]
+        return self
+
+    def predict(self, X: Any) -> Any:
+        time.sleep(0.02)
+        random.random()
+        return np.random.random(size=len(X))
+
+
+def test_threads_that_draw_get_no_number_twice(logged: str):
+    drawn: list[float] = []
+    over = threading.Event()
+
+    def draw() -> None:
+        while not over.wait(0.001):
+            drawn.extend((random.random(), np.random.random()))
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    try:
+        for _ in range(3):
+            Slow().fit(RX, ry)
+    finally:
+        over.set()
+        thread.join()
+    assert len(drawn) > 40
+    assert len(set(drawn)) == len(drawn)
+
+
+def test_trainings_side_by_side_get_no_number_twice(logged: str):
+    with ThreadPoolExecutor(3) as pool:
+        fits = [pool.submit(Slow().fit, RX, ry) for _ in range(18)]
+    drawn = [number for fit in fits for number in fit.result().drawn_]
+    assert len(set(drawn)) == len(drawn)
+
+
+def test_generators_of_ones_own_stay_as_they_were_in_threads_too(project: str):
+    def draws(seed: int) -> float:
+        state = np.random.RandomState(seed)
+        for _ in range(3):
+            Guesses(state).fit(RX, ry)
+        return state.normal()
+
+    without = [draws(seed) for seed in range(4)]
+    mlplat.autolog()
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(draws, range(4))) == without
+    finally:
+        mlplat.autolog(disable=True)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from .._keys import metric_key
+from . import _random
 from ._random import untouched
 
 TYPE_CHECKING = False
@@ -79,6 +80,7 @@ def _forked() -> None:
     global _process, _finding
     _process = -1
     _finding = threading.Lock()
+    _random.forget()
 
 
 if hasattr(os, "register_at_fork"):
@@ -149,6 +151,7 @@ class Session(Guard):
         self._sending: threading.Thread | None = None
         self.safely("no run could be started", lambda: self._find_run(kind))
         self._token = _current.set(self)
+        _random.training_begins(self)
 
     def _find_run(self, kind: str) -> None:
         from .. import active_run, start_run
@@ -287,6 +290,7 @@ class Session(Guard):
 
     def _end(self, status: str, message: str) -> None:
         self.over = True
+        _random.training_is_over(self)
         if self._token is not None:
             try:
                 _current.reset(self._token)
