@@ -210,6 +210,43 @@ os.kill(int(sys.argv[1]), signal.SIGCONT)
     assert len(mlplat.find_runs(experiment="e")) == 4
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="processes cannot be stopped here")
+def test_inputs_of_a_training_wait_together_for_a_server_that_hangs(world: World):
+    world.start()
+    assert world.server is not None
+    code = """
+import mlplat, os, signal, sys, time
+from mlplat._autolog import Options, _session, enabled
+from mlplat._inputs import describe
+
+mlplat.connect(timeout=2)
+enabled["sklearn"] = Options(True, True, True, 1)
+_session.enable_here()
+
+def before(session):
+    os.kill(int(sys.argv[1]), signal.SIGSTOP)
+    for number in range(20):
+        session.add_input(describe("s3://data/%s" % number, "training", None, None, str(number)))
+
+with mlplat.start_run("e", "r") as run:
+    run.flush()
+    _session.run_logged("sklearn", "Ridge", lambda: None, before=before)
+print(run.id, flush=True)
+"""
+    command = [sys.executable, "-c", code, str(world.server.process.pid)]
+    began = time.monotonic()
+    done = subprocess.run(command, env=world.env, capture_output=True, text=True, timeout=120)
+    took = time.monotonic() - began
+    os.kill(world.server.process.pid, signal.SIGCONT)
+    assert done.returncode == 0, done.stderr
+    assert "was not logged" not in done.stderr
+    assert took < 20, "one after another they take 40 seconds"
+    world.sync()
+    mlplat.connect(world.url)
+    names = {one.name for one in mlplat.get_run(done.stdout.strip()).inputs}
+    assert names == {str(number) for number in range(20)}
+
+
 def test_a_journal_is_delivered_to_where_its_server_moved(world: World):
     run_id = world.die_after(20)
     old = world.port

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -267,12 +268,31 @@ class Session(Guard):
         self._inputs = []
 
         def send() -> None:
-            for one in inputs:
+            late = time.monotonic() + _SENDING_SECONDS
+            for number, one in enumerate(inputs):
+                if time.monotonic() > late:
+                    rest = inputs[number:]
+                    self.safely("data sets were not logged", lambda rest=rest: self._send_at_once(run, rest))
+                    return
                 self.safely("a data set was not logged", lambda one=one: run._handle.log_input(one).wait())
 
         # Not a daemon: the interpreter waits for it.
         self._sending = threading.Thread(target=send, name="mlplat-autolog-inputs")
         self._sending.start()
+
+    def _send_at_once(self, run: ActiveRun, inputs: list[dict[str, Any]]) -> None:
+        """To a server that hangs or is away: one after another would hold up the exit for as many timeouts."""
+        import asyncio
+
+        async def send(one: dict[str, Any]) -> None:
+            await run._handle.log_input(one)
+
+        async def send_all() -> list[BaseException | None]:
+            return await asyncio.gather(*map(send, inputs), return_exceptions=True)
+
+        for failure in asyncio.run(send_all()):
+            if failure is not None:
+                warn_once(self.integration, "a data set was not logged", failure)
 
     def finish(self) -> None:
         """The training went well: a run of its own ends."""
