@@ -7,7 +7,7 @@ import json
 import os
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightgbm
 import mlplat
@@ -176,6 +176,29 @@ def test_functions_and_other_objects():
         logged(at for at in range(3))
     with pytest.raises(mlplat.WrongTypeError, match="None"):
         logged(None)
+
+
+class Pair(NamedTuple):
+    left: Any
+    right: Any
+
+
+def test_examples_of_several_parts_have_few_values():
+    def taken(*_: object) -> int:
+        return 0
+
+    wide = np.zeros((50, 30_000))
+    for example in (wide, (wide[:20], wide[:20]), {"a": wide[:20], "b": [wide[:20]]}, [[0.0] * 30_000] * 50):
+        with pytest.raises(mlplat.MisuseError, match="more than 1,000,000 values; give a few rows"):
+            logged(taken, input_example=example)
+    itself: list[Any] = []
+    itself += [itself, itself]
+    with pytest.raises(mlplat.MisuseError):
+        logged(taken, signature={"kind": "any"}, input_example={"a": itself})
+    info = logged(taken, input_example=Pair(np.zeros((500, 2)), np.ones(500)))
+    run = mlplat.get_run(info.run_id)
+    left, right = json.loads(run.read_artifact("model/input_example.json"))["data"]
+    assert (len(left), len(right)) == (100, 100)
 
 
 def test_files(tmp_path: Path):

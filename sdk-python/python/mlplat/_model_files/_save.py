@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import sys
@@ -138,12 +139,16 @@ def _few(example: Any) -> Any:
     if isinstance(example, dict):
         return {key: _few(value) if hasattr(value, "shape") else value for key, value in example.items()}
     if is_several_arrays(example):
-        return type(example)(map(_few, example)) if type(example) in (tuple, list) else example
+        few = map(_few, example)
+        if hasattr(example, "_fields"):
+            return type(example)(*few)  # a named tuple
+        return type(example)(few) if type(example) in (tuple, list) else example
     sliced = isinstance(example, (list, tuple)) or hasattr(example, "shape")
     return example[:_EXAMPLE_ROWS] if sliced else example
 
 
 def _write_example(folder: str, example: Any) -> str:
+    _check_size(example)
     held: dict[str, Any]
     kind = (described(example) or {})["kind"]
     if kind == "table":
@@ -152,16 +157,30 @@ def _write_example(folder: str, example: Any) -> str:
         held = {"kind": kind, **split_form(example)}
     elif kind == "tensor":
         dense = example.toarray() if hasattr(example, "toarray") else example
-        size = getattr(dense, "size", 0)
-        size = size() if callable(size) else size
-        if isinstance(size, int) and size > _EXAMPLE_VALUES:
-            raise MisuseError(f"the input example has {size} values; give a few rows of it")
         held = {"kind": kind, "type": str(getattr(dense, "dtype", "")), "data": plain(dense)}
     else:
         held = {"kind": kind, "data": plain(example)}
     with open(os.path.join(folder, _manifest.EXAMPLE), "w", encoding="utf-8") as file:
         json.dump(held, file, ensure_ascii=False)
     return _manifest.EXAMPLE
+
+
+def _check_size(example: Any) -> None:
+    """Refuses what would be a large text of numbers, in whatever parts it comes."""
+    count, parts = 0, [example]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, dict):
+            parts.extend(part.values())
+        elif isinstance(part, (list, tuple, set, frozenset)):
+            parts.extend(part)
+        shape = getattr(part, "shape", ()) if hasattr(part, "dtype") else ()
+        # What has no shape counts as one, lists too: so this ends where one contains itself.
+        count += math.prod(shape)
+        if count > _EXAMPLE_VALUES:
+            raise MisuseError(
+                f"the input example has more than {_EXAMPLE_VALUES:,} values; give a few rows of it"
+            )
 
 
 def _predicted(model: Any, flavor: str, example: Any) -> Any:
