@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 import xgboost
 from logged_models import FRAME, NUMBER, RNG, TARGET, log_model_of_own_module, logged, packages, run_script
+from mlplat._model_files import _pickle_scan
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
@@ -103,7 +105,6 @@ class Named(pickle._Unpickler):  # pyright: ignore[reportAttributeAccessIssue]
 @pytest.mark.parametrize("protocol", range(6))
 def test_a_scan_finds_what_loading_imports(protocol: int, tmp_path: Path):
     from joblib.numpy_pickle import NumpyUnpickler
-    from mlplat._model_files._pickle_scan import scan_file
 
     class NamedOfJoblib(Named, NumpyUnpickler):
         pass
@@ -127,14 +128,14 @@ def test_a_scan_finds_what_loading_imports(protocol: int, tmp_path: Path):
         reader.load()
     # In older protocols there are modules by the names that they had in Python 2.
     names = {"__builtin__": "builtins", "copy_reg": "copyreg"}
-    found = scan_file(str(path))
+    found = _pickle_scan.scan_file(str(path))
     assert {names.get(name, name) for name in found.modules} == {names.get(n, n) for n in reader.found}
     assert not found.by_joblib
     joblib.dump(arrays, path, protocol=protocol)
     with path.open("rb") as file:
         reader = NamedOfJoblib(str(path), file, False)
         reader.load()
-    found = scan_file(str(path))
+    found = _pickle_scan.scan_file(str(path))
     # Arrays of objects are read by another of joblib's readers.
     assert reader.found <= found.modules | set(names) | set(names.values())
     assert "pandas._libs.tslibs.timestamps" in found.modules
@@ -173,3 +174,19 @@ def test_a_file_of_a_script_that_is_not_there(tmp_path: Path):
     done = run_script(code, tmp_path)
     assert done.stderr.count("refers to what a script or notebook defines") == 1
     assert type(mlplat.load_model(done.stdout.strip())).__name__ == "Net"
+
+
+def test_a_scan_reads_only_so_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    bomb = tmp_path / "bomb.pt"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(1 << 20))
+    monkeypatch.setattr(_pickle_scan, "_MAX_DECOMPRESSED", 1 << 12)
+    assert len(_pickle_scan._of_torch(str(bomb)) or b"") == 1 << 12
+    # Each array of objects is a pickle within the pickle, and none of them has a limit of its own.
+    arrays = [np.array([object] * 50 + [number], dtype=object) for number in range(20)]
+    joblib.dump([*arrays, Path], tmp_path / "arrays.joblib")
+    assert "pathlib" in _pickle_scan.scan_file(str(tmp_path / "arrays.joblib")).modules
+    monkeypatch.setattr(_pickle_scan._Limited, "left", 1500)
+    found = _pickle_scan.scan_file(str(tmp_path / "arrays.joblib"))
+    assert "builtins" in found.modules
+    assert "pathlib" not in found.modules

@@ -40,9 +40,10 @@ class Found:
 def scan(file: BinaryIO) -> Found:
     """Reads a pickle up to its end, or to where it is none."""
     found = Found()
+    operations = _Limited(_DISPATCH)
     try:
         for _ in range(_MAX_PICKLES):
-            _Machine(file, found).load()
+            _Machine(file, found, operations).load()
     except Exception:
         pass  # its end, or no pickle: who loads it is told
     return found
@@ -67,7 +68,10 @@ def _of_torch(path: str) -> bytes | None:
     try:
         with zipfile.ZipFile(path) as archive:
             name = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
-            return None if name is None else archive.read(name)
+            if name is None:
+                return None
+            with archive.open(name) as file:
+                return file.read(_MAX_DECOMPRESSED)
     except zipfile.BadZipFile:
         return None
 
@@ -107,11 +111,13 @@ class _Machine(pickle._Unpickler):  # pyright: ignore[reportAttributeAccessIssue
     pop_mark: Any
     read: Any
 
-    def __init__(self, file: BinaryIO, found: Found) -> None:
+    def __init__(self, file: BinaryIO, found: Found, operations: _Limited) -> None:
         super().__init__(file, encoding="latin-1")
         self._file = file
         self._found = found
-        self.dispatch = _Limited(_DISPATCH)  # pyright: ignore[reportAttributeAccessIssue]
+        # Pickles within pickles share what is left of them.
+        self._operations = operations
+        self.dispatch = operations  # pyright: ignore[reportAttributeAccessIssue]
 
     def find_class(self, module: str, name: str) -> _Made:
         self._found.modules.add(module)
@@ -168,7 +174,9 @@ class _Machine(pickle._Unpickler):  # pyright: ignore[reportAttributeAccessIssue
         [(kind, size)] = _DTYPE.findall(dtype.arguments[0])
         flags = dtype.state[7] if len(dtype.state or ()) > 7 else 0
         if kind == "O" or flags & 1:
-            _Machine(self._file, self._found).load()  # an array of objects is a pickle of its own
+            _Machine(
+                self._file, self._found, self.dispatch
+            ).load()  # an array of objects is a pickle of its own
             return
         if wrapper.get("numpy_array_alignment_bytes") is not None:
             self._pass(self._file.read, self._file.read(1)[0])
