@@ -6,9 +6,12 @@ import asyncio
 import json
 import os
 import pickle
+import sys
+import types
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cloudpickle
 import lightgbm
 import mlplat
 import numpy as np
@@ -17,6 +20,7 @@ import pytest
 import sklearn
 import xgboost
 from logged_models import FRAME, NUMBER, TARGET, logged, packages
+from mlplat._model_files import _pickles
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
@@ -176,6 +180,30 @@ def test_functions_and_other_objects():
         logged(at for at in range(3))
     with pytest.raises(mlplat.WrongTypeError, match="None"):
         logged(None)
+
+
+def test_code_that_came_with_a_model_is_pickled_with_it(monkeypatch: pytest.MonkeyPatch):
+    # As `trust_remote_code` of transformers brings it; "theirs" the user has registered.
+    models: list[Any] = []
+    for name in ("transformers_modules", "transformers_modules.ours", "transformers_modules.theirs"):
+        module: Any = types.ModuleType(name)
+        exec("class Net:\n    def run(self): return 7", vars(module))
+        monkeypatch.setitem(sys.modules, name, module)
+        models.append(module.Net())
+    cloudpickle.register_pickle_by_value(sys.modules["transformers_modules.theirs"])
+    try:
+        assert _pickles.takes(models)
+        info = logged(models)
+        with _pickles.pickling():
+            logged(models)
+            assert "transformers_modules.ours" in cloudpickle.list_registry_pickle_by_value()
+        assert cloudpickle.list_registry_pickle_by_value() == {"transformers_modules.theirs"}
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules["transformers_modules.theirs"])
+    for name in list(sys.modules):
+        if name.startswith("transformers_modules"):
+            monkeypatch.delitem(sys.modules, name)
+    assert [model.run() for model in mlplat.load_model(info)] == [7, 7, 7]
 
 
 class Pair(NamedTuple):

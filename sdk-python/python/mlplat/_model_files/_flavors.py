@@ -66,9 +66,7 @@ def save(model: Any, flavor: str, folder: str) -> dict[str, Any]:
         return _copy(_arguments.path(model, "model"), flavor, folder)
     try:
         return _SAVE[flavor](model, folder)
-    except MlplatError:
-        raise
-    except OSError:
+    except (OSError, MlplatError):
         raise
     except Exception as error:
         raise MisuseError(

@@ -174,9 +174,8 @@ class _Machine(pickle._Unpickler):  # pyright: ignore[reportAttributeAccessIssue
         [(kind, size)] = _DTYPE.findall(dtype.arguments[0])
         flags = dtype.state[7] if len(dtype.state or ()) > 7 else 0
         if kind == "O" or flags & 1:
-            _Machine(
-                self._file, self._found, self.dispatch
-            ).load()  # an array of objects is a pickle of its own
+            # An array of objects is a pickle of its own.
+            _Machine(self._file, self._found, self._operations).load()
             return
         if wrapper.get("numpy_array_alignment_bytes") is not None:
             self._pass(self._file.read, self._file.read(1)[0])

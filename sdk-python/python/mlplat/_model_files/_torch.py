@@ -21,7 +21,8 @@ def save(model: Any, folder: str, name: str = "model.pt") -> dict[str, Any]:
     if isinstance(model, torch.jit.ScriptModule):
         torch.jit.save(model, path)
         return {"kind": "torchscript", "file": name}
-    torch.save(model, path, pickle_module=_pickles.pickler())
+    with _pickles.pickling() as module:
+        torch.save(model, path, pickle_module=module)
     return {"kind": "torch", "file": name}
 
 
