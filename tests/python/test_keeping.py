@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import math
+import os
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import mlplat
 import mlplat.aio
 import pytest
+from mlplat import _native
 
 
 def started(**options) -> mlplat.ActiveRun:
@@ -196,6 +200,41 @@ def test_labels_and_metrics_of_a_run_that_has_ended(project):
     mlplat.delete_runs(run)
     run.set_tag("why", "deleted")
     assert run.deleted_at is not None
+
+
+def test_points_of_an_ended_run_have_few_writers(project, monkeypatch):
+    with mlplat.start_run() as active:
+        pass
+    run, sent = mlplat.get_run(active.id), []
+    import_batch = _native.import_batch
+
+    def noted(client, run_id, number, *content):
+        sent.append(number)
+        return import_batch(client, run_id, number, *content)
+
+    monkeypatch.setattr(_native, "import_batch", noted)
+    for step in range(5):
+        run.log_metrics({"a": step, "b": step}, step)
+    assert len({writer for writer, _, _ in sent}) == 1
+    assert [(first, last) for _, first, last in sent] == [(n, n + 1) for n in range(1, 11, 2)]
+    # Calls at the same time have a writer each, so that none of them overtakes another.
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda step: run.log_metric("a", step, step), range(5, 45)))
+
+    async def add():
+        again = await mlplat.aio.get_run(active.id)
+        await asyncio.gather(*(again.log_metric("a", step, step) for step in range(45, 65)))
+
+    asyncio.run(add())
+    assert [row["value"] for row in mlplat.get_run(run.id).metric_history("a")] == list(range(65))
+    # What the server has of a call that failed is not known.
+    with pytest.raises(mlplat.MlplatError):
+        run.log_metrics({"a\n": 1.0}, 65)
+    process, idle = run._writers
+    assert (process, len({writer for writer, _ in idle})) == (os.getpid(), len(idle))
+    assert all(first > 1 for _, first in idle)
+    with pytest.raises(TypeError):
+        copy.deepcopy(run)
 
 
 def test_labels_of_an_ended_run_for_asyncio(project):

@@ -5,6 +5,8 @@ It goes straight to the server, as it belongs to no process that would keep a jo
 
 from __future__ import annotations
 
+import os
+import threading
 from array import array
 from datetime import datetime, timezone
 
@@ -15,20 +17,28 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping
     from typing import Any
 
+    from ._run import Run
     from ._run_info import RunInfo
     from ._types import When
+    from .aio._run import Run as AsyncRun
 
     Steps = Generator[_native.Call[Any], Any, None]
 
-# The writer of what may be sent as often as one likes.
-_NOBODY = ("", 0, 0)
+_lock = threading.Lock()
+
+
+def texts_call(
+    client: _native.Client, run_id: str, params: Mapping[str, str], tags: Mapping[str, str]
+) -> _native.Call[Any]:
+    """Sets params and labels, which may be done as often as one likes: so it has no writer that numbers it."""
+    return _native.import_batch(client, run_id, ("", 0, 0), [], params, tags)
 
 
 def set_tags_steps(run: RunInfo, tags: Mapping[str, object]) -> Steps:
     """Sets labels beside those that the run has."""
     labels = _arguments.labels(tags, "tags")
     if labels:
-        yield _native.import_batch(run._client, run.id, _NOBODY, [], {}, labels)
+        yield texts_call(run._client, run.id, {}, labels)
     yield from refresh_steps(run)
 
 
@@ -40,7 +50,7 @@ def delete_tags_steps(run: RunInfo, keys: str | Iterable[str]) -> Steps:
 
 
 def log_metrics_steps(
-    run: RunInfo, metrics: Mapping[str, object], step: int | None, timestamp: When | None
+    run: Run | AsyncRun, metrics: Mapping[str, object], step: int | None, timestamp: When | None
 ) -> Steps:
     """Logs a point of each metric; without `step` one after the last of its key."""
     points = {
@@ -62,12 +72,37 @@ def log_metrics_steps(
             )
             for key, value in points.items()
         ]
-        import uuid
-
         # Numbered, so that what is sent again after a broken connection is stored once.
-        writer = (str(uuid.uuid4()), 1, len(columns))
-        yield _native.import_batch(run._client, run.id, writer, columns, {}, {})
+        writer, first = _take_writer(run)
+        last = first + len(columns) - 1
+        yield _native.import_batch(run._client, run.id, (writer, first, last), columns, {}, {})
+        # After a failure it is not known what the server has of this writer: the next call takes another one.
+        _give_back(run, writer, last + 1)
     yield from refresh_steps(run)
+
+
+def _take_writer(run: Run | AsyncRun) -> tuple[str, int]:
+    """A writer of the run object that nobody uses just now, and its next number.
+
+    The server keeps a row for each, so calls one after another share one. Those at the same time do not: numbers that arrive
+    after greater ones of the same writer count as stored before.
+    """
+    import uuid
+
+    with _lock:
+        process, writers = getattr(run, "_writers", (0, []))
+        if process != os.getpid():
+            # Also in a process that was forked off, whose parent goes on with the old ones.
+            writers = []
+            run._writers = (os.getpid(), writers)
+        return writers.pop() if writers else (str(uuid.uuid4()), 1)
+
+
+def _give_back(run: Run | AsyncRun, writer: str, number: int) -> None:
+    with _lock:
+        process, writers = run._writers
+        if process == os.getpid():
+            writers.append((writer, number))
 
 
 def refresh_steps(run: RunInfo) -> Steps:

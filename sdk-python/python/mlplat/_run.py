@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from . import _arguments, _native
+from . import _arguments, _late, _native
 from ._rich import RichReading
 from ._run_calls import artifacts_call, download_call, histories_call, history_call, read_call
+from ._steps import drive
 from ._table import Table
 
 TYPE_CHECKING = False
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 class Run(RichReading):
     """A run as it was when it was read: params, tags, metrics, status; and the way to its files and histories."""
 
-    __slots__ = ("_client", "_record")
+    __slots__ = ("_client", "_record", "_writers")
+
+    _writers: tuple[int, list[tuple[str, int]]]
+    """Process, and names and next numbers with which this object logs points; see `_late`."""
 
     def metric_history(
         self,
@@ -93,16 +97,10 @@ class Run(RichReading):
 
     def set_tags(self, tags: Mapping[str, object]) -> None:
         """Sets labels, also where the run has ended; its other labels stay. `tags` shows them then."""
-        from . import _late
-        from ._steps import drive
-
         drive(_late.set_tags_steps(self, tags))
 
     def delete_tags(self, keys: str | Iterable[str]) -> None:
         """Deletes labels, also where the run has ended; one that it does not have is no error."""
-        from . import _late
-        from ._steps import drive
-
         drive(_late.delete_tags_steps(self, keys))
 
     def log_metric(
@@ -119,9 +117,6 @@ class Run(RichReading):
         Without `step` it is one more than the last of each key. The status of the run stays. Unlike in a run under way this
         waits for the server.
         """
-        from . import _late
-        from ._steps import drive
-
         drive(_late.log_metrics_steps(self, metrics, step, timestamp))
 
     def refresh(self) -> Run:

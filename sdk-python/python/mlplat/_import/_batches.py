@@ -14,6 +14,7 @@ from itertools import islice
 
 from .. import _native
 from .._errors import DataLossError
+from .._late import texts_call
 from ._arrow_columns import Columns
 from ._names import Names, value_of
 from ._records import NAMESPACE, Point
@@ -22,14 +23,12 @@ _POINTS_PER_BATCH = 200_000
 _KEYS_PER_BATCH = 5000
 _TEXT_PER_BATCH = 1 << 20
 _ENTRIES_PER_BATCH = 5000
-# The writer of what may be sent as often as one likes.
-_NOBODY = ("", 0, 0)
 
 
 def set_tags(client: _native.Client, run_id: str, tags: Mapping[str, str]) -> None:
     """Sets labels, also where they were set to the same before."""
     if tags:
-        _native.import_batch(client, run_id, _NOBODY, [], {}, tags).wait()
+        texts_call(client, run_id, {}, tags).wait()
 
 
 def log_texts(
@@ -45,7 +44,7 @@ def log_texts(
             count += 1
         part, entries = entries[:count], entries[count:]
         found = {of: {key: value for kind, key, value in part if kind == of} for of in "pt"}
-        _native.import_batch(client, run_id, _NOBODY, [], found["p"], found["t"]).wait()
+        texts_call(client, run_id, found["p"], found["t"]).wait()
 
 
 def log_stream(client: _native.Client, run_id: str, name: str, points: Iterator[Point], names: Names) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .. import _arguments, _native
+from .. import _arguments, _late, _native
 from .._run_calls import artifacts_call, download_call, histories_call, history_call, read_call
+from .._steps import drive_async
 from .._table import Table
 from ._rich import RichReading
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 class Run(RichReading):
     """A run as it was when it was read; see :class:`mlplat.Run`."""
 
-    __slots__ = ("_client", "_record")
+    __slots__ = ("_client", "_record", "_writers")
+
+    _writers: tuple[int, list[tuple[str, int]]]
+    """Process, and names and next numbers with which this object logs points; see `_late`."""
 
     async def metric_history(
         self,
@@ -73,16 +77,10 @@ class Run(RichReading):
 
     async def set_tags(self, tags: Mapping[str, object]) -> None:
         """Sets labels, also where the run has ended; its other labels stay. `tags` shows them then."""
-        from .. import _late
-        from .._steps import drive_async
-
         await drive_async(_late.set_tags_steps(self, tags))
 
     async def delete_tags(self, keys: str | Iterable[str]) -> None:
         """Deletes labels, also where the run has ended; one that it does not have is no error."""
-        from .. import _late
-        from .._steps import drive_async
-
         await drive_async(_late.delete_tags_steps(self, keys))
 
     async def log_metric(
@@ -95,9 +93,6 @@ class Run(RichReading):
         self, metrics: Mapping[str, object], step: int | None = None, *, timestamp: When | None = None
     ) -> None:
         """Logs values of several metrics, also where the run has ended; see :meth:`mlplat.Run.log_metrics`."""
-        from .. import _late
-        from .._steps import drive_async
-
         await drive_async(_late.log_metrics_steps(self, metrics, step, timestamp))
 
     async def refresh(self) -> Run:
