@@ -200,10 +200,7 @@ def _logged_fit(library: Library, original: Callable[..., Any]) -> Callable[...,
     def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
         def before(session: Session) -> None:
             session.takes_callback = session.run is not None
-            kind = type(self)
-            session.set_tags(
-                {"estimator_name": kind.__name__, "estimator_class": f"{kind.__module__}.{kind.__qualname__}"}
-            )
+            session.name_estimator(self)
             params = self.get_params()
             session.log_params({name: value for name, value in params.items() if value is not None})
             _log_data_of_fit(library, session, signature.bind_partial(self, *args, **kwargs).arguments)

@@ -38,25 +38,14 @@ def install(module: str) -> None:
     if module.endswith(".tuner.tuning"):
         tuner = sys.modules[module].Tuner
         for name in ("lr_find", "scale_batch_size"):
-            _patches.replace(_NAME, tuner, name, _quiet(getattr(tuner, name)))
+            # Fits that look for a setting are no trainings.
+            _patches.replace(_NAME, tuner, name, _session.quiet(_NAME, getattr(tuner, name)))
         return
     trainer = sys.modules[module].Trainer
     package = module.removesuffix(".trainer.trainer")
     _patches.replace(_NAME, trainer, "fit", _logged_fit(trainer.fit, package))
     for name in ("validate", "test"):
         _patches.replace(_NAME, trainer, name, _logged_evaluation(getattr(trainer, name), package))
-
-
-def _quiet(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Fits that look for a setting are no trainings."""
-
-    @functools.wraps(original)
-    def quiet(*args: Any, **kwargs: Any) -> Any:
-        if _session.options(_NAME) is None or _session.current() is not None:
-            return original(*args, **kwargs)
-        return _session.quietly(lambda: original(*args, **kwargs))
-
-    return quiet
 
 
 def _logged_fit(original: Callable[..., Any], package: str) -> Callable[..., Any]:

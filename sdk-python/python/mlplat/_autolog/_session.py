@@ -6,6 +6,7 @@ Invariant: nothing here raises into training code but the training's own excepti
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
@@ -115,6 +116,18 @@ def quietly(work: Callable[[], Any]) -> Any:
     finally:
         guard.over = True
         _current.reset(token)
+
+
+def quiet(integration: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that trains for a purpose of its own: its trainings are of no interest."""
+
+    @functools.wraps(original)
+    def quiet(*args: Any, **kwargs: Any) -> Any:
+        if options(integration) is None or current() is not None:
+            return original(*args, **kwargs)
+        return quietly(lambda: original(*args, **kwargs))
+
+    return quiet
 
 
 class Trainings:
@@ -252,6 +265,13 @@ class Session(Guard):
         if self.run is not None:
             self.run.set_tags({self.prefix + key: short_text(value) for key, value in tags.items()})
 
+    def name_estimator(self, estimator: object) -> None:
+        """Sets the labels that tell what is trained."""
+        kind = type(estimator)
+        self.set_tags(
+            {"estimator_name": kind.__name__, "estimator_class": f"{kind.__module__}.{kind.__qualname__}"}
+        )
+
     def add_input(self, described: dict[str, Any]) -> None:
         """Takes an input of the run to be sent, if it is not known from an earlier training."""
         known = self._alike.inputs
@@ -300,7 +320,7 @@ class Session(Guard):
 
     def fail(self) -> None:
         """The training raised what is being handled now."""
-        from .._active import outcome
+        from .._outcome import outcome
 
         kind, error, traceback = sys.exc_info()
         if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):

@@ -171,7 +171,7 @@ def _install_quiet(module: str) -> None:
     for name in _QUIET.get(module, checks):
         found = getattr(owner, name, None)
         if inspect.isfunction(found) and found.__module__ == module:
-            _patches.replace(_NAME, owner, name, _quiet(found))
+            _patches.replace(_NAME, owner, name, _session.quiet(_NAME, found))
 
 
 def _install_search(module: str) -> None:
@@ -183,16 +183,6 @@ def _install_search(module: str) -> None:
         # Whichever it has got, it gets the original back.
         setattr(owner, name, original)
         _patches.replace(_NAME, owner, name, quiet)
-
-
-def _quiet(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def quiet(*args: Any, **kwargs: Any) -> Any:
-        if _session.current() is not None or _session.options(_NAME) is None:
-            return original(*args, **kwargs)
-        return _session.quietly(lambda: original(*args, **kwargs))
-
-    return quiet
 
 
 def _install_joblib() -> None:

@@ -26,10 +26,7 @@ def log_unfitted(
     session: Session, estimator: Any, fit: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
     """Params, labels and data sets, before the fit."""
-    kind = type(estimator)
-    session.set_tags(
-        {"estimator_name": kind.__name__, "estimator_class": f"{kind.__module__}.{kind.__qualname__}"}
-    )
+    session.name_estimator(estimator)
     # The params of the estimator in a search are those of its candidates.
     session.log_params(estimator.get_params(deep=not is_search(estimator)))
     given = _arguments(fit, estimator, args, kwargs)
