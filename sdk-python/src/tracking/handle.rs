@@ -147,6 +147,12 @@ impl RunHandle {
         Ok(Call::new(work).showing(progress))
     }
 
+    /// Notes in the journal that the run read a data set.
+    fn keep_input(&self, py: Python<'_>, input: NewInput) -> PyResult<()> {
+        let kept = self.get(py)?.keep_inputs([input.made()]);
+        kept.map_err(|e| raise(py, &e))
+    }
+
     /// Notes that the run read a data set; the answer is the input as it is kept.
     fn log_input(&self, py: Python<'_>, input: NewInput) -> PyResult<Call> {
         let run = self.get(py)?;

@@ -66,7 +66,7 @@ impl ActiveRun {
         self.log.update(message);
     }
 
-    pub(super) fn keep_inputs(&self, message: &pb::LogInputsRequest) {
+    pub(super) fn put_inputs(&self, message: &pb::LogInputsRequest) {
         self.log.inputs(message);
     }
 

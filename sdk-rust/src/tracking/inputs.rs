@@ -135,6 +135,16 @@ impl Tracking {
 }
 
 impl ActiveRun {
+    /// Notes data sets that the run read in the journal, like all that is logged: returns at once, whether there is a server or not.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] when the id of the run is none.
+    pub fn keep_inputs(&self, inputs: impl IntoIterator<Item = DatasetInput>) -> Result<()> {
+        let request = self.client().tracking().inputs_request(self.id(), inputs)?;
+        self.put_inputs(&request);
+        Ok(())
+    }
+
     /// As [`Tracking::log_inputs`]; what was logged before is delivered first. While the server cannot be reached they are kept
     /// in the journal, like all that is logged.
     ///
@@ -145,10 +155,10 @@ impl ActiveRun {
         let request = client.tracking().inputs_request(self.id(), inputs)?;
         let sent = rpc!(client, Repeatable, tracking.log_inputs, request.clone());
         match sent {
-            Err(Error::Unavailable(_) | Error::DeadlineExceeded(_)) => self.keep_inputs(&request),
+            Err(Error::Unavailable(_) | Error::DeadlineExceeded(_)) => self.put_inputs(&request),
             // It is known to its own process only, so far.
             Err(error @ Error::NotFound(_)) if error.reason() == "RUN_NOT_FOUND" => {
-                self.keep_inputs(&request);
+                self.put_inputs(&request);
             }
             sent => {
                 sent?;
