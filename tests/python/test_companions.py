@@ -257,6 +257,36 @@ def test_a_failed_run_keeps_what_it_printed(tmp_path: Path):
     assert content(run, "console.log").endswith("so far\n")
 
 
+def test_a_resumed_run_keeps_what_was_printed_before(tmp_path: Path):
+    code = """
+import sys, mlplat
+with mlplat.start_run("e", run_id=sys.argv[1] if len(sys.argv) > 1 else None, {more}) as run:
+    print(run.id)
+    raise SystemExit(3)
+"""
+    first = script(tmp_path, code.format(more=""))
+    script(tmp_path, code.format(more="environment=True"), first.id, name="second.py")
+    third = script(tmp_path, code.format(more="resume_from=0"), first.id, name="third.py")
+    files = [file.path for file in third.artifacts()]
+    assert files == sorted(files)
+    consoles = [path for path in files if path.startswith("console")]
+    assert consoles[0] == "console.log"
+    assert [content(third, path) for path in consoles] == [f"{first.id}\n"] * 3
+    origins = [path for path in files if path.endswith("/environment.json")]
+    assert origins[0] == "environment/environment.json"
+    names = [Path(json.loads(content(third, path))["source"]["name"]).name for path in origins]
+    assert names == ["train.py", "second.py", "third.py"]
+    # The two kinds of files of one process have one name.
+    assert [path[len("environment") :].partition("/")[0] for path in origins] == [
+        path[len("console") :].removesuffix(".log") for path in consoles
+    ]
+
+
+def test_processes_that_resume_a_run_at_one_moment_have_files_of_their_own():
+    assert _companion.suffix_of(fresh=True) == ""
+    assert len({_companion.suffix_of(fresh=False) for _ in range(100)}) == 100
+
+
 def test_streams_are_as_before(capsys: pytest.CaptureFixture[str]):
     before = (sys.stdout, sys.stdout.write, sys.stderr.write)
     with mlplat.start_run("e", environment=False), mlplat.start_run("e", environment=False) as inner:

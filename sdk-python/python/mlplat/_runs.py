@@ -193,8 +193,8 @@ def start_run(
     Three things go along with a run by itself. `system_metrics`: the machine, as metrics `system/…` every 10 seconds, or
     so many seconds. `environment`: git commit and difference, command line, packages and machine, as tags `mlplat.…` and
     files below `environment/`. `console`: what the process prints, as `console.log`; `"fd"` also hears libraries in C and
-    child processes. False leaves one out; None is what `MLPLAT_SYSTEM_METRICS`, `MLPLAT_ENVIRONMENT` and `MLPLAT_CONSOLE`
-    say, by default all of them.
+    child processes. A process that resumes a run has files of its own beside these. False leaves one out; None is what
+    `MLPLAT_SYSTEM_METRICS`, `MLPLAT_ENVIRONMENT` and `MLPLAT_CONSOLE` say, by default all of them.
     """
     settings = _active.settings(system_metrics, environment, console)
     client, call, joined = _active.start_call(

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 from .. import _native, _spool
 from . import _console
@@ -27,14 +27,24 @@ _PATIENCE_S = 10.0
 
 _MAX_VIEWS = 3
 
-CONSOLE = "console.log"
-
 
 def tags_found(of_child: bool) -> dict[str, str]:
     """What this process has found out of where it runs; nothing where no run has asked yet."""
     # The thread of an earlier run has imported it, or does so just now.
     known = getattr(sys.modules.get("mlplat._companions._environment"), "known_tags", None)
     return known(of_child) if known is not None else {}
+
+
+def suffix_of(fresh: bool) -> str:
+    """What the names of the files of this process end in, so that a resumed run keeps those of the processes before.
+
+    The first one needs none. The others are told apart by the time, and as several may resume a run at the same moment
+    without hearing of each other, by chance. `_` comes after `.` and `/`: the first process stays the first in lists.
+    """
+    if fresh:
+        return ""
+    now = datetime.now(timezone.utc)
+    return f"_{now:%Y-%m-%dT%H-%M-%S}.{now.microsecond // 1000:03d}Z_{os.urandom(4).hex()}"
 
 
 class Companion:
@@ -45,6 +55,7 @@ class Companion:
         self._run = run
         self._settings = settings
         self._parent_here = parent_here
+        self._suffix = suffix_of(run._fresh)
         self._transcript: Transcript | None = None
         self._system: _native.SystemMetrics | None = None
         self._uploaded = 0
@@ -136,7 +147,7 @@ class Companion:
     def _log_environment(self) -> None:
         from ._environment import environment
 
-        tags, files = environment(self._parent_here)
+        tags, files = environment(self._parent_here, self._suffix)
         # Most of it went with the start, where an earlier run has looked.
         known = self._run.tags
         new = {key: value for key, value in tags.items() if known.get(key) != value}
@@ -172,7 +183,8 @@ class Companion:
         self._uploaded = transcript.changes
         text = transcript.text()
         if text:
-            _spool.put(self._run, [(text.encode("utf-8", "replace"), CONSOLE)])
+            path = f"console{self._suffix}.log"
+            _spool.put(self._run, [(text.encode("utf-8", "replace"), path)])
 
 
 def _say(text: str) -> None:

@@ -1,7 +1,8 @@
 """Where a run was made: code, command, packages, machine.
 
-It becomes tags (`mlplat.git.commit`, `mlplat.source.name`, …) and files under `environment/`. What is the same for the whole
-process is found out once, so that a search with a thousand runs pays for it once.
+It becomes tags (`mlplat.git.commit`, `mlplat.source.name`, …) and files under `environment/`, or in a folder beside it where
+the process resumes the run. What is the same for the whole process is found out once, so that a search with a thousand
+runs pays for it once.
 """
 
 from __future__ import annotations
@@ -34,14 +35,16 @@ _found: tuple[dict[str, str], list[Item]] | None = None
 _OF_CHILDREN = ("mlplat.source.name", "mlplat.source.type", "mlplat.git.commit", "mlplat.git.dirty")
 
 
-def environment(of_child: bool) -> tuple[dict[str, str], list[Item]]:
+def environment(of_child: bool, suffix: str = "") -> tuple[dict[str, str], list[Item]]:
     """Tags and files that say where this process runs. A child would only repeat most of what its parent has."""
     global _found
     with _lock:
         if _found is None:
             _found = _look()
     tags, files = _found
-    return (_tags_of_child(tags), []) if of_child else (tags, files)
+    if of_child:
+        return _tags_of_child(tags), []
+    return tags, [(content, f"environment{suffix}/{name}") for content, name in files]
 
 
 def known_tags(of_child: bool) -> dict[str, str]:
@@ -90,14 +93,14 @@ def _look() -> tuple[dict[str, str], list[Item]]:
     }
     text = json.dumps(facts, indent=2, ensure_ascii=False)
     files: list[Item] = [
-        (text.encode("utf-8", "replace"), "environment/environment.json"),
+        (text.encode("utf-8", "replace"), "environment.json"),
         (
             "".join(f"{name}=={version}\n" for name, version in packages).encode(),
-            "environment/requirements.txt",
+            "requirements.txt",
         ),
     ]
     if diff:
-        files.append((diff, "environment/git.diff"))
+        files.append((diff, "git.diff"))
     return {key: _clean(value) for key, value in tags.items() if value}, files
 
 
