@@ -236,6 +236,69 @@ def test_other_forms_of_tables():
     assert mlplat.get_run(run.id).load_table("t.csv").num_rows == 3
 
 
+ODD = {
+    "loss": [1.5, math.inf, -math.inf, math.nan, None],
+    "all": [math.inf, math.nan, None, math.inf, -math.inf],
+    "whole": [1, 2, None, 4, 5],
+    "word": ["NaN", "a", None, "Infinity", ""],
+}
+
+
+def texts_of(table: mlplat.Table) -> dict[str, list[str]]:
+    """Cells as text, as NaN is not equal to itself."""
+    return {name: [repr(row[name]) for row in table.to_dicts()] for name in table.column_names}
+
+
+@pytest.mark.parametrize("ending", ["json", "parquet", "csv"])
+@pytest.mark.parametrize("make", [dict, pl.DataFrame, pa.table])
+def test_numbers_that_are_not_finite_come_back(ending: str, make: Any):
+    expected = {name: [repr(cell) for cell in cells] for name, cells in ODD.items()}
+    with mlplat.start_run("e") as run:
+        run.log_table(make(ODD), f"t.{ending}")
+        assert texts_of(run.load_table(f"t.{ending}")) == expected
+        # The same where rows come together from several files.
+        code = f"import mlplat; from math import inf, nan; mlplat.log_table({ODD}, 't.{ending}')"
+        shared = {**os.environ, "MLPLAT_RUN_ID": run.id}
+        subprocess.run([sys.executable, "-c", code], env=shared, check=True)
+        twice = {name: cells * 2 for name, cells in expected.items()}
+        assert texts_of(run.load_table(f"t.{ending}")) == twice
+    if ending == "json":
+        text = content(run, "t.json")
+        json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+        assert pd.read_json(io.BytesIO(text), orient="split")["loss"][1] == math.inf
+    if ending == "csv":
+        frame = pl.read_csv(io.BytesIO(content(run, "t.csv")))
+        assert [repr(cell) for cell in frame["loss"]] == expected["loss"]
+        assert pd.read_csv(io.BytesIO(content(run, "t.csv")))["loss"][2] == -math.inf
+
+
+def test_what_pandas_lacks_is_null_and_its_infinities_are_kept():
+    frame = pd.DataFrame(
+        {"a": [1.0, math.nan, math.inf], "b": np.array([math.nan, 2, -math.inf], np.float32)}
+    )
+    with mlplat.start_run("e") as run:
+        for ending in ("json", "parquet", "csv"):
+            run.log_table(frame, f"t.{ending}")
+            run.log_table({"a": frame["a"], "b": frame["b"]}, f"columns.{ending}")
+            for name in ("t", "columns"):
+                assert run.load_table(f"{name}.{ending}").to_arrow().to_pydict() == {
+                    "a": [1.0, None, math.inf],
+                    "b": [None, 2.0, -math.inf],
+                }
+        run.log_table([{"a": np.float32("inf"), "b": np.array(math.nan)}], "scalars.json")
+        assert texts_of(run.load_table("scalars.json")) == {"a": ["inf"], "b": ["nan"]}
+
+
+def test_texts_that_name_numbers_stay_texts_in_json():
+    data = {"only": ["NaN", None, "Infinity"], "mixed": [1, 2.5, "NaN"], "odd": [math.inf, "NaN", 1]}
+    with mlplat.start_run("e") as run:
+        run.log_table(data, "t.json")
+        table = run.load_table("t.json").to_arrow().to_pydict()
+    assert table["only"] == data["only"]
+    assert table["mixed"] == ["1", "2.5", "NaN"]
+    assert table["odd"] == ["Infinity", "NaN", "1"]
+
+
 def test_wrong_tables_are_refused_with_advice():
     with mlplat.start_run("e") as run:
         with pytest.raises(mlplat.MisuseError, match="lengths"):

@@ -1,6 +1,7 @@
 """Tables in CSV, which has no types: an empty cell is null, and an empty text is a pair of quotes.
 
-Python's `csv` writes both alike before 3.12, so cells are written here; pyarrow reads them, and polars does as well.
+Infinities are `inf` and `-inf`, and NaN is `NaN`, as polars, pyarrow and pandas take them for numbers.
+Python's `csv` writes null and the empty text alike before 3.12, so cells are written here; pyarrow reads them, and polars does as well.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ def encoded(table: dict[str, Any]) -> bytes:
 def _cell(value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, float) and value != value:
+        return "NaN"
     text = json.dumps(value) if isinstance(value, (list, dict)) else str(value)
     if text and _QUOTED.isdisjoint(text):
         return text

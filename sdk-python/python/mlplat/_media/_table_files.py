@@ -131,7 +131,7 @@ def _content(writing: _Writing, name: str, ending: str, table: Any, logged: list
         return _tables.encoded(table.replace_schema_metadata(kept), ending)
     if writing.path == name:
         return _tables.encoded(table, ending)
-    return utf8(json.dumps({**about, **table}, ensure_ascii=False, separators=(",", ":")))
+    return utf8(json.dumps({**about, **_tables.in_json(table)}, ensure_ascii=False, separators=(",", ":")))
 
 
 def _said_replaced(name: str, now: int) -> Item:
@@ -239,7 +239,7 @@ def _loaded(local: str) -> tuple[Any, dict[str, Any]]:
     with open(local, encoding="utf-8") as file:
         held = json.load(file)
     about = held if held.get("format") == _FORMAT["format"] else {}
-    return {"columns": held["columns"], "data": held["data"]}, about
+    return _tables.of_json(held), about
 
 
 class _Readable:

@@ -1,11 +1,15 @@
 """The forms of tables: what is given, what is in a file, and what is given back. `_table_files.py` names and joins the files.
 
 JSON files have the form {"columns": […], "data": [[…], …]}, which pandas reads with `orient="split"`. Parquet keeps all types.
+
+JSON has no NaN and no infinities: they are the texts "NaN", "Infinity" and "-Infinity" in a column of numbers, which pandas
+takes for what they are too. A column of texts that looks like one is named under "texts" in the file.
 """
 
 from __future__ import annotations
 
 import json
+import math
 
 from .. import _arguments, _native
 from .._errors import MisuseError, WrongTypeError
@@ -14,9 +18,11 @@ from ._text import plain, utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 _MAX_CELLS = 50_000_000
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def arrow(data: object) -> Any:
@@ -24,7 +30,14 @@ def arrow(data: object) -> Any:
     pyarrow = _arguments.package("pyarrow", "a table in Parquet")
     if hasattr(data, "get_dataframe"):
         data = data.get_dataframe()  # pyright: ignore  # wandb.Table
-    return pyarrow.table(_arguments.table(_wrapped(data), "data"))
+    table = pyarrow.table(_arguments.table(_wrapped(data), "data"))
+    # What polars gives fits to no rows of others.
+    views = {"string_view": pyarrow.large_string(), "binary_view": pyarrow.large_binary()}
+    for at, field in enumerate(table.schema):
+        if str(field.type) in views:
+            column = field.with_type(views[str(field.type)])
+            table = table.set_column(at, column, table.column(at).cast(column.type))
+    return table
 
 
 def _wrapped(data: object) -> object:
@@ -55,7 +68,7 @@ def split_form(data: Any) -> dict[str, list[Any]]:
     elif hasattr(data, "columns") and hasattr(data, "itertuples"):
         # pandas
         columns = [str(name) for name in data.columns]
-        rows = [list(row) for row in data.itertuples(index=False, name=None)]
+        rows = [_of_pandas(row) for row in data.itertuples(index=False, name=None)]
     elif hasattr(data, "__arrow_c_stream__") or hasattr(data, "collect_schema"):
         batches = _native.from_arrow(_arguments.table(data, "data"))
         columns = [name for name, _ in batches.columns]
@@ -70,6 +83,8 @@ def split_form(data: Any) -> dict[str, list[Any]]:
 
 
 def _cells(name: object, column: Any) -> list[Any]:
+    if hasattr(column, "isna") and hasattr(column, "tolist"):
+        return _of_pandas(column.tolist())
     if hasattr(column, "tolist"):
         return column.tolist() if not hasattr(column, "detach") else column.detach().cpu().tolist()
     if isinstance(column, (str, bytes)) or not hasattr(column, "__iter__"):
@@ -77,11 +92,71 @@ def _cells(name: object, column: Any) -> list[Any]:
     return list(column)
 
 
+def _of_pandas(cells: Any) -> list[Any]:
+    """Cells where NaN is what pandas has for null."""
+    return [None if isinstance(cell, float) and cell != cell else cell for cell in cells]
+
+
 def _cell(value: Any) -> Any:
     # The missing values of pandas are objects of their own, and equal to nothing.
     if type(value).__name__ in ("NAType", "NaTType"):
         return None
-    return plain(value)
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()
+    return float(value) if isinstance(value, float) else plain(value)
+
+
+def in_json(table: dict[str, Any]) -> dict[str, Any]:
+    """Columns and rows as JSON has them."""
+    texts: list[str] = []
+    odd: set[int] = set()
+    for at, name in enumerate(table["columns"]):
+        if _looks_like_numbers(row[at] for row in table["data"]):
+            texts.append(name)
+        if any(isinstance(row[at], float) and not math.isfinite(row[at]) for row in table["data"]):
+            odd.add(at)
+    held = {"columns": table["columns"], "data": table["data"]}
+    if odd:
+        held["data"] = [
+            [_text(cell) if at in odd else cell for at, cell in enumerate(row)] for row in held["data"]
+        ]
+    return {**held, "texts": texts} if texts else held
+
+
+def of_json(held: dict[str, Any]) -> dict[str, Any]:
+    """Columns and rows of what `in_json` made."""
+    columns, rows, texts = held["columns"], held["data"], held.get("texts", ())
+    odd = {
+        at
+        for at, name in enumerate(columns)
+        if name not in texts and _looks_like_numbers(row[at] for row in rows)
+    }
+    if odd:
+        rows = [[_number(cell) if at in odd else cell for at, cell in enumerate(row)] for row in rows]
+    return {"columns": columns, "data": rows}
+
+
+def _looks_like_numbers(cells: Iterable[Any]) -> bool:
+    """Whether there are texts among these cells, all of them names of numbers that JSON does not have, and else numbers."""
+    found = False
+    for cell in cells:
+        if isinstance(cell, str):
+            if cell not in _NOT_FINITE:
+                return False
+            found = True
+        elif cell is not None and type(cell) not in (int, float):
+            return False
+    return found
+
+
+def _text(cell: Any) -> Any:
+    if not isinstance(cell, float) or math.isfinite(cell):
+        return cell
+    return "NaN" if cell != cell else "Infinity" if cell > 0 else "-Infinity"
+
+
+def _number(cell: Any) -> Any:
+    return _NOT_FINITE[cell] if isinstance(cell, str) else cell
 
 
 def joined(parts: list[Any]) -> Any:
@@ -119,7 +194,7 @@ def encoded(table: Any, ending: str) -> bytes:
         from . import _csv
 
         return _csv.encoded(table)
-    return utf8(json.dumps(table, ensure_ascii=False, separators=(",", ":")))
+    return utf8(json.dumps(in_json(table), ensure_ascii=False, separators=(",", ":")))
 
 
 def stacked(tables: list[Table]) -> Table:

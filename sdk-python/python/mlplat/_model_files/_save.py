@@ -154,7 +154,7 @@ def _write_example(folder: str, example: Any) -> str:
     if kind == "table":
         from .._media._tables import split_form
 
-        held = {"kind": kind, **split_form(example)}
+        held = {"kind": kind, **plain(split_form(example))}
     elif kind == "tensor":
         dense = example.toarray() if hasattr(example, "toarray") else example
         held = {"kind": kind, "type": str(getattr(dense, "dtype", "")), "data": plain(dense)}
