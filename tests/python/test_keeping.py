@@ -237,6 +237,17 @@ def test_points_of_an_ended_run_have_few_writers(project, monkeypatch):
         copy.deepcopy(run)
 
 
+def test_after_the_last_step_that_there_is_none_comes_by_itself(project):
+    with mlplat.start_run() as active:
+        active.log_metric("m", 1.0, step=2**63 - 1)
+    run = mlplat.get_run(active.id)
+    with pytest.raises(mlplat.MisuseError, match=r"`m` has the last step.*give a step"):
+        run.log_metrics({"other": 1.0, "m": 2.0})
+    assert run.metrics == {"m": 1.0}
+    run.log_metric("m", 3.0, step=2**63 - 1)
+    assert mlplat.get_run(active.id).metrics == {"m": 3.0}
+
+
 def test_labels_of_an_ended_run_for_asyncio(project):
     async def add() -> mlplat.aio.Run:
         async with mlplat.aio.start_run() as active:

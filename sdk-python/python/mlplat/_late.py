@@ -11,6 +11,7 @@ from array import array
 from datetime import datetime, timezone
 
 from . import _arguments, _native
+from ._errors import MisuseError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     Steps = Generator[_native.Call[Any], Any, None]
 
+_LAST_STEP = 2**63 - 1
 _lock = threading.Lock()
 
 
@@ -112,7 +114,11 @@ def refresh_steps(run: RunInfo) -> Steps:
 
 def _next_step(run: RunInfo, key: str) -> int:
     summary = run.metric_summaries.get(key)
-    return 0 if summary is None else summary.last_step + 1
+    if summary is None:
+        return 0
+    if summary.last_step == _LAST_STEP:
+        raise MisuseError(f"metric `{key}` has the last step that there is, {_LAST_STEP}; give a step")
+    return summary.last_step + 1
 
 
 def _now(run: RunInfo) -> int:
