@@ -71,6 +71,42 @@ def test_runs(finished: mlplat.ActiveRun):
     assert (facts["status"], facts["artifacts"]) == ("FINISHED", {"model.pkl": 1})
 
 
+def test_keys_with_commas(project: str):
+    with mlplat.start_run("e") as started:
+        started.log_metrics({"a,b": 1.0, "c": 2.0, "d": 3.0, 'say "x,y"': 4.0})
+
+    def listed(*arguments: str) -> str:
+        head, row = run("runs", "list", *arguments).stdout.splitlines()
+        return head.partition("DURATION")[2].strip() + " = " + row.split(" s ")[1].strip()
+
+    assert listed("--metrics", '"a,b",c') == "a,b  c = 1    2"
+    assert listed("--metrics", " c , `a,b` ") == "c  a,b = 2  1"
+    assert listed("--metrics", "c,d", "--metrics", '`say "x,y"`', "--metrics", "d") == (
+        'c  d  say "x,y" = 2  3  4'
+    )
+    [found] = json.loads(run("runs", "list", "--json", "--metrics", '"a,b"').stdout)
+    assert found["metrics"] == {"a,b": 1.0}
+
+
+def test_what_moves_the_cursor_is_shown(project: str):
+    name = "ü\u202egpj 日本　語"
+    with mlplat.start_run("e\u202e", name, description="one\ntwo\u202e") as started:
+        started.set_tag("t\u202e", "\x1b[2Jv")
+    shown = r"ü\u202egpj 日本　語"
+    assert shown in run("runs", "list").stdout
+    assert any(shown in line for line in on_terminal(200, "runs", "list"))
+    facts = run("runs", "show", started.id).stdout
+    assert r"one" + "\n" + r"two\u202e" in facts
+    assert r"t\u202e: \x1b[2Jv" in facts
+    tree = run("runs", "tree", started.id).stdout
+    experiments = run("experiments", "list").stdout
+    assert r"e\u202e" in experiments
+    for output in (facts, tree, experiments):
+        assert not {"\u202e", "\x1b"} & set(output)
+    [found] = json.loads(run("runs", "list", "--json").stdout)
+    assert found["name"] == name
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

@@ -32,8 +32,10 @@ def add(runs: Any, command: Callable[..., Any]) -> None:
     listing.add_argument("--deleted", action="store_true", help="list deleted runs instead")
     listing.add_argument(
         "--metrics",
+        action="append",
         metavar="KEY,KEY…",
-        help="metrics to show, or '' for none (default: up to three that most of the runs have; with --json all)",
+        help="metrics to show, or '' for none; keys with commas in double quotes or backquotes (default: up to three that "
+        "most of the runs have; with --json all)",
     )
     showing = command(runs, "show", _show, "show one run, deleted or not")
     showing.add_argument("run", help="id of the run, or its end as it is listed")
@@ -58,7 +60,7 @@ def run_ids(texts: list[str]) -> list[str]:
 def _list(options: Any) -> None:
     wanted = None
     if options.metrics is not None:
-        wanted = list(dict.fromkeys(filter(None, (key.strip() for key in options.metrics.split(",")))))
+        wanted = list(dict.fromkeys(key for text in options.metrics for key in _keys(text)))
     runs = mlplat.search_runs(
         options.filter,
         experiment=options.experiment,
@@ -88,6 +90,12 @@ def _list(options: Any) -> None:
     metrics = range(len(_HEAD), len(_HEAD) + len(keys))
     droppable = [*reversed(metrics[1:]), _EXPERIMENT, *metrics[:1], _DURATION, _STARTED]
     print_rows((*_HEAD, *keys), rows, elastic=(_NAME, _EXPERIMENT), droppable=droppable)
+
+
+def _keys(text: str) -> list[str]:
+    """The keys between commas; what is quoted, as in the search, may have commas in it."""
+    found = re.findall(r"""\s*(?:"([^"]*)"|`([^`]*)`|([^,]*?))\s*(?:,|$)""", text)
+    return [key for key in map("".join, found) if key]
 
 
 def _columns(metrics: list[str] | None, as_json: bool) -> list[str] | None:

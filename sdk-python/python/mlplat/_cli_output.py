@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _NARROWEST = 10
 """Columns that a cut text keeps."""
 
+_LINES = "\n\t"
+"""Notes have lines."""
+
 
 def print_json(value: object) -> None:
     print(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
@@ -46,11 +49,9 @@ def print_rows(
 
     Elsewhere nothing is cut, as other programs read it.
     """
-    table = [list(row) for row in (head, *rows)]
+    table = [[printable(cell) for cell in row] for row in (head, *rows)]
     shown = list(range(len(head)))
     on_terminal = sys.stdout.isatty()
-    if on_terminal:
-        table = [[printable(cell) for cell in row] for row in table]
     natural = [max(columns(row[at]) for row in table) for at in shown]
     widths = natural
     if on_terminal:
@@ -100,7 +101,7 @@ def print_facts(facts: dict[str, Any]) -> None:
         if isinstance(value, dict):
             print(name)
             for key, item in value.items():
-                print(f"  {key}: {item}")
+                print(f"  {printable(key)}: {printable(str(item), keep=_LINES)}")
         else:
             text = ", ".join(value) if isinstance(value, list) else str(value)
-            print(f"{name:{width}}  {text}")
+            print(f"{name:{width}}  {printable(text, keep=_LINES)}")

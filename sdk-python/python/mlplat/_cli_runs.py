@@ -8,6 +8,7 @@ import sys
 import mlplat
 from mlplat._cli_look import run_id, run_ids
 from mlplat._cli_output import print_rows
+from mlplat._terminal import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _compare(options: Any) -> None:
 
 def _tree(options: Any) -> None:
     tree = mlplat.run_tree(run_id(options.run))
-    print(json.dumps(tree.splitlines(), ensure_ascii=False) if options.json else tree)
+    print(json.dumps(tree.splitlines(), ensure_ascii=False) if options.json else printable(tree, keep="\n"))
 
 
 def _say(options: Any, count: int, what: str) -> None:
@@ -119,10 +120,8 @@ def _experiments_list(options: Any) -> None:
     if options.json:
         print(json.dumps(facts, indent=2, ensure_ascii=False))
         return
-    width = max([len("EXPERIMENT"), *(len(experiment.name) for experiment in found)])
-    print(f"{'EXPERIMENT'.ljust(width)}  CREATED")
-    for experiment in found:
-        print(f"{experiment.name.ljust(width)}  {experiment.created_at:%Y-%m-%d %H:%M}")
+    rows = [(experiment.name, f"{experiment.created_at:%Y-%m-%d %H:%M}") for experiment in found]
+    print_rows(("EXPERIMENT", "CREATED"), rows)
 
 
 def _experiments_delete(options: Any) -> None:

@@ -36,9 +36,20 @@ def columns(text: str) -> int:
     )
 
 
-def printable(text: str) -> str:
-    """Names of files may have line breaks in them, and what moves the cursor."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+def printable(text: str, keep: str = "") -> str:
+    """A text in which line breaks, what moves the cursor and what turns the direction of writing are seen, as `\\u202e`."""
+    if text.isprintable():
+        return text
+    import unicodedata
+
+    # Controls, formats, halves of characters, separators of lines; letters that Python does not know yet stay.
+    hidden = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return "".join(
+        letter.encode("unicode_escape").decode()
+        if unicodedata.category(letter) in hidden and letter not in keep
+        else letter
+        for letter in text
+    )
 
 
 def size(count: float) -> str:
