@@ -202,7 +202,6 @@ def test_labels_and_metrics_of_a_run_that_has_ended(project):
     assert run.deleted_at is not None
 
 
-<<<<<<< HEAD
 def test_points_of_an_ended_run_have_few_writers(project, monkeypatch):
     with mlplat.start_run() as active:
         pass
@@ -236,7 +235,8 @@ def test_points_of_an_ended_run_have_few_writers(project, monkeypatch):
     assert all(first > 1 for _, first in idle)
     with pytest.raises(TypeError):
         copy.deepcopy(run)
-=======
+
+
 def test_the_files_of_all_experiments_of_a_project_are_in_one_place(project):
     first, second = (mlplat.create_experiment(name) for name in ("first", "second"))
     assert first.artifact_location == second.artifact_location != ""
@@ -244,7 +244,6 @@ def test_the_files_of_all_experiments_of_a_project_are_in_one_place(project):
     mlplat.create_project(f"{project}-other")
     mlplat.connect(project=f"{project}-other")
     assert mlplat.create_experiment("first").artifact_location != first.artifact_location
->>>>>>> a515e44 (Docs: where the files of experiments are)
 
 
 def test_after_the_last_step_that_there_is_none_comes_by_itself(project):
