@@ -281,6 +281,47 @@ async fn what_comes_late_belongs_to_the_older_branch() {
     platform.server.stop().await;
 }
 
+/// Ranks that joined the run are named by nobody; what comes late of them is placed by its time.
+#[tokio::test]
+async fn ranks_that_come_late_are_of_the_branch_of_their_time() {
+    let mut platform = Platform::start().await;
+    let first = Process::new(None);
+    let run = platform.create_run(&first).await;
+    let second = Process::new(None);
+    platform.resume(&run, 5, Uuid::now_v7(), &second).await;
+    let now = i64::try_from(
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .expect("after 1970")
+            .as_micros(),
+    )
+    .expect("fits");
+    // (joined, when) -> the branch
+    for (key, joined, at, late_branch) in [
+        ("before", true, 1, true),
+        ("now", true, now, false),
+        ("imported", false, 1, false),
+    ] {
+        let mut rank = Process::new(None);
+        platform
+            .log(&run, &mut rank, |request| {
+                request.late = true;
+                request.joined = joined;
+                request.metrics = vec![pb::MetricSeries {
+                    key: key.to_owned(),
+                    steps: vec![7],
+                    timestamps_us: vec![at],
+                    values: vec![1.0],
+                }];
+            })
+            .await;
+        let shown = platform.run(&run).await.metrics;
+        let is_shown = shown.iter().any(|summary| summary.key == key);
+        assert_eq!(is_shown, !late_branch, "{key}");
+    }
+    platform.server.stop().await;
+}
+
 /// What each branch shows: its own points, and those of older ones below the steps that newer ones begin with.
 #[derive(Default)]
 struct Model {

@@ -57,7 +57,7 @@ pub struct Model {
     pub revision: i64,
     /// The writing process that began the run or took it up last; null where that is not known.
     pub writer_id: Option<Uuid>,
-    /// When that was.
+    /// When that was, by the clock of the server; null where it was told late, for clocks of clients may be set back.
     pub taken_up_at: Option<i64>,
 }
 

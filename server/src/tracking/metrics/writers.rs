@@ -16,7 +16,7 @@ use super::{
 use crate::{clock::Timestamp, error::Result, tracking::runs};
 
 /// How far the clocks of a process and of the server may be apart.
-const TOLERANCE_US: i64 = 60_000_000;
+const TOLERANCE_US: i64 = 5_000_000;
 
 /// Writers by run and id; whether something of them has changed.
 #[derive(Debug, Default)]

@@ -172,7 +172,8 @@ pub(crate) async fn resume_run(
         if let Some(writer) = resumption.writer {
             metrics::store::set_writer_branch(&txn, &scope, row.id, writer, row.branch).await?;
         }
-        row = store::take_up(&txn, &scope, row, resumption.writer, now).await?;
+        let live = resumption.resumed_at.is_none().then_some(now);
+        row = store::take_up(&txn, &scope, row, resumption.writer, live, now).await?;
     }
     // A call that comes twice does not open a run that was ended in between.
     if row.status != Status::Running && (!again || row.status == Status::Crashed) {

@@ -120,7 +120,7 @@ pub(super) fn new_run(
         lineage_at: None,
         revision: now.micros(),
         writer_id: new.writer,
-        taken_up_at: new.writer.map(|_| now.micros()),
+        taken_up_at: new.heartbeats.then_some(now.micros()),
     }
 }
 
@@ -259,17 +259,18 @@ pub(in crate::tracking) async fn load_branches(
         .await?)
 }
 
-/// Notes which process has a locked run from now on.
+/// Notes which process has a locked run from now on, and since when.
 pub(super) async fn take_up(
     txn: &impl ConnectionTrait,
     _scope: &Scope,
     run: run::Model,
     writer: Option<Uuid>,
+    at: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<run::Model> {
     let mut row = run.into_active_model();
     row.writer_id = Set(writer);
-    row.taken_up_at = Set(Some(now.micros()));
+    row.taken_up_at = Set(at.map(Timestamp::micros));
     row.updated_at = Set(now.micros());
     Ok(row.update(txn).await?)
 }
