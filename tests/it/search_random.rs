@@ -393,7 +393,7 @@ fn test_of(field: Field) -> BoxedStrategy<Test> {
         return null.boxed();
     }
     let equal = prop::sample::select(vec!["=", "!="]);
-    let op = if field == Field::Status {
+    let op = if matches!(field, Field::Status | Field::Notes) {
         equal.boxed()
     } else {
         ops().boxed()
