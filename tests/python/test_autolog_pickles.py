@@ -89,3 +89,83 @@ def test_watched_metrics_are_found_by_name(logged: str):
     assert metric.__doc__ == imported_before.__doc__
     assert inspect.unwrap(metric) is inspect.unwrap(imported_before)
     assert inspect.signature(metric) == inspect.signature(imported_before)
+
+
+# A script that sends its estimators to worker processes, and stores them, by itself.
+WORKERS = """
+import functools, sys
+import cloudpickle
+import mlplat
+mlplat.autolog()
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.linear_model import Ridge
+from sklearn.metrics import mean_absolute_error
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.utils.metaestimators import available_if
+
+class Mean(RegressorMixin, BaseEstimator):
+    def __init__(self, factor=1.0):
+        self.factor = factor
+    def fit(self, X, y):
+        self.mean_ = self.factor * np.mean(y)
+        return self
+    def predict(self, X):
+        return np.full(len(X), self.mean_)
+    @available_if(lambda self: True)
+    def decision_function(self, X):
+        return self.predict(X)
+    def score(self, X, y):
+        return -mean_absolute_error(y, self.predict(X))
+
+class Known(Ridge):
+    fit = Mean.fit
+    predict = Mean.predict
+    factor = 1.0
+
+def job(factor):
+    return Mean(factor).fit(X, y).score(X, y)
+
+X, y = np.ones((40, 2)), np.arange(40.0)
+Ridge().fit(X, y)
+fitted = Mean().fit(X, y)
+expected = [job(factor) for factor in (1.0, 2.0)]
+assert len(cross_val_score(Mean(), X, y, n_jobs=2)) == 5
+assert GridSearchCV(Mean(), {"factor": [1.0, 2.0]}, n_jobs=2, error_score="raise").fit(X, y).best_params_
+assert Parallel(2)(delayed(job)(factor) for factor in (1.0, 2.0)) == expected
+stored = [fitted, Mean, Known().fit(X, y), fitted.score, fitted.decision_function, Mean.score, job]
+with open(sys.argv[1], "wb") as file:
+    cloudpickle.dump(stored, file)
+assert cloudpickle.loads(cloudpickle.dumps(Ridge.fit)) is Ridge.fit
+assert cloudpickle.loads(cloudpickle.dumps(mean_absolute_error)) is mean_absolute_error
+before = len(list(mlplat.find_runs()))
+Mean(3.0).fit(X, y)
+assert len(list(mlplat.find_runs())) == before + 1
+"""
+READER_OF_STORED = """
+import pickle, sys
+sys.modules["mlplat"] = None
+with open(sys.argv[1], "rb") as file:
+    fitted, kind, known, score, decision, function, job = pickle.load(file)
+X, y = [[1.0, 1.0]] * 2, [1.0, 3.0]
+print(fitted.predict(X), kind(2.0).fit(X, y).score(X, y), known.predict(X), score(X, y), decision(X), function(fitted, X, y))
+"""
+
+
+def test_estimators_of_scripts_reach_workers_and_pickles_of_the_user(project: str, tmp_path: Path):
+    script, reader, stored = tmp_path / "train.py", tmp_path / "read.py", tmp_path / "stored.pkl"
+    script.write_text(WORKERS)
+    run(str(script), str(stored))
+    assert b"mlplat" not in stored.read_bytes()
+    reader.write_text(READER_OF_STORED)
+    assert run(str(reader), str(stored)) == "[19.5 19.5] -2.0 [19.5 19.5] -17.5 [19.5 19.5] -17.5\n"
+
+
+def test_picklers_are_as_they_were_once_autologging_is_off(logged: str):
+    import cloudpickle
+
+    assert hasattr(cloudpickle.Pickler._function_reduce, "__wrapped__")
+    mlplat.autolog(disable=True)
+    assert not hasattr(cloudpickle.Pickler._function_reduce, "__wrapped__")
+    assert cloudpickle.loads(cloudpickle.dumps(lambda: 7))() == 7

@@ -69,7 +69,7 @@ def autolog(
     their training data, and `max_tuning_runs` is how many candidates of a search become nested runs, best first.
     Whatever fails in here is one warning on stderr, never an exception of the training.
     """
-    from . import _patches, _session
+    from . import _patches, _pickles, _session
 
     if isinstance(max_tuning_runs, bool) or not isinstance(max_tuning_runs, int) or max_tuning_runs < 0:
         raise MisuseError(f"max_tuning_runs is {max_tuning_runs!r}; give a number of runs, 0 for none")
@@ -99,10 +99,11 @@ def autolog(
         else:
             enabled.pop(name, None)
             _patches.undo(name)
-    if not enabled:
-        _patches.undo("threads")
-    for module in _THREADS if enabled else ():
-        _patches.when_imported("threads", module, _installer("threads"))
+    for name, modules in {"threads": _THREADS, "pickles": _pickles.MODULES}.items():
+        if not enabled:
+            _patches.undo(name)
+        for module in modules if enabled else ():
+            _patches.when_imported(name, module, _installer(name))
 
 
 def _installer(name: str) -> Callable[[str], None]:

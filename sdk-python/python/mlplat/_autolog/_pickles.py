@@ -1,48 +1,46 @@
 """Pickles of classes that carry patches: what cloudpickle stores by value is stored as it was before it was patched.
 
-Invariant: a pickle that is loaded elsewhere needs no mlplat, and logs nothing.
+Invariant: a pickle that is loaded elsewhere needs no mlplat, and logs nothing. What is stored by name stays so.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
-import io
-import types
+import sys
 
-from ._patches import original_of
+from . import _patches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
-
-def without_patches(cloudpickle: Any) -> Any:
-    """The module cloudpickle, as far as it pickles, without the patches."""
-    if not hasattr(cloudpickle.Pickler, "reducer_override"):
-        return cloudpickle  # an implementation of Python whose pickles are another matter
-    pickler = _pickler_class(cloudpickle)
-
-    def dump(thing: object, file: Any, protocol: int | None = None) -> None:
-        pickler(file, protocol=protocol).dump(thing)
-
-    def dumps(thing: object, protocol: int | None = None) -> bytes:
-        buffer = io.BytesIO()
-        dump(thing, buffer, protocol)
-        return buffer.getvalue()
-
-    return types.SimpleNamespace(__name__=cloudpickle.__name__, Pickler=pickler, dump=dump, dumps=dumps)
+# cloudpickle, and the copies of it that other packages bring along.
+_COPIES = ("cloudpickle", "joblib.externals.cloudpickle", "ray.cloudpickle", "pyspark.cloudpickle")
+# Where its pickler is now, and where it was before version 3.
+MODULES = tuple(f"{one}.{module}" for one in _COPIES for module in ("cloudpickle", "cloudpickle_fast"))
 
 
-@functools.cache
-def _pickler_class(cloudpickle: Any) -> Any:
-    class Pickler(cloudpickle.Pickler):
-        """Stores a patched function of a script or notebook as the function that it wraps."""
+def install(module: str) -> None:
+    """Patches the pickler of a copy of cloudpickle: the one place where all see functions of scripts and notebooks."""
+    for name in ("Pickler", "CloudPickler"):
+        pickler = getattr(sys.modules[module], name, None)
+        reduce = vars(pickler).get("_function_reduce") if isinstance(pickler, type) else None
+        # Both names may be of one class, and both modules have it.
+        if reduce is not None and _patches.original_of(reduce) is None:
+            _patches.replace("pickles", pickler, "_function_reduce", _as_before(reduce))
 
-        def reducer_override(self, obj: Any) -> Any:
-            reduced = super().reducer_override(obj)
-            if reduced is NotImplemented or not isinstance(obj, types.FunctionType):
-                return reduced
-            original = original_of(obj)
-            return reduced if original is None else self.reducer_override(original)
 
-    return Pickler
+def _as_before(reduce: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    @functools.wraps(reduce)
+    def _function_reduce(self: Any, obj: Any) -> Any:
+        original = _patches.original_of(obj)
+        reduced = reduce(self, obj)
+        if original is None or reduced is NotImplemented:
+            return reduced  # none of ours, or found by its name
+        reduced = _function_reduce(self, original)
+        # Only the original has a name; a copy of a function is the function.
+        return (copy.copy, (original,)) if reduced is NotImplemented else reduced
+
+    return _function_reduce

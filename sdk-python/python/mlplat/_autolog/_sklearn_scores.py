@@ -28,6 +28,10 @@ class _Known:
     def __init__(self) -> None:
         self._facts: dict[int, tuple[weakref.ref[Any], Any]] = {}
 
+    def __reduce__(self) -> Any:
+        # A pickle that takes a patch along by value takes nothing of what is known here.
+        return (_Known, ())
+
     def put(self, thing: Any, fact: Any) -> None:
         try:
             reference = weakref.ref(thing)

@@ -23,14 +23,12 @@ _registered: dict[str, int] = {}
 
 
 def pickler() -> Any:
-    """cloudpickle where it is installed, else pickle; what autologging has patched is stored as it was before."""
+    """cloudpickle where it is installed, else pickle."""
     try:
         import cloudpickle  # pyright: ignore[reportMissingImports]
     except ImportError:
         return pickle
-    from .._autolog._pickles import without_patches
-
-    return without_patches(cloudpickle)
+    return cloudpickle
 
 
 @contextlib.contextmanager
