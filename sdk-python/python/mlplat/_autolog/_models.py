@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import tempfile
 
 from .. import _spool
+from . import _session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,10 +28,13 @@ def log_model(session: Session, model: Any, example: Any = None, signature: Any 
     def log() -> None:
         few = first_rows(example)
         if few is not None:
-            # The example may be what cannot be kept; the model is kept nevertheless.
-            with contextlib.suppress(Exception):
+            try:
                 run.log_model(model, session.model_path, input_example=few, signature=signature)
                 return
+            except BaseException as error:
+                # The example may be what cannot be kept; the model is kept nevertheless.
+                if _session.is_order(error):
+                    raise
         run.log_model(model, session.model_path, signature=signature)
 
     session.safely("the model was not logged", log)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import sys
 import threading
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
+from traceback import walk_tb
 
 from .._keys import metric_key
 from . import _random
@@ -48,9 +50,25 @@ def warn_once(integration: str, what: str, error: BaseException) -> None:
         return
     _warned.add((integration, what))
     print(
-        f"mlplat: autologging of {integration}: {what}: {type(error).__name__}: {error}; the training is not affected",
+        f"mlplat: autologging of {integration}: {what}: {type(error).__name__}: {_first_line(error)}; "
+        "the training is not affected",
         file=sys.stderr,
     )
+
+
+def _first_line(error: BaseException) -> str:
+    # Those of xgboost have a stack trace of C++ in them.
+    return str(error).strip().partition("\n")[0]
+
+
+def is_order(error: BaseException) -> bool:
+    """Whether the process is to end: by Ctrl-C, or by what a handler of another signal raised, wherever it came."""
+    if isinstance(error, KeyboardInterrupt):
+        return True
+    if isinstance(error, Exception):
+        return False
+    handlers = {getattr(signal.getsignal(one), "__code__", None) for one in signal.valid_signals()} - {None}
+    return any(frame.f_code in handlers for frame, _ in walk_tb(error.__traceback__))
 
 
 def current() -> Guard | None:
@@ -218,10 +236,12 @@ class Session(Guard):
         self.first_step = self._alike.first_step = self._before if earlier is None else earlier.first_step
 
     def safely(self, what: str, work: Callable[[], object]) -> None:
-        """Does some logging; whatever goes wrong is a warning."""
+        """Does some logging; whatever goes wrong is a warning, be it that a model's own code exits."""
         try:
             work()
-        except Exception as error:
+        except BaseException as error:
+            if is_order(error):
+                raise
             warn_once(self.integration, what, error)
 
     def log_params(self, params: Mapping[str, object]) -> None:
