@@ -71,8 +71,7 @@ def make_trainer(lightning: Any, folder: Path, **settings: Any) -> Any:
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        log_every_n_steps=1,
-        **settings,
+        **{"log_every_n_steps": 1, **settings},
     )
 
 
@@ -119,6 +118,35 @@ def test_a_training(lightning: Any, tmp_path: Path):
     assert only_run().metrics["test_loss"] == scores["test_loss"]
     assert trainer.loggers == []
     print(f"{run.name}: {len(history)} points, train_loss {model.losses[0]:.3f} -> {model.losses[-1]:.3f}")
+
+
+def test_a_fit_of_few_steps_logs_the_end_of_each_epoch(lightning: Any, tmp_path: Path):
+    class Said(type(make_model(lightning))):
+        def training_step(self, batch: Any, index: int) -> Any:
+            loss = super().training_step(batch, index)
+            self.log("both", loss, on_step=True, on_epoch=True)
+            return loss
+
+        def on_train_epoch_end(self) -> None:
+            if self.current_epoch != 1:
+                self.log("quiet", float(self.current_epoch), logger=False)
+
+    model = Said(0.05)
+    trainer = make_trainer(lightning, tmp_path, max_epochs=3, log_every_n_steps=50)
+    trainer.fit(model, data(0), data(1))
+    run = only_run()
+
+    def points(key: str) -> list[tuple[int, float]]:
+        return [(point["step"], point["value"]) for point in run.metric_history(key).to_dicts()]
+
+    ends = [(step, model.losses[step]) for step in (7, 15, 23)]
+    assert points("train_loss") == points("both_step") == ends
+    # These Lightning logs itself; they are not logged twice, nor by a third name.
+    assert len(points("val_loss")) == len(points("both_epoch")) == 3
+    assert "both" not in run.metrics
+    # What an epoch did not log is not logged again.
+    assert points("quiet") == [(7, 0.0), (23, 2.0)]
+    assert not [one for one in trainer.callbacks if "Mlplat" in type(one).__name__]
 
 
 def test_repeated_fits_add_steps(lightning: Any, tmp_path: Path):

@@ -108,16 +108,20 @@ def _with_logger(trainer: Any, package: str, work: Callable[[], Any], session: S
     if not isinstance(found, Session) or found.run is None:
         return work()
     logger: Any = None
+    callback: Any = None
 
     def attach() -> None:
-        nonlocal logger
+        nonlocal logger, callback
         setattr(trainer, _SESSION, found)
         logger = _logger_class(package)(found)
         # Last, so that the trainer's first logger still says where checkpoints go.
         trainer.loggers = [*trainer.loggers, logger]
+        callback = _epochs_class(package)(logger)
+        trainer.callbacks = [*trainer.callbacks, callback]
 
     def detach() -> None:
         trainer.loggers = [one for one in trainer.loggers if one is not logger]
+        trainer.callbacks = [one for one in trainer.callbacks if one is not callback]
 
     found.safely("the trainer could not be watched", attach)
     try:
@@ -136,6 +140,7 @@ def _logger_class(package: str) -> type:
         def __init__(self, session: Session | None) -> None:
             super().__init__()
             self._session = session
+            self._steps: dict[str, int | None] = {}
 
         def __reduce__(self) -> Any:
             # Another process logs nothing.
@@ -154,7 +159,14 @@ def _logger_class(package: str) -> type:
 
         def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
             if self._session is not None:
+                self._steps.update(dict.fromkeys(metrics, step))
                 self._session.log_step(metrics, step)
+
+        def log_missing(self, metrics: dict[str, Any], step: int) -> None:
+            """Logs what of this has not been logged at this step."""
+            self.log_metrics(
+                {key: value for key, value in metrics.items() if self._steps.get(key) != step}, step
+            )
 
         def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
             session = self._session
@@ -169,6 +181,65 @@ def _logger_class(package: str) -> type:
 
 def _detached(package: str) -> Any:
     return _logger_class(package)(None)
+
+
+@functools.cache
+def _epochs_class(package: str) -> type:
+    base = importlib.import_module(f"{package}.callbacks").Callback
+
+    class MlplatEpochs(base):
+        """Logs, at the end of an epoch, the metrics that the loggers were not given, as its steps were no multiples of
+        `log_every_n_steps`. It does so a little later, when Lightning has given them what it has."""
+
+        def __init__(self, logger: Any) -> None:
+            self._logger = logger
+            self._before: dict[str, Any] = {}
+            self._step: int | None = None
+
+        def __reduce__(self) -> Any:
+            return (_without_logger, (package,))
+
+        def _safely(self, work: Callable[[], object]) -> None:
+            session = self._logger and self._logger._session
+            if session is not None:
+                session.safely("the metrics of an epoch were not logged", work)
+
+        def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+            self._safely(lambda: self._flush(trainer))
+            self._safely(lambda: self._begin(trainer))
+
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            self._safely(lambda: self._end(trainer))
+
+        def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+            self._safely(lambda: self._flush(trainer))
+
+        def _begin(self, trainer: Any) -> None:
+            self._before = dict(trainer.callback_metrics)
+
+        def _end(self, trainer: Any) -> None:
+            # As Lightning counts for loggers: optimizers of one batch are one step.
+            loop = trainer.fit_loop.epoch_loop
+            self._step = max(0, getattr(loop, "_batches_that_stepped", trainer.global_step) - 1)
+
+        def _flush(self, trainer: Any) -> None:
+            step, self._step = self._step, None
+            if step is None:
+                return
+            found = trainer.callback_metrics
+            # What the epoch has not computed anew is from an earlier one. A metric of steps and epochs has a third name.
+            new = {
+                key: value
+                for key, value in found.items()
+                if value is not self._before.get(key) and f"{key}_epoch" not in found
+            }
+            self._logger.log_missing(new, step)
+
+    return MlplatEpochs
+
+
+def _without_logger(package: str) -> Any:
+    return _epochs_class(package)(None)
 
 
 def _log_settings(session: Session, trainer: Any, model: Any) -> None:
