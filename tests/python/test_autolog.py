@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import math
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -279,43 +278,6 @@ def test_a_failure_of_logging_is_no_failure_of_the_training(
     assert only_run().status == "FINISHED"
     assert "the disk is full" in capfd.readouterr().err
     _session._warned.clear()
-
-
-class Leaving(ClassifierMixin, BaseEstimator):
-    """One whose `predict` does what it is given."""
-
-    def __init__(self, leave: Any) -> None:
-        self.leave = leave
-
-    def fit(self, X: Any, y: Any) -> Leaving:
-        self.classes_ = np.unique(y)
-        return self
-
-    def predict(self, X: Any) -> Any:
-        self.leave()
-
-
-def test_an_exit_in_predict_is_no_end_of_the_training(logged: str, capfd: pytest.CaptureFixture[str]):
-    Leaving(sys.exit).fit(X, y)
-    run = only_run()
-    assert run.status == "FINISHED"
-    assert "model/model.pkl" in files(run)
-    assert "the training data was not scored: SystemExit" in capfd.readouterr().err
-    _session._warned.clear()
-
-
-def test_an_exit_by_a_signal_passes_through_scoring(logged: str):
-    def leave(*_: object) -> None:
-        sys.exit(3)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        with pytest.raises(SystemExit):
-            Leaving(lambda: signal.raise_signal(signal.SIGTERM)).fit(X, y)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    with pytest.raises(KeyboardInterrupt):
-        Leaving(lambda: signal.raise_signal(signal.SIGINT)).fit(X, y)
 
 
 def test_threads_have_runs_of_their_own(logged: str):

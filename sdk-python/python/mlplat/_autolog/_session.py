@@ -167,6 +167,7 @@ class Session(Guard):
     def __init__(self, integration: str, kind: str, options: Options) -> None:
         super().__init__(integration)
         self.options = options
+        self.begun = time.monotonic()
         self.run: ActiveRun | None = None
         self.prefix = ""
         self.model_path = "model"

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import inspect
 import os
+import time
 import warnings
 
 from .._keys import metric_key
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
 # What estimators without a target tell of their fit.
 _ATTRIBUTES = ("inertia_", "n_iter_", "lower_bound_", "reconstruction_err_", "oob_score_")
+# Scoring is to cost little beside the fit: so many rows are predicted, and again only where it took neither long nor a
+# good part of the time of the fit.
+_MAX_ROWS = 10_000
+_LONG_SECONDS = 1.0
+_LONG_PART = 0.1
 
 
 def log_unfitted(
@@ -78,14 +84,23 @@ def _score(session: Session, estimator: Any, given: dict[str, Any]) -> None:
         target = given.get("Y")
     if data is None or target is None or not hasattr(estimator, "predict"):
         return
-    weight = given.get("sample_weight")
-    if is_classifier(estimator):
-        scores = _classifier_scores(estimator, data, target, weight)
-    elif is_regressor(estimator):
-        scores = _regressor_scores(estimator, data, target, weight)
-    else:
+    classifies = is_classifier(estimator)
+    if not classifies and not is_regressor(estimator):
         return
-    if callable(getattr(estimator, "score", None)):
+    data, target, weight = _bounded(session, data, target, given.get("sample_weight"))
+    begun = time.monotonic()
+    predicted = estimator.predict(data)
+    now = time.monotonic()
+    # Where that took long, nothing is predicted a second time.
+    again = now - begun <= max(_LONG_SECONDS, _LONG_PART * (begun - session.begun))
+    scores = (_classifier_scores if classifies else _regressor_scores)(target, predicted, weight)
+    if classifies and again and hasattr(estimator, "predict_proba"):
+        chances = estimator.predict_proba(data)
+        scores |= _chance_scores(target, chances, getattr(estimator, "classes_", None), weight)
+    usual = _usual_score(estimator)
+    if usual is not None:
+        scores["score"] = lambda: usual(target, predicted)
+    elif again and callable(getattr(estimator, "score", None)):
         scores["score"] = lambda: estimator.score(data, target)
     found: dict[str, Any] = {}
     with warnings.catch_warnings():
@@ -97,35 +112,69 @@ def _score(session: Session, estimator: Any, given: dict[str, Any]) -> None:
     session.log_metrics(found, session.number)
 
 
-def _classifier_scores(estimator: Any, data: Any, target: Any, weight: Any) -> dict[str, Callable[[], Any]]:
+def _bounded(session: Session, *given: Any) -> tuple[Any, ...]:
+    """Data, target and weights as they are, or of many rows some from all over: always the same ones."""
+    import numpy
+    from sklearn.utils import _safe_indexing
+    from sklearn.utils.validation import _num_samples
+
+    # What has no rows that can be cut is scored as it is.
+    with contextlib.suppress(Exception):
+        rows = _num_samples(given[0])
+        if rows > _MAX_ROWS:
+            kept = numpy.linspace(0, rows - 1, _MAX_ROWS, dtype=numpy.int64)
+            few = tuple(None if one is None else _safe_indexing(one, kept) for one in given)
+            session.set_tags({"training_scores": f"of {_MAX_ROWS} of {rows} rows"})
+            return few
+    return given
+
+
+def _usual_score(estimator: Any) -> Callable[[Any, Any], Any] | None:
+    """What its `score` makes of a target and its predictions, where it is the one that estimators usually have."""
+    from sklearn import metrics
+    from sklearn.base import ClassifierMixin, RegressorMixin
+    from sklearn.pipeline import Pipeline
+
+    while type(estimator) is Pipeline:
+        estimator = estimator.steps[-1][1]
+    owner: Any = next((kind for kind in type(estimator).__mro__ if "score" in vars(kind)), None)
+    # Nearest neighbours have one of their own only to predict what they were fitted to without being given it.
+    if owner is ClassifierMixin or getattr(owner, "__module__", "") == "sklearn.neighbors._classification":
+        return metrics.accuracy_score
+    return metrics.r2_score if owner is RegressorMixin else None
+
+
+def _classifier_scores(target: Any, predicted: Any, weight: Any) -> dict[str, Callable[[], Any]]:
     from sklearn import metrics
 
-    predicted = estimator.predict(data)
     weighted: Any = {"sample_weight": weight}
     average: Any = {"average": "weighted", "zero_division": 0, **weighted}
-    scores: dict[str, Callable[[], Any]] = {
+    return {
         "accuracy_score": lambda: metrics.accuracy_score(target, predicted, **weighted),
         "precision_score": lambda: metrics.precision_score(target, predicted, **average),
         "recall_score": lambda: metrics.recall_score(target, predicted, **average),
         "f1_score": lambda: metrics.f1_score(target, predicted, **average),
     }
-    if not hasattr(estimator, "predict_proba"):
-        return scores
-    chances = estimator.predict_proba(data)
-    if isinstance(chances, list):
-        return scores  # several targets
-    labels: Any = {"labels": getattr(estimator, "classes_", None), **weighted}
-    positive = chances[:, 1] if chances.shape[1] == 2 else chances
-    several: Any = {"average": "weighted", "multi_class": "ovo"}
-    scores["log_loss"] = lambda: metrics.log_loss(target, chances, **labels)
-    scores["roc_auc"] = lambda: metrics.roc_auc_score(target, positive, **several, **labels)
-    return scores
 
 
-def _regressor_scores(estimator: Any, data: Any, target: Any, weight: Any) -> dict[str, Callable[[], Any]]:
+def _chance_scores(target: Any, chances: Any, classes: Any, weight: Any) -> dict[str, Callable[[], Any]]:
+    """By the probabilities of classes."""
     from sklearn import metrics
 
-    predicted = estimator.predict(data)
+    if isinstance(chances, list):
+        return {}  # several targets
+    labels: Any = {"labels": classes, "sample_weight": weight}
+    positive = chances[:, 1] if chances.shape[1] == 2 else chances
+    several: Any = {"average": "weighted", "multi_class": "ovo"}
+    return {
+        "log_loss": lambda: metrics.log_loss(target, chances, **labels),
+        "roc_auc": lambda: metrics.roc_auc_score(target, positive, **several, **labels),
+    }
+
+
+def _regressor_scores(target: Any, predicted: Any, weight: Any) -> dict[str, Callable[[], Any]]:
+    from sklearn import metrics
+
     weighted: Any = {"sample_weight": weight}
     return {
         "mean_squared_error": lambda: metrics.mean_squared_error(target, predicted, **weighted),
