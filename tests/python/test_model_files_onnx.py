@@ -34,6 +34,7 @@ def test_onnx(tmp_path: Path):
     for given in (model, tmp_path / "m.onnx"):
         info = logged(given)
         assert info.flavor == "onnx"
+        assert {"onnx", "onnxruntime"} <= {line.split("==")[0] for line in info.requirements}
         assert ("model.onnx" if given is model else "m.onnx") in info.files
         assert info.signature is not None
         for found, name, width in ((info.signature.inputs, "x", 4), (info.signature.outputs, "y", 2)):

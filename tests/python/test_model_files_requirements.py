@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import pickle
 import sys
 import zipfile
@@ -16,7 +17,7 @@ import pandas as pd
 import pytest
 import xgboost
 from logged_models import FRAME, NUMBER, RNG, TARGET, log_model_of_own_module, logged, packages, run_script
-from mlplat._model_files import _pickle_scan
+from mlplat._model_files import _pickle_scan, _requirements
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
@@ -47,6 +48,36 @@ def test_estimators_of_boosting_need_scikit_learn():
         assert "scikit-learn" in packages(logged(model))
     booster = xgboost.train({}, xgboost.DMatrix(FRAME, NUMBER), 1)
     assert "scikit-learn" not in packages(logged(booster))
+
+
+def test_packages_are_read_once_and_again_when_one_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def install(name: str, version: str) -> None:
+        (places / f"{name}.py").write_text("")
+        facts = places / f"{name}-{version}.dist-info"
+        facts.mkdir()
+        (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (facts / "RECORD").write_text(f"{name}.py,,\n")
+
+    places = tmp_path / "site-packages"
+    places.mkdir()
+    monkeypatch.syspath_prepend(str(places))
+    of_modules = _requirements.of_modules
+    reads: list[str] = []
+    assert of_modules(["made_up"]) == []
+    install("made_up", "1.0")
+    assert of_modules(["made_up"]) == ["made_up==1.0"]
+    distribution = importlib.metadata.distribution
+    monkeypatch.setattr(
+        importlib.metadata, "distribution", lambda name: reads.append(name) or distribution(name)
+    )
+    assert of_modules(["made_up"]) == ["made_up==1.0"]
+    assert reads == []
+    (places / "made_up-1.0.dist-info").rename(tmp_path / "gone")
+    install("made_up", "2.0")
+    assert of_modules(["made_up"]) == ["made_up==2.0"]
+    assert reads == ["made-up"]
 
 
 @pytest.mark.parametrize("name", ["m.pkl", "old.pkl", "m.joblib", "zlib.joblib", "gzip.joblib", "xz.joblib"])

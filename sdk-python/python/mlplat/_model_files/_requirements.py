@@ -14,31 +14,44 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"^\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 _providers: Mapping[str, list[str]] | None = None
+# Where packages are installed, and when that changed last.
+_places: list[tuple[str, int]] = []
+# Canonical name of a distribution -> its line, and what it needs.
+_known: dict[str, tuple[str, list[str]]] = {}
 
 
 def of_modules(modules: Iterable[str]) -> list[str]:
     """The distributions of some modules, and those of their dependencies that are imported, as `name==version`."""
-    import importlib.metadata as metadata
-
     providers = _distributions()
     wanted = [name for module in modules for name in providers.get(module.split(".")[0], [])]
-    imported = {name for module in list(sys.modules) for name in providers.get(module.split(".")[0], [])}
-    canonical = {_canonical(name) for name in imported}
+    roots = {module.partition(".")[0] for module in list(sys.modules)}
+    imported = {_canonical(name) for root in roots for name in providers.get(root, ())}
     found: dict[str, str] = {}
     while wanted:
-        name = wanted.pop()
-        if _canonical(name) in found or _canonical(name) == "mlplat":
+        name = _canonical(wanted.pop())
+        if name in found or name == "mlplat":
             continue
-        try:
-            distribution = metadata.distribution(name)
-        except metadata.PackageNotFoundError:
-            continue
-        found[_canonical(name)] = f"{distribution.metadata['Name']}=={distribution.version}"
-        for requirement in distribution.requires or []:
-            match = _NAME.match(requirement)
-            if match and "extra ==" not in requirement and _canonical(match[1]) in canonical:
-                wanted.append(match[1])
+        line, needs = _described(name)
+        if line:
+            found[name] = line
+            wanted.extend(need for need in needs if need in imported)
     return [found[name] for name in sorted(found)]
+
+
+def _described(name: str) -> tuple[str, list[str]]:
+    """`name==version` of a distribution, and what it needs whatever its extras; an empty text where there is none."""
+    import importlib.metadata as metadata
+
+    if name not in _known:
+        try:
+            held = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            _known[name] = "", []
+        else:
+            needs = [one for one in held.requires or [] if "extra ==" not in one]
+            names = [_canonical(match[1]) for match in map(_NAME.match, needs) if match]
+            _known[name] = f"{held.metadata['Name']}=={held.version}", names
+    return _known[name]
 
 
 def modules_of(found: Found) -> tuple[set[str], set[str]]:
@@ -84,12 +97,23 @@ def differences(requirements: Iterable[str]) -> list[str]:
 
 
 def _distributions() -> Mapping[str, list[str]]:
-    global _providers
-    if _providers is None:
+    """Which distributions brought a module. It takes long to read, and is read again once something was installed."""
+    global _providers, _places
+    places = [(path, _changed(path)) for path in sys.path if path.endswith("-packages")]
+    if _providers is None or places != _places:
         import importlib.metadata as metadata
 
-        _providers = metadata.packages_distributions()
+        _providers, _places = metadata.packages_distributions(), places
+        _known.clear()
     return _providers
+
+
+def _changed(path: str) -> int:
+    """When something came into a directory or left it."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _canonical(name: str) -> str:

@@ -121,6 +121,9 @@ def _modules(model: object, flavor: str, loader: dict[str, Any]) -> set[str]:
     modules = {flavor} & {"sklearn", "xgboost", "lightgbm", "torch", "transformers", "onnx"}
     if loader["kind"] == "joblib":
         modules.add("joblib")
+    if flavor == "onnx":
+        # What load_model gives is a session of it, where it is installed.
+        modules.add("onnxruntime")
     if flavor in ("xgboost", "lightgbm") and hasattr(model, "get_params"):
         # The packages do not ask for it, but their estimators cannot be made without.
         modules.add("sklearn")
