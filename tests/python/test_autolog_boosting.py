@@ -61,6 +61,12 @@ def test_xgboost_estimators(logged: str):
     assert "score_X_test" in only_run().metrics
 
 
+def test_linear_boosters_of_xgboost_have_weights_alone(logged: str):
+    xgboost.XGBRegressor(booster="gblinear", n_estimators=2).fit(RX, ry)
+    found = {path for path in files(only_run()) if path.startswith("feature_importance")}
+    assert found == {"feature_importance_weight.json"}
+
+
 def test_xgboost_cross_validation(logged: str):
     result: Any = xgboost.cv(
         {"max_depth": 2}, xgboost.DMatrix(RX, ry), 4, nfold=2, metrics="rmse", as_pandas=False

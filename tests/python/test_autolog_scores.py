@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from autolog_runs import X, files, only_run, y
 from mlplat._autolog import _session
+from mlplat._model_files import _notices
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -111,3 +112,37 @@ def test_an_exit_by_a_signal_passes_through_scoring(logged: str):
         signal.signal(signal.SIGTERM, before)
     with pytest.raises(KeyboardInterrupt):
         Leaving(lambda: signal.raise_signal(signal.SIGINT)).fit(X, y)
+
+
+class Fussy(Counting):
+    """Takes no five rows."""
+
+    def predict(self, X: Any) -> Any:
+        if len(X) == 5:
+            raise ValueError(f"{X[0, 0]}: too few")
+        return super().predict(X)
+
+
+def test_what_is_said_of_a_model_is_said_once(logged: str, capfd: pytest.CaptureFixture[str]):
+    _notices._said.clear()
+    model = Fussy()
+    for at in range(3):
+        model.fit(X[at:], y[at:])
+    said = capfd.readouterr().err
+    assert said.count("the model refers to test_autolog_scores") == 1
+    assert said.count("the signature has no outputs") == 1
+    assert f"ValueError: {X[0, 0]}: too few" in said
+    # Whoever logs one by himself is told each time.
+    for _ in range(2):
+        with mlplat.start_run() as run:
+            run.log_model(model)
+    assert capfd.readouterr().err.count("the model refers to test_autolog_scores") == 2
+    assert not _session._warned
+
+
+def test_warnings_are_one_line(capfd: pytest.CaptureFixture[str]):
+    _session.warn_once("made up", "it was not logged", ValueError("broken\nStack trace:\n  [bt] (0) /lib.so"))
+    assert capfd.readouterr().err == (
+        "mlplat: autologging of made up: it was not logged: ValueError: broken; the training is not affected\n"
+    )
+    _session._warned.clear()

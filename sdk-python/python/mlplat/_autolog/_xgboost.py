@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 
 from . import _datasets, _models
@@ -112,4 +113,12 @@ def _log_facts(session: Session, booster: Any) -> None:
         except AttributeError:
             continue  # known after early stopping only
     session.log_metrics(facts)
-    log_importance(session, ("weight", "gain"), lambda kind: booster.get_score(importance_type=kind))
+    # Linear ones have weights alone.
+    kinds = ("weight",) if _is_linear(booster) else ("weight", "gain")
+    log_importance(session, kinds, lambda kind: booster.get_score(importance_type=kind))
+
+
+def _is_linear(booster: Any) -> bool:
+    with contextlib.suppress(Exception):
+        return json.loads(booster.save_config())["learner"]["gradient_booster"]["name"] == "gblinear"
+    return False

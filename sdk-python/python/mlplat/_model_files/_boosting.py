@@ -11,7 +11,7 @@ import os
 import sys
 
 from .. import _arguments
-from . import _pickles
+from . import _notices, _pickles
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,10 +40,7 @@ def save_xgboost(model: Any, folder: str) -> dict[str, Any]:
     # These belong to a training, and may hold anything.
     others.pop("callbacks", None)
     if lost := [param for param in sorted(others) if not _pickles.takes(others[param])]:
-        print(
-            f"mlplat: the {name} is stored without {', '.join(lost)}, which cannot be pickled",
-            file=sys.stderr,
-        )
+        _notices.say(f"the {name} is stored without {', '.join(lost)}, which cannot be pickled")
     others = {param: value for param, value in others.items() if param not in lost}
     if others:
         held["other_params"] = _pickles.save(others, folder, "params.pkl")

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from .. import _arguments, _native
 from .._errors import MisuseError, WrongTypeError
 from .._media._text import plain
-from . import _flavors, _manifest, _requirements
+from . import _flavors, _manifest, _notices, _requirements
 from ._signature import ModelSignature, described, infer_signature, is_several_arrays
 
 TYPE_CHECKING = False
@@ -100,16 +100,14 @@ def _needed(
         modules |= packaged
         missing |= own
     if "__main__" in missing:
-        print(
-            "mlplat: the model refers to what a script or notebook defines, and loads only where that is defined again; give "
-            "log_model the object itself (with cloudpickle installed), or define it in a module",
-            file=sys.stderr,
+        _notices.say(
+            "the model refers to what a script or notebook defines, and loads only where that is defined again; give "
+            "log_model the object itself (with cloudpickle installed), or define it in a module"
         )
     if modules_only := sorted(missing - {"__main__"}):
-        print(
-            f"mlplat: the model refers to {', '.join(modules_only[:5])}, which belongs to no installed package; it has to "
-            "be importable where the model is loaded",
-            file=sys.stderr,
+        _notices.say(
+            f"the model refers to {', '.join(modules_only[:5])}, which belongs to no installed package; it has to "
+            "be importable where the model is loaded"
         )
     if example is not None:
         modules |= {type(example).__module__.split(".")[0]} & {"pandas", "polars", "numpy", "pyarrow"}
@@ -205,10 +203,9 @@ def _predicted(model: Any, flavor: str, example: Any) -> Any:
             return model.transform(example)
         return model(example) if callable(model) and flavor == "pickle" else None
     except Exception as error:
-        print(
-            f"mlplat: the signature has no outputs, as the model failed on the input example: "
-            f"{type(error).__name__}: {error}",
-            file=sys.stderr,
+        _notices.say(
+            f"the signature has no outputs, as the model failed on the input example: {type(error).__name__}",
+            f": {error}",
         )
         return None
 
