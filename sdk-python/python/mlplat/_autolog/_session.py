@@ -213,7 +213,7 @@ class Session(Guard):
         try:
             yield child
         finally:
-            child.end()
+            end_run(child)
             _owned.discard(child.id)
 
     def _name(self, run_id: str, kind: str) -> None:
@@ -364,8 +364,13 @@ class Session(Guard):
         run = self.run
         if run is not None and self._is_ours:
             self._is_ours = False
-            self.safely("the run was not ended", lambda: run.end(status, message))
+            self.safely("the run was not ended", lambda: end_run(run, status, message))
             _owned.discard(run.id)
+
+
+def end_run(run: ActiveRun, status: str = "FINISHED", message: str = "") -> None:
+    """Ends a run that autologging has started; the one place where it does."""
+    run.end(status, message)
 
 
 def run_logged(
