@@ -161,12 +161,9 @@ pub(crate) async fn resume_run(
         txn.commit().await?;
         return Ok(pb::ResumeRunResponse { run: Some(run) });
     }
-    if let Some((from_step, request_id)) = resumption.rewind {
-        if !again {
-            metrics::rewind::apply(&txn, &scope, &row, from_step, rewound.unwrap_or_default())
-                .await?;
-            row = store::begin_branch(&txn, &scope, row, from_step, request_id, now).await?;
-        }
+    if let Some((from_step, request_id)) = resumption.rewind.filter(|_| !again) {
+        metrics::rewind::apply(&txn, &scope, &row, from_step, rewound.unwrap_or_default()).await?;
+        row = store::begin_branch(&txn, &scope, row, from_step, request_id, now).await?;
     }
     if !again {
         if let Some(writer) = resumption.writer {
