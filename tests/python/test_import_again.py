@@ -349,7 +349,8 @@ def test_an_experiment_of_two_stores_is_that_of_the_first(database: Path, tmp_pa
         f"UPDATE experiments SET experiment_id = {key} WHERE experiment_id = 1",
         f"UPDATE experiment_tags SET experiment_id = {key}, value = 'others'",
         *(
-            f"UPDATE runs SET experiment_id = {key}, run_uuid = '{new}' WHERE run_uuid = '{old}'"
+            f"UPDATE runs SET experiment_id = {key}, run_uuid = '{new}', "
+            f"artifact_uri = replace(artifact_uri, '{old}', '{new}') WHERE run_uuid = '{old}'"
             for old, new in keys.items()
         ),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,6 +136,42 @@ def test_data_sets_become_inputs(database: Path):
     )  # fmt: skip
 
 
+def test_files_that_are_on_another_machine_are_said(database: Path, tmp_path: Path):
+    """Only `mlflow.db` was copied; what it names is not here, until its folder is given."""
+    copied = tmp_path / "copied" / "mlflow.db"
+    copied.parent.mkdir()
+    database.rename(copied)
+    away = database.parent.rename(tmp_path / "away")
+    # As `mlflow ui` leaves it: of no use.
+    (copied.parent / "mlruns").mkdir()
+    said = run_cli("import", "mlflow", str(copied), code=1)
+    assert f"files at {database.parent}/mlruns, if there are any, are not on this machine" in said
+    run = mlplat.get_run(run_id(FIRST))
+    assert (run.status, list(run.artifacts())) == ("FINISHED", [])
+    assert "--artifacts-root" in run.tags["import.left_out"]
+    assert "import.left_out" in mlplat.get_run(run_id(CHILD)).tags, "nobody knows whether it has any"
+    told = summary("mlflow", str(copied), "--artifacts-root", str(away / "mlruns"))
+    assert (told["files"], told["errors"]) == (2, [])
+    assert "import.left_out" not in check_first().tags
+
+
+def test_a_store_without_files_has_none_to_miss(database: Path):
+    """MLflow makes `mlruns` with the first file; a tag may say that there was one."""
+    shutil.rmtree(database.parent / "mlruns")
+    uri = f"{database.parent}/mlruns/1/{FIRST}/artifacts"
+    with sqlite3.connect(database) as db:
+        db.execute(
+            "UPDATE runs SET artifact_uri = ? || run_uuid || '/artifacts'", (f"{database.parent}/mlruns/1/",)
+        )
+    assert summary("mlflow", str(database))["errors"] == []
+    with sqlite3.connect(database) as db:
+        db.execute(
+            "INSERT INTO tags VALUES ('mlflow.loggedArtifacts', ?, ?)", ('[{"path": "t.json"}]', FIRST)
+        )
+    said = run_cli("import", "mlflow", str(database), code=1)
+    assert f"there is no folder {uri}, but the store says that files were logged into it" in said
+
+
 def test_deleted_runs_stay_deleted(database: Path):
     assert summary("mlflow", str(database), "--deleted")["runs"] == 3
     names = {row["name"] for row in mlplat.search_runs().to_dicts()}
@@ -234,3 +271,13 @@ def test_the_yaml_of_mlflow():
         "empty": "",
         "number": "7",
     }
+
+
+def test_files_of_a_folder_that_are_elsewhere_are_said(folder: Path):
+    """MLflow makes the folder `artifacts` of a run also where its experiment has another place for them."""
+    (folder / "77" / CHILD / "artifacts").mkdir()
+    meta = folder / "77" / CHILD / "meta.yaml"
+    meta.write_text(meta.read_text().replace("/elsewhere/mlruns/77/", "/elsewhere/own/"))
+    said = run_cli("import", "mlflow", str(folder), code=1)
+    assert "files at /elsewhere/own, if there are any, are not on this machine" in said
+    assert "import.left_out" in mlplat.get_run(run_id(CHILD)).tags

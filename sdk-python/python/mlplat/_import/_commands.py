@@ -24,9 +24,7 @@ def add_commands(group: Any, command: Callable[..., Any]) -> None:
     )
     mlflow.add_argument("--experiment", action="append", default=[], help="only this experiment")
     mlflow.add_argument("--deleted", action="store_true", help="also what is deleted there")
-    mlflow.add_argument(
-        "--artifacts-root", metavar="DIR", help="where the server keeps mlflow-artifacts:/ files"
-    )
+    mlflow.add_argument("--artifacts-root", metavar="DIR", help="where the folders of the files are now")
     wandb = command(group, "wandb", _wandb, "import offline runs of Weights & Biases")
     wandb.add_argument("folder", help="offline-run-… folder, or the wandb folder with several of them")
     wandb.add_argument("--experiment", help="experiment to import into (default: the project of each run)")

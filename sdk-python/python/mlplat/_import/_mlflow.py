@@ -16,6 +16,9 @@ NAME_TAG = "mlflow.runName"
 USER_TAG = "mlflow.user"
 CONTEXT_TAG = "mlflow.data.context"
 
+# Tags that MLflow sets with the files of tables and images, and with models; since MLflow 3 these are beside the run.
+_FILES_TAG, _MODELS_TAG = "mlflow.loggedArtifacts", "mlflow.log-model.history"
+
 # SQL databases have no infinities: MLflow stores them as the greatest and least number.
 _GREATEST = 1.7976931348623157e308
 
@@ -62,6 +65,12 @@ def fill_from_tags(run: SourceRun, user: str | None) -> None:
     run.name = run.name or named or run.key
     if user:
         run.tags.setdefault(USER_TAG, user)
+
+
+def has_logged(run: SourceRun, models_beside: bool) -> bool:
+    """Whether the tags of a run tell that there are files of it; most files leave no tag."""
+    said = run.tags.get(_FILES_TAG) or (not models_beside and run.tags.get(_MODELS_TAG))
+    return bool(said) and said != "[]"
 
 
 def source_of(text: str) -> str:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 
 from .._errors import MisuseError
 from ._flat_yaml import read_flat_yaml
-from ._local_files import LocalFiles, listed, local_path
-from ._mlflow import CONTEXT_TAG, NOTE_TAG, fill_from_tags, source_of
+from ._local_files import LocalFiles
+from ._mlflow import CONTEXT_TAG, NOTE_TAG, fill_from_tags, has_logged, source_of
 from ._records import Dataset, Files, Point, SourceExperiment, SourceRun, digest_of, sentence_of
 
 _STATUSES = {"1": "RUNNING", "2": "RUNNING", "3": "FINISHED", "4": "FAILED", "5": "KILLED"}
@@ -108,20 +108,19 @@ class Folder:
         sizes = [(key, os.path.getsize(path)) for key, path in _walk(metrics)]
         if not files:
             return digest_of(sizes)
-        models = [(name, [*listed(found)] if found else uri) for name, uri, found in self._models(run)]
-        return digest_of(sizes, self.local.listed(*self._artifacts(run)), models)
+        models = [*self._models(run)]
+        own = self.local.listed(*self._artifacts(run), has_logged(run, bool(models)))
+        return digest_of(sizes, own, [(name, self.local.listed(*at)) for name, at in models])
 
     def streams(self, run: SourceRun) -> Iterator[tuple[str, Iterator[Point]]]:
         for key, path in _walk(os.path.join(self._places[run.key], "metrics")):
             yield key, _points(key, path)
 
     def files(self, run: SourceRun, present: dict[str, int]) -> Iterator[Files | str]:
-        yield from self.local.files(*self._artifacts(run))
-        for name, location, found in self._models(run):
-            if found is not None:
-                yield Files(found, name=name)
-            elif local_path(location) is None:
-                yield f"the model {name!r} at {location} cannot be read here"
+        models = [*self._models(run)]
+        yield from self.local.files(*self._artifacts(run), has_logged(run, bool(models)))
+        for name, at in models:
+            yield from self.local.model(name, *at)
 
     def _artifacts(self, run: SourceRun) -> tuple[str, tuple[str, ...]]:
         """Where the files of a run are, and the last parts of that."""
@@ -130,8 +129,8 @@ class Folder:
         tail = (run.experiment.key, run.key, "artifacts")
         return meta.get("artifact_uri") or os.path.join(place, "artifacts"), tail
 
-    def _models(self, run: SourceRun) -> Iterator[tuple[str, str, str | None]]:
-        """The models that the run made: name, address and folder."""
+    def _models(self, run: SourceRun) -> Iterator[tuple[str, tuple[str, tuple[str, ...]]]]:
+        """The models that the run made: name, address and its last parts."""
         models = os.path.join(self._places[run.experiment.key], "models")
         for folder in _folders(models):
             file = os.path.join(models, folder, "meta.yaml")
@@ -139,7 +138,7 @@ class Folder:
             if model.get("source_run_id") == run.key:
                 location = model.get("artifact_location") or ""
                 tail = (run.experiment.key, "models", folder, "artifacts")
-                yield model.get("name") or folder, location, self.local.find(location, tail)
+                yield model.get("name") or folder, (location, tail)
 
 
 def _points(key: str, path: str) -> Iterator[Point]:

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .._errors import MisuseError
-from ._local_files import LocalFiles, listed, local_path
-from ._mlflow import CONTEXT_TAG, NOTE_TAG, fill_from_tags, restored, source_of
+from ._local_files import LocalFiles
+from ._mlflow import CONTEXT_TAG, NOTE_TAG, fill_from_tags, has_logged, restored, source_of
 from ._records import Dataset, Files, Point, SourceExperiment, SourceRun, digest_of
 
 _ROWS = 20_000
@@ -114,9 +114,9 @@ class Database:
         )
         if not files:
             return digest_of(points)
-        uri = self._artifact_uri(run)
-        models = [(name, [*listed(found)] if found else uri) for name, uri, found in self._models(run)]
-        return digest_of(points, self.local.listed(uri, _place(run)) if uri else "", models)
+        uri, models = self._artifact_uri(run), self._models(run)
+        own = self.local.listed(uri, _place(run), has_logged(run, bool(models))) if uri else ""
+        return digest_of(points, own, [(name, self.local.listed(*at)) for name, at in models])
 
     def streams(self, run: SourceRun) -> Iterator[tuple[str, Iterator[Point]]]:
         yield "metrics", self._points(run.key)
@@ -135,20 +135,18 @@ class Database:
                 yield key, at, millis * 1000, nan if no_number else restored(value)
 
     def files(self, run: SourceRun, present: dict[str, int]) -> Iterator[Files | str]:
+        models = self._models(run)
         if uri := self._artifact_uri(run):
-            yield from self.local.files(uri, _place(run))
-        for name, location, found in self._models(run):
-            if found is not None:
-                yield Files(found, name=name)
-            elif local_path(location) is None:
-                yield f"the model {name!r} at {location} cannot be read here"
+            yield from self.local.files(uri, _place(run), has_logged(run, bool(models)))
+        for name, at in models:
+            yield from self.local.model(name, *at)
 
     def _artifact_uri(self, run: SourceRun) -> str:
         [(uri,)] = self._rows("SELECT artifact_uri FROM runs WHERE run_uuid = ?", run.key)
         return uri or ""
 
-    def _models(self, run: SourceRun) -> list[tuple[str, str, str | None]]:
-        """Since MLflow 3, models are beside the artifacts of the run that made them: name, address and folder."""
+    def _models(self, run: SourceRun) -> list[tuple[str, tuple[str, tuple[str, ...]]]]:
+        """Since MLflow 3, models are beside the artifacts of the run that made them: name, address and its last parts."""
         if "logged_models" not in self.tables:
             return []
         rows = self._rows(
@@ -157,7 +155,7 @@ class Database:
             run.key,
         )
         return [
-            (name, uri, self.local.find(uri, (run.experiment.key, "models", model, "artifacts")))
+            (name, (uri or "", (run.experiment.key, "models", model, "artifacts")))
             for model, name, uri in rows
         ]
 
