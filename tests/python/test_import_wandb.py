@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import json
+import math
 import os
 import struct
 import zlib
@@ -216,6 +217,46 @@ def test_metrics_whose_keys_are_alike_stay_apart(tmp_path: Path):
     metrics = only_run().metrics
     third = next(key for key in metrics if key not in ("acc_1", second, "n_"))
     assert metrics == {"acc_1": 4.0, second: 3.0, "n_": 5.0, third: 9.0}
+
+
+def test_nested_and_dotted_keys_stay_apart(tmp_path: Path):
+    """Also what wandb measured and a metric that is called so, whichever the log has first."""
+    config = item("a.b", 1) + item("", 2, ("a", "b"))
+    head = field(17, field(1, "abc123") + field(4, config))
+    summed = field(3, item("v.l", 3) + item("v", {"l": 4}))
+    first = [head, summed, stats(0, cpu=50.0, gpu=2.0), history(0, {"val.loss": 1.0, "val": {"loss": 100.0}})]
+    place = wandb_folder(tmp_path, wandb_log(first))
+    assert summary("wandb", str(place))["points"] == 4
+    rows = [
+        history(
+            1, {"val": {"loss": 101.0}, "val.loss": 2.0, "system/cpu": 7.0, "t.x": "flat", "t": {"x": "in"}}
+        )
+    ]
+    wandb_folder(tmp_path, wandb_log([*first, *rows, stats(9, cpu=51.0)]))
+    told = summary("wandb", str(place))
+    assert (told["points"], told["errors"]) == (4, [])
+    run = only_run()
+    renamed = json.loads(run.tags["import.renamed"])
+    nested, own = renamed["metrics"]['["val", "loss"]'], renamed["metrics"]['["system/cpu"]']
+    assert (nested[:9], own[:11]) == ("val.loss-", "system/cpu-")
+    assert run.metrics == {"val.loss": 2.0, nested: 101.0, "system/cpu": 51.0, "system/gpu": 2.0, own: 7.0}
+    assert run.params == {"a.b": "1", renamed["params"]['["a", "b"]']: "2"}
+    assert run.tags["summary.v.l"] == "3"
+    assert run.tags[renamed["tags"]['summary.["v", "l"]']] == "4"
+    texts = {row["value"]: row["key"] for row in run.load_table("wandb/values.json").to_dicts()}
+    assert texts["flat"] == "t.x"
+    assert texts["in"].startswith("t.x-")
+    said = " ".join(told["notes"])
+    assert f"the metric '[\"system/cpu\"]' is called {own!r} here" in said
+    assert f"is called {texts['in']!r} here" in said
+    assert summary("wandb", str(place))["unchanged"] == 1
+
+
+def test_a_negative_zero_stays_one(tmp_path: Path):
+    wandb_folder(tmp_path, whole(field(2, field(1, field(1, "z") + field(16, "-0")) + item("in", {"z": 5}))))
+    summary("wandb", str(tmp_path))
+    [(_, value, _)] = points_of(only_run(), "z")
+    assert math.copysign(1, value) == -1
 
 
 # What is no number

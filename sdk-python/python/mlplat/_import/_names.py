@@ -43,6 +43,27 @@ def value_of(text: str) -> str:
     return text
 
 
+class Alike(str):
+    """What stands for a key whose plain name another key of the source has."""
+
+    __slots__ = ("plain",)
+
+    def __new__(cls, what: str, plain: str) -> Alike:
+        found = super().__new__(cls, what)
+        found.plain = plain
+        return found
+
+    def name(self) -> str:
+        """A name of its own, for where no other names are known."""
+        return with_suffix(self.plain, self, 1)
+
+
+def with_suffix(name: str, key: str, turn: int) -> str:
+    """The name with a suffix made of the key."""
+    suffix = "-" + hashlib.sha256(f"{key} {turn}".encode(errors="replace")).hexdigest()[:6]
+    return name[: MAX_KEY - len(suffix)] + suffix
+
+
 class _Kind:
     """The names of the metrics, params or tags of one run."""
 
@@ -57,7 +78,7 @@ class _Kind:
         """Gives names to keys; returns, in sentences, those that are not the keys themselves."""
         new = [key for key in keys if key not in self.names]
         # Those that can stay what they are come first, so that no other takes their name.
-        new.sort(key=lambda key: self.clean(key) != key)
+        new.sort(key=lambda key: isinstance(key, Alike) or self.clean(key) != key)
         told = []
         for key in new:
             name = self.names[key] = self._free(key)
@@ -68,12 +89,11 @@ class _Kind:
         return told
 
     def _free(self, key: str) -> str:
-        name = wanted = self.clean(key)
+        name = wanted = self.clean(key.plain if isinstance(key, Alike) else key)
         turn = 0
         while name in self.taken:
             turn += 1
-            suffix = "-" + hashlib.sha256(f"{key} {turn}".encode(errors="replace")).hexdigest()[:6]
-            name = wanted[: MAX_KEY - len(suffix)] + suffix
+            name = with_suffix(wanted, key, turn)
         return name
 
 

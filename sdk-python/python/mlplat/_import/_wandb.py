@@ -20,6 +20,7 @@ from . import _wandb_artifacts, _wandb_values
 from . import _wandb_history as history
 from . import _wandb_log as log
 from ._local_files import is_below, listed
+from ._names import Alike
 from ._records import Files, Placed, Point, SourceExperiment, SourceRun, digest_of, sentence_of
 
 # Numbers of the fields of the messages of wandb_internal.proto.
@@ -30,7 +31,7 @@ _SUMMARY, _CONFIG, _FILES, _RUN, _EXIT = 3, 5, 6, 17, 18
 _PASSED = {1, 4, 11, 12, 13, 16, 19, 20, 21, 22, 23, 24, 26, 27, 100, 200}
 
 # Part of the fingerprints: a later version that takes more of a log imports it again.
-_TAKES = 2
+_TAKES = 3
 
 # A log without an end that was written to so lately is of a run that goes on.
 _LIVE_S = 600
@@ -65,6 +66,8 @@ class _Facts:
     saved: list[str] = field(default_factory=list)
     """Files that the run saved, by their paths in its folder."""
     exit_code: int | None = None
+    keys: history.Keys = field(default_factory=history.Keys)
+    """Of the history and the machine."""
     points: int = 0
     samples: int = 0
     """Of the machine."""
@@ -149,6 +152,7 @@ class Offline:
         written = max(os.path.getmtime(path) for path in paths)
         status, message = _outcome(facts.exit_code, time.time() - written < _LIVE_S)
         started = facts.started_us or int(os.path.getmtime(paths[0]) * 1e6)
+        summary = {name: value for name, value in facts.summary.items() if not name.startswith("_")}
         tags = {
             "wandb.run_id": facts.run_id,
             "wandb.entity": facts.entity,
@@ -159,10 +163,10 @@ class Offline:
             "wandb.sweep": facts.sweep,
             **{f"wandb.tag.{label}": "true" for label in facts.labels},
             **{
-                f"summary.{name}": _text(value)
-                for name, value in history.flat(facts.summary)
+                name: _text(value)
+                for name, value in history.flat(summary, history.Keys(), "summary.")
                 # Media are those of the history.
-                if not name.startswith("_") and not isinstance(value, dict)
+                if not isinstance(value, dict)
             },
         }
         return SourceRun(
@@ -175,7 +179,7 @@ class Offline:
             message,
             facts.notes,
             tags={name: value for name, value in tags.items() if value},
-            params={name: _text(value) for name, value in history.flat(facts.config)},
+            params={name: _text(value) for name, value in history.flat(facts.config, history.Keys())},
         )
 
     def fingerprint(self, run: SourceRun, files: bool) -> str:
@@ -187,12 +191,13 @@ class Offline:
         return digest_of(_TAKES, sizes, [[*listed(folder)] for folder in folders])
 
     def streams(self, run: SourceRun) -> Iterator[tuple[str, Iterator[Point]]]:
+        keys = self._facts[run.key].keys
         for path in self._log_of[run.key]:
             name = os.path.basename(os.path.dirname(path))
-            yield name, history.points(path, run.started_us)
+            yield name, history.points(path, run.started_us, keys)
             # Apart, so that neither moves the numbers of the other.
             before = self._samples_before[path]
-            yield f"{name} system", history.machine_points(path, before, run.started_us)
+            yield f"{name} system", history.machine_points(path, before, run.started_us, keys)
 
     def files(self, run: SourceRun, present: dict[str, int]) -> Iterator[Files | Placed | str]:
         facts, logs = self._facts[run.key], self._log_of[run.key]
@@ -206,7 +211,7 @@ class Offline:
                 folders.append(folder)
         for folder in folders:
             yield from self._own_files(folder, facts.saved)
-        values = (value for path in logs for value in history.values(path, run.started_us))
+        values = (value for path in logs for value in self._values(path, run))
         with tempfile.TemporaryDirectory(prefix="mlplat-import-") as scratch:
             found = [
                 _wandb_values.files_of(values, folders, scratch),
@@ -214,6 +219,16 @@ class Offline:
             ]
             for one in (one for part in found for one in part):
                 yield f"run {run.name!r} ({run.key}): {one}" if isinstance(one, str) else one
+
+    def _values(self, path: str, run: SourceRun) -> Iterator[history.Value]:
+        for value in history.values(path, run.started_us, self._facts[run.key].keys):
+            if isinstance(value.key, Alike):
+                name = value.key.name()
+                text = f"the value {str(value.key)!r} is called {name!r} here"
+                if text not in self.notes:
+                    self.notes.append(text)
+                value.key = name
+            yield value
 
     def _own_files(self, folder: str, saved: list[str]) -> Iterator[Files | Placed]:
         """What is in the folder of a run, also links to what it saved from elsewhere."""
@@ -275,6 +290,8 @@ def _merged(before: _Facts | None, facts: _Facts) -> _Facts:
         facts.summary = {**before.summary, **facts.summary}
         facts.artifacts = [*before.artifacts, *facts.artifacts]
         facts.saved = [*before.saved, *facts.saved]
+        before.keys.join(facts.keys)
+        facts.keys = before.keys
         facts.points += before.points
         facts.samples += before.samples
         facts.last_us = max(facts.last_us, before.last_us)
@@ -296,9 +313,10 @@ def _read_facts(path: str) -> _Facts:
                 history.update(facts.summary, body)
             elif number == history.HISTORY:
                 facts.points += 1
-                facts.last_us = max(facts.last_us, history.history_time(body, facts.unread))
+                facts.last_us = max(facts.last_us, history.history_time(body, facts.unread, facts.keys))
             elif number == history.STATS:
                 facts.samples += 1
+                history.see_machine(body, facts.keys)
             elif number == _wandb_artifacts.ARTIFACT:
                 facts.artifacts.append(_wandb_artifacts.read_artifact(body))
             elif number == _FILES:
