@@ -16,6 +16,7 @@ from pathlib import Path
 import mlplat
 import pytest
 from import_stores import points_of, run_cli, same, summary
+from mlplat._companions._masks import HIDDEN
 
 pytestmark = pytest.mark.usefixtures("project")
 
@@ -257,6 +258,30 @@ def test_a_negative_zero_stays_one(tmp_path: Path):
     summary("wandb", str(tmp_path))
     [(_, value, _)] = points_of(only_run(), "z")
     assert math.copysign(1, value) == -1
+
+
+def test_where_a_run_was_made(tmp_path: Path):
+    """Under the names that runs of mlplat have for it; and secrets stay what they are."""
+    git = field(1, "https://me:secret@example.org/x.git") + field(2, "ea89069452fd")
+    said = [
+        field(1, "Linux-6.1"), field(2, "CPython 3.11.7"), field(5, "--lr"), field(5, "0.1"),
+        field(5, "--api-key"), field(5, "hunter2"), field(6, "/home/me/train it.py"), field(9, git),
+        field(11, "/home/me"), field(12, "box"), field(14, "/usr/bin/python"),
+    ]  # fmt: skip
+    machine = field(16, 2) + field(17, 4) + field(24, field(1, "A100")) + field(24, field(1, "A100"))
+    wandb_folder(tmp_path, whole(field(26, b"".join(said)), field(26, machine)))
+    assert summary("wandb", str(tmp_path))["errors"] == []
+    run = only_run()
+    assert {key[7:]: value for key, value in run.tags.items() if key.startswith("mlplat.")} == {
+        "source.name": "/home/me/train it.py", "source.type": "SCRIPT", "python.version": "3.11.7",
+        "command": f"/usr/bin/python '/home/me/train it.py' --lr 0.1 --api-key '{HIDDEN}'",
+        "host.name": "box", "host.os": "Linux-6.1", "host.cpus": "4", "host.gpus": "A100, A100",
+        "git.commit": "ea89069452fd", "git.remote": f"https://{HIDDEN}@example.org/x.git",
+    }  # fmt: skip
+    file = json.loads(run.read_artifact("environment/environment.json"))
+    assert (file["directory"], file["host"]["cpus"], file["git"]["commit"]) == ("/home/me", 4, "ea89069452fd")
+    assert "hunter2" not in str(file)
+    assert summary("wandb", str(tmp_path))["unchanged"] == 1
 
 
 # What is no number

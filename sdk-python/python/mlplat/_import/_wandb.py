@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._errors import MisuseError
-from . import _wandb_artifacts, _wandb_values
+from . import _wandb_artifacts, _wandb_environment, _wandb_values
 from . import _wandb_history as history
 from . import _wandb_log as log
 from ._local_files import is_below, listed
@@ -27,8 +27,8 @@ from ._records import Files, Placed, Point, SourceExperiment, SourceRun, digest_
 _SUMMARY, _CONFIG, _FILES, _RUN, _EXIT = 3, 5, 6, 17, 18
 
 # Records that say nothing of a run that is not elsewhere: number, output (a file), metric definitions, how wandb was used,
-# the environment, and marks of the log itself. Above are all others of today.
-_PASSED = {1, 4, 11, 12, 13, 16, 19, 20, 21, 22, 23, 24, 26, 27, 100, 200}
+# and marks of the log itself. Above are all others of today.
+_PASSED = {1, 4, 11, 12, 13, 16, 19, 20, 21, 22, 23, 24, 27, 100, 200}
 
 # Part of the fingerprints: a later version that takes more of a log imports it again.
 _TAKES = 3
@@ -62,6 +62,7 @@ class _Facts:
     config: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     started_us: int = 0
+    environment: _wandb_environment.Environment = field(default_factory=_wandb_environment.Environment)
     artifacts: list[_wandb_artifacts.Artifact] = field(default_factory=list)
     saved: list[str] = field(default_factory=list)
     """Files that the run saved, by their paths in its folder."""
@@ -152,6 +153,7 @@ class Offline:
         written = max(os.path.getmtime(path) for path in paths)
         status, message = _outcome(facts.exit_code, time.time() - written < _LIVE_S)
         started = facts.started_us or int(os.path.getmtime(paths[0]) * 1e6)
+        facts.environment.host = facts.environment.host or facts.host
         summary = {name: value for name, value in facts.summary.items() if not name.startswith("_")}
         tags = {
             "wandb.run_id": facts.run_id,
@@ -161,6 +163,7 @@ class Offline:
             "wandb.job_type": facts.job,
             "wandb.host": facts.host,
             "wandb.sweep": facts.sweep,
+            **facts.environment.tags(),
             **{f"wandb.tag.{label}": "true" for label in facts.labels},
             **{
                 name: _text(value)
@@ -213,6 +216,8 @@ class Offline:
             yield from self._own_files(folder, facts.saved)
         values = (value for path in logs for value in self._values(path, run))
         with tempfile.TemporaryDirectory(prefix="mlplat-import-") as scratch:
+            if environment := facts.environment.file(scratch):
+                yield environment
             found = [
                 _wandb_values.files_of(values, folders, scratch),
                 _wandb_artifacts.files_of(facts.artifacts, present, places, scratch),
@@ -317,6 +322,8 @@ def _read_facts(path: str) -> _Facts:
             elif number == history.STATS:
                 facts.samples += 1
                 history.see_machine(body, facts.keys)
+            elif number == _wandb_environment.ENVIRONMENT:
+                facts.environment.read(body)
             elif number == _wandb_artifacts.ARTIFACT:
                 facts.artifacts.append(_wandb_artifacts.read_artifact(body))
             elif number == _FILES:
@@ -342,6 +349,8 @@ def _read_run(facts: _Facts, body: bytes) -> None:
             setattr(facts, names[number], log.text(value))
         elif number == 10:
             labels.append(log.text(value))
+        elif number == 21:
+            facts.environment.read_git(log.message(value))
         elif number == 4:
             history.update(facts.config, log.message(value))
         elif number == 17:
