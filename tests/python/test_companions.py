@@ -512,3 +512,104 @@ def test_asyncio_runs_have_companions_too():
     run = mlplat.get_run(asyncio.run(work()))
     assert content(run, "console.log") == "async\n"
     assert run.tags["mlplat.source.type"] in ("SCRIPT", "MODULE")
+
+
+KILLED = """
+import os, signal, sys, time
+import mlplat
+run = mlplat.start_run("e", environment=False, system_metrics=False)
+print(run.id)
+for at in range(1000):
+    print(f"\\rstep {{at}}", end="")
+print("\\nlast words", flush=True)
+if {wait}:
+    run.flush()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_killed_process_loses_nothing_of_what_it_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait: bool
+):
+    monkeypatch.setenv("MLPLAT_HOME", str(tmp_path / "home"))
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED.format(wait=wait)], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == -9, done.stderr
+    run_id = done.stdout.splitlines()[0]
+    (kept,) = (tmp_path / "home" / "console").iterdir()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    subprocess.run([sys.executable, "-m", "mlplat", "sync"], check=True, capture_output=True)
+    assert content(mlplat.get_run(run_id), "console.log") == f"{run_id}\nstep 999\nlast words\n"
+    assert not list((tmp_path / "home" / "console").iterdir())
+
+
+def test_the_next_process_delivers_what_a_killed_one_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MLPLAT_HOME", str(tmp_path / "home"))
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED.format(wait=True)], cwd=tmp_path, capture_output=True, text=True
+    )
+    run_id = done.stdout.splitlines()[0]
+    code = """
+import os, time, mlplat
+with mlplat.start_run("e", system_metrics=False) as run:
+    print(run.id)
+    folder = os.environ["MLPLAT_HOME"] + "/console"
+    for _ in range(200):
+        if len(os.listdir(folder)) == 1:
+            break
+        time.sleep(0.05)
+"""
+    (tmp_path / "next.py").write_text(code)
+    changed = "from mlplat._companions import _companion; _companion._LOOK_EVERY_S = 0.5\n"
+    script(tmp_path, changed + code, name="next.py")
+    assert content(mlplat.get_run(run_id), "console.log") == f"{run_id}\nstep 999\nlast words\n"
+    # Nor does the one that ended well leave anything.
+    assert not list((tmp_path / "home" / "console").iterdir())
+
+
+def test_what_is_kept_of_a_long_output_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from mlplat._companions import _kept
+
+    monkeypatch.setenv("MLPLAT_HOME", str(tmp_path))
+    monkeypatch.setattr(_kept, "_LARGE", 100_000)
+    kept = _kept.Kept(mlplat.connect(), "run", "console.log")
+    transcript = Transcript(kept=kept)
+    for at in range(20_000):
+        transcript.add(f"\r{at} of 20000 {'#' * 50}")
+    ((_, about, held),) = _kept._files()
+    assert about["path"] == "console.log"
+    assert len(held) < 110_000
+    again = Transcript()
+    again.add(held.decode())
+    assert again.text() == transcript.text() == f"19999 of 20000 {'#' * 50}"
+    # This process lives.
+    assert _kept.deliver(mlplat.connect()) == 0
+    kept.remove()
+    assert not list((tmp_path / "console").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("a\b\bbc", "bc"),
+        ("10%\b\b\b20%\n", "20%\n"),
+        ("long line\r\x1b[Kshort\n", "short\n"),
+        ("outer 0\r\n\rinner 0\rinner 1\x1b[A\router 1\n\rinner 0\rinner 9\x1b[A\rend\x1b[2K\router 2\n\n", "outer 2\ninner 9\n"),
+        ("a\nb\nc\x1b[2Ad\n", "ad\nb\nc"),
+        ("\r\x1b[32mgreen\x1b[0m\r\x1b[31mred  \x1b[0m\n", "\x1b[31mred  \x1b[0m\n"),
+        ("one\r        \r\ntwo", "\ntwo"),
+        ("\x1b[?25lx\x1b[?25h", "x"),
+        ("a\r\nb\r\n", "a\nb\n"),
+    ],
+)  # fmt: skip
+def test_a_transcript_reads_as_a_terminal_does(written: str, shown: str):
+    whole = Transcript()
+    whole.add(written)
+    assert whole.text() == shown
+    # Also where a sequence arrives in pieces.
+    pieces = Transcript()
+    for character in written:
+        pieces.add(character)
+    assert pieces.text() == shown

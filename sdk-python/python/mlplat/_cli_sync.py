@@ -42,6 +42,7 @@ def _sync(options: Any) -> None:
     last = ""
     while True:
         report = _native.sync(options.url, options.project, options.rejected, options.to, agent).wait()
+        _deliver_consoles(options)
         others = _journals_of_others(options.url, options.project)
         text = _sync_text(report, others)
         if options.json:
@@ -64,13 +65,27 @@ def _sync(options: Any) -> None:
         )
 
 
+def _deliver_consoles(options: Any) -> None:
+    """What killed processes printed comes after their journals."""
+    from mlplat._companions import _kept
+    from mlplat._connection import make_client
+
+    for url, project in _kept.servers():
+        client = make_client(url, project)
+        asked = make_client(options.url or url, options.project or project)
+        if (asked.url, asked.project) == (url, project):
+            _kept.deliver(client, make_client(options.to, project) if options.to else None)
+
+
 def _journals_of_others(url: str | None, project: str | None) -> dict[str, int]:
     """How many journals are for servers and projects that were not asked for, by server and project."""
+    from mlplat._companions import _kept
+
     if url is None and project is None:
         return {}
     # In its normal form, as in the journals.
     asked = mlplat.connect(url, project)
-    home = os.environ.get("MLPLAT_HOME") or os.path.join(os.path.expanduser("~"), ".mlplat")
+    home = _kept.home()
     found: dict[str, int] = {}
     for path in sorted(glob.glob(os.path.join(glob.escape(home), "journal", "*", "meta.json"))):
         try:

@@ -9,7 +9,7 @@ import time
 from datetime import datetime, timedelta, timezone
 
 from .. import _native, _spool
-from . import _console
+from . import _console, _kept
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,12 @@ _LAST_UPLOAD_S = 300.0
 _PATIENCE_S = 10.0
 """How long the end of a run waits for what is still on its way."""
 
+_FIRST_LOOK_S = 1.0
+_LOOK_EVERY_S = 60.0
+"""When a run looks for what killed processes printed."""
+
 _MAX_VIEWS = 3
+_looking = threading.Lock()
 
 
 def tags_found(of_child: bool) -> dict[str, str]:
@@ -57,6 +62,7 @@ class Companion:
         self._parent_here = parent_here
         self._suffix = suffix_of(run._fresh)
         self._transcript: Transcript | None = None
+        self._kept: _kept.Kept | None = None
         self._system: _native.SystemMetrics | None = None
         self._uploaded = 0
         self._views: list[LiveView] = []
@@ -69,7 +75,8 @@ class Companion:
     def start(self) -> None:
         """Begins at once what must not miss anything; the rest is the thread's."""
         if self._settings.console:
-            self._transcript = _console.listen(self._settings.console, self._attend)
+            self._kept = _kept.Kept(self._run._client, self._run.id, f"console{self._suffix}.log")
+            self._transcript = _console.listen(self._settings.console, self._attend, self._kept)
         if self._settings.system_metrics_s is not None:
             every = timedelta(seconds=self._settings.system_metrics_s)
             self._system = self._run._handle.log_system_metrics(every)
@@ -131,6 +138,9 @@ class Companion:
             self._attempt(self._log_environment)
         self._attempt(self._go_on)
         self._attempt(self._upload_console)
+        if self._kept is not None:
+            # The journal has all of it now.
+            self._kept.remove()
 
     def _attempt(self, step: Callable[[], None]) -> None:
         try:
@@ -159,10 +169,11 @@ class Companion:
     def _go_on(self) -> None:
         pause = _FIRST_UPLOAD_S
         upload_at = time.monotonic() + pause
+        look_at = time.monotonic() + _FIRST_LOOK_S
         while True:
             with self._wake:
                 views = list(self._views)
-                until = min([upload_at, *(view.due for view in views)])
+                until = min([upload_at, look_at, *(view.due for view in views)])
                 if not self._stopping and until > time.monotonic():
                     self._wake.wait(until - time.monotonic())
                 if self._stopping:
@@ -172,9 +183,30 @@ class Companion:
                 self._upload_console()
                 pause = min(pause * 2, _LAST_UPLOAD_S)
                 upload_at = time.monotonic() + pause
+            if time.monotonic() >= look_at:
+                self._deliver_left()
+                look_at = time.monotonic() + _LOOK_EVERY_S
             for view in views:
                 if time.monotonic() >= view.due:
                     view.update()
+
+    def _deliver_left(self) -> None:
+        """What processes that were killed printed; a thread of its own may wait for the server."""
+        if not _looking.acquire(blocking=False):
+            return
+
+        def work() -> None:
+            try:
+                _kept.deliver(self._run._client)
+            except Exception as failure:
+                _say(f"what other processes printed was not delivered: {type(failure).__name__}: {failure}")
+            finally:
+                _looking.release()
+
+        try:
+            threading.Thread(target=work, name="mlplat-leftovers", daemon=True).start()
+        except RuntimeError:
+            _looking.release()
 
     def _upload_console(self) -> None:
         transcript = self._transcript

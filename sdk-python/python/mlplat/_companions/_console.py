@@ -20,14 +20,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Literal
 
+    from ._kept import Kept
+
 _lock = threading.RLock()
 _listening: list[Transcript] = []
 _taps: list[_StreamTap | _DescriptorTap] = []
 
 
-def listen(level: Literal["python", "fd"], begins: Callable[[], None]) -> Transcript:
+def listen(
+    level: Literal["python", "fd"], begins: Callable[[], None], kept: Kept | None = None
+) -> Transcript:
     """A transcript of everything printed from now on; `begins` is called when it gets its first text."""
-    transcript = Transcript(begins)
+    transcript = Transcript(begins, kept)
     with _lock:
         _listening.append(transcript)
         if level == "fd" and not any(isinstance(tap, _DescriptorTap) for tap in _taps):
