@@ -130,3 +130,33 @@ def test_threads_that_train_while_another_trains_have_runs_of_their_own(project:
         assert not {"run"} & vars(model.thread_).keys()
     finally:
         mlplat.autolog(disable=True)
+
+
+WITHOUT_ANSWER = """
+import os, sys, time
+import mlplat
+import numpy as np
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import GridSearchCV
+mlplat.autolog(log_datasets=False, log_models=False)
+X, y = np.arange(20.0).reshape(-1, 1), np.arange(20.0)
+LinearRegression().fit(X, y)
+begun = time.monotonic()
+GridSearchCV(LinearRegression(), {"fit_intercept": [True, False]}).fit(X, y)
+LinearRegression().fit(X, y)
+print(time.monotonic() - begun, flush=True)
+os._exit(0)
+"""
+
+
+def test_the_ends_of_runs_wait_for_no_server(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        env = {name: value for name, value in os.environ.items() if not name.startswith("MLPLAT_")}
+        env |= {"MLPLAT_URL": f"http://127.0.0.1:{silent.getsockname()[1]}", "MLPLAT_HOME": str(tmp_path)}
+        env |= {"MLPLAT_ENVIRONMENT": "0", "MLPLAT_SYSTEM_METRICS": "0", "MLPLAT_CONSOLE": "0"}
+        env["PYTHONPATH"] = os.pathsep.join(sys.path)
+        done = subprocess.run(
+            [sys.executable, "-c", WITHOUT_ANSWER], env=env, capture_output=True, text=True, timeout=60
+        )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 2.0

@@ -369,8 +369,11 @@ class Session(Guard):
 
 
 def end_run(run: ActiveRun, status: str = "FINISHED", message: str = "") -> None:
-    """Ends a run that autologging has started; the one place where it does."""
-    run.end(status, message)
+    """Ends a run that autologging has started, the one place where it does. It waits for no server: the next call that
+    needs it, and the end of the process, deliver what is left."""
+    run._leave()
+    run._deactivate()
+    run._note_end(run._handle.end_soon(status, message))
 
 
 def run_logged(
