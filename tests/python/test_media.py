@@ -639,3 +639,85 @@ def test_threads_lose_no_rows_and_no_histograms():
     assert again.load_table("t.json").num_rows == 60
     assert sorted(set(again.histograms("h").to_arrow()["step"].to_pylist())) == list(range(60))
     assert len(again.images("i")) == 60
+
+
+def test_series_of_a_resumed_run_go_on():
+    pixels = np.zeros((2, 2), np.uint8)
+    sound = np.zeros(10)
+    with mlplat.start_run("e") as run:
+        for _ in range(2):
+            run.log_image(pixels, key="samples")
+            run.log_audio(sound, 8000, "speech")
+            run.log_histogram("weights", [1.0, 2.0])
+        run.log_histogram("weights", [1.0, 2.0], step=7)
+    code = (
+        "import sys, mlplat, numpy as np\n"
+        "with mlplat.start_run(run_id=sys.argv[1]) as run:\n"
+        "    for key in ('samples', 'new'):\n"
+        "        run.log_image([np.zeros((2, 2), np.uint8)] * 2, key=key)\n"
+        "        run.log_image(np.zeros((2, 2), np.uint8), key=key)\n"
+        "    print(run.log_audio(np.zeros(10), 8000, 'speech'))\n"
+        "    run.log_histogram('weights', [1.0, 2.0])\n"
+    )
+    command = [sys.executable, "-c", code, run.id]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.startswith("audio/speech/000000000002_")
+    again = mlplat.get_run(run.id)
+    assert [image.step for image in again.images("samples")] == [0, 1, 2, 2, 3]
+    assert [image.step for image in again.images("new")] == [0, 0, 1]
+    assert sorted(set(again.histograms("weights").to_arrow()["step"].to_pylist())) == [0, 1, 7, 8]
+
+
+def test_series_of_a_resumed_run_collide_with_nothing_where_there_is_no_server(tmp_path: Path, project: str):
+    code = (
+        "import mlplat, numpy as np\n"
+        "from mlplat._media import _resumed\n"
+        "run = mlplat.start_run(run_id='019f0000-0000-7000-8000-000000000000')\n"
+        "print(run.log_image(np.zeros((2, 2), np.uint8), key='k'))\n"
+        "print(run.log_image(np.zeros((2, 2), np.uint8), key='k'))\n"
+    )
+    where = {"MLPLAT_URL": "http://127.0.0.1:9", "MLPLAT_HOME": str(tmp_path), "MLPLAT_FLUSH_TIMEOUT": "0"}
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **where}, capture_output=True, text=True
+    )
+    assert time.monotonic() - began < 20
+    steps = [int(path.split("/")[2].split("_")[0]) for path in done.stdout.splitlines()]
+    assert steps[1] == steps[0] + 1, done.stderr
+    assert steps[0] > 1_700_000_000
+    assert "seconds since 1970" in done.stderr
+
+
+@pytest.mark.parametrize("ending", ["json", "parquet", "csv"])
+def test_what_rows_lack_is_null(ending: str):
+    with mlplat.start_run("e") as run:
+        run.log_table([{"a": 1}, {"a": 2, "b": 3}, {}], f"t.{ending}")
+        assert run.load_table(f"t.{ending}").to_dicts() == [
+            {"a": 1, "b": None},
+            {"a": 2, "b": 3},
+            {"a": None, "b": None},
+        ]
+
+
+@pytest.mark.parametrize("make", [dict, pd.DataFrame])
+@pytest.mark.parametrize("column", [[1, "a", 2.5], [[1], "a"], [{"a": 1}, 2], [object(), object()]])
+def test_what_does_not_go_into_parquet_is_misuse(make: Any, column: list[Any]):
+    with mlplat.start_run("e") as run, pytest.raises(mlplat.MisuseError, match=r"\.json|one type|give a"):
+        run.log_table(make({"mixed": column}), "t.parquet")
+
+
+def test_lists_and_dicts_come_back_from_json():
+    data = {
+        "list": [[1, 2], None, []],
+        "texts": [["a"], ["b", None], ["c"]],
+        "deep": [[[1.5]], [[2.5], []], None],
+        "dict": [{"x": 1, "y": "a"}, {"x": 2, "y": "b"}, None],
+    }
+    with mlplat.start_run("e") as run:
+        run.log_table(data, "t.json")
+        assert run.load_table("t.json").to_arrow().to_pydict() == data
+        run.log_table({"mixed": [1, "a", 2.5], "bools": [[True], [1], None]}, "other.json")
+        assert run.load_table("other.json").to_arrow().to_pydict() == {
+            "mixed": ["1", "a", "2.5"],
+            "bools": ["[true]", "[1]", None],
+        }

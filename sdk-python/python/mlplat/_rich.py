@@ -87,10 +87,12 @@ class RichLogging(ActiveRunBase, RichReading):
 
         An image is an array (height x width, or with 1, 3 or 4 channels; bytes, or floats from 0 to 1), a PIL image, or
         the path of a file. With an `artifact_file` like `"cat.png"` it is there once; with a `key` it is one of a series
-        by step, which `images(key)` gives back. Without `step` it is one more than the last of this key.
+        by step, which `images(key)` gives back. Without `step` it is one more than the last of this key, also in a resumed run.
         """
         from ._media._images import image_items
+        from ._media._resumed import go_on
 
+        go_on(self, "images", key, step)
         items = image_items(self.id, image, artifact_file, key, step, timestamp, caption)
         return _spool.put(self, items)
 
@@ -139,7 +141,9 @@ class RichLogging(ActiveRunBase, RichReading):
         Floats go from -1 to 1. It is one of a series by step; a key that ends in `.wav` is a file that is there once.
         """
         from ._media._audio import audio_items
+        from ._media._resumed import go_on
 
+        go_on(self, "audio", key, step)
         return _spool.put(self, audio_items(self.id, audio, sample_rate, key, step))
 
     def log_confusion_matrix(
@@ -175,7 +179,9 @@ class RichLogging(ActiveRunBase, RichReading):
         which holds many histograms.
         """
         from ._media._histograms import histogram_items
+        from ._media._resumed import go_on
 
+        go_on(self, "histograms", key, step)
         with _spool.order:
             return _spool.put(self, histogram_items(self.id, key, values, step, bins, np_histogram))
 

@@ -45,7 +45,7 @@ def single(name: object, folder: str, endings: frozenset[str], default: str) -> 
 def of_step(
     run_id: str, folder: str, key: str, ending: str, step: int | None, millis: int | None = None
 ) -> str:
-    """Path of the next file of a series. Without a step it is one more than the last one of this process, from 0.
+    """Path of the next file of a series. Without a step it is one more than the last one of this process (`_resumed`: of the run), from 0.
 
     The time in the name keeps what is logged for one step by several processes, or again after a resumption, apart.
     """
@@ -68,6 +68,18 @@ def next_step(run_id: str, series: str, step: int | None) -> int:
             step = 0 if last is None else last[0] + 1
         _counted[run_id, series] = (step, 0, 0)
     return step
+
+
+def is_counted(run_id: str, series: str) -> bool:
+    """Whether this process has logged to a series."""
+    with lock:
+        return (run_id, series) in _counted
+
+
+def continue_after(run_id: str, series: str, step: int | None) -> None:
+    """Makes a series of which nothing is known here go on after a step; None is the beginning."""
+    with lock:
+        _counted.setdefault((run_id, series), (-1 if step is None else step, 0, -1))
 
 
 def parse(path: str) -> tuple[str, int, int] | None:

@@ -12,7 +12,7 @@ import json
 import math
 
 from .. import _arguments, _native
-from .._errors import MisuseError, WrongTypeError
+from .._errors import MisuseError, MlplatError, WrongTypeError
 from .._table import Table
 from ._text import plain, utf8
 
@@ -30,7 +30,12 @@ def arrow(data: object) -> Any:
     pyarrow = _arguments.package("pyarrow", "a table in Parquet")
     if hasattr(data, "get_dataframe"):
         data = data.get_dataframe()  # pyright: ignore  # wandb.Table
-    table = pyarrow.table(_arguments.table(_wrapped(data), "data"))
+    try:
+        table = pyarrow.table(_arguments.table(_wrapped(data), "data"))
+    except MlplatError:
+        raise
+    except (ValueError, TypeError, OverflowError, NotImplementedError) as error:
+        raise _no_parquet(error) from None
     # What polars gives fits to no rows of others.
     views = {"string_view": pyarrow.large_string(), "binary_view": pyarrow.large_binary()}
     for at, field in enumerate(table.schema):
@@ -40,8 +45,20 @@ def arrow(data: object) -> Any:
     return table
 
 
+def _no_parquet(error: Exception) -> MisuseError:
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return MisuseError(
+        f"data does not go into Parquet ({said}); make each column of one type, or log it as .json, which takes mixed ones"
+    )
+
+
 def _wrapped(data: object) -> object:
-    """A dict of single values is a table of one row, as with MLflow."""
+    """A dict of single values is a table of one row, as with MLflow; what a row of dicts lacks is null, as with pandas."""
+    if isinstance(data, (list, tuple)) and all(isinstance(row, dict) for row in data):
+        names = dict.fromkeys(name for row in data for name in row)
+        if any(len(row) < len(names) for row in data):
+            return [{name: row.get(name) for name in names} for row in data]
+        return data
     if isinstance(data, dict) and data:
         lists = [
             hasattr(value, "__iter__") and not isinstance(value, (str, bytes)) for value in data.values()
@@ -188,7 +205,10 @@ def encoded(table: Any, ending: str) -> bytes:
     if ending == ".parquet":
         parquet = _arguments.package("pyarrow.parquet", "a table in Parquet")
         file = io.BytesIO()
-        parquet.write_table(table, file, compression="zstd")
+        try:
+            parquet.write_table(table, file, compression="zstd")
+        except (ValueError, TypeError, NotImplementedError) as error:
+            raise _no_parquet(error) from None
         return file.getvalue()
     if ending == ".csv":
         from . import _csv
@@ -214,11 +234,31 @@ def of_split_form(held: dict[str, Any]) -> Table:
     return Table(_native.from_columns([(str(name), _uniform(column)) for name, column in pairs]))
 
 
-def _uniform(cells: list[Any]) -> list[Any]:
-    """A column of one type: JSON lets a column mix them, tables do not."""
+def _uniform(cells: list[Any]) -> Any:
+    """A column of one type: JSON lets a column mix them, tables do not, and the cells of such a one become texts."""
     kinds = {type(cell) for cell in cells if cell is not None}
     if kinds == {int, float}:
         return [None if cell is None else float(cell) for cell in cells]
     if kinds <= {int} or kinds <= {float} or kinds <= {str} or kinds <= {bool}:
         return cells
+    if kinds <= {list} or kinds <= {dict}:
+        nested = _nested(cells)
+        if nested is not None:
+            return nested
     return [cell if cell is None or isinstance(cell, str) else json.dumps(cell) for cell in cells]
+
+
+def _nested(cells: list[Any]) -> Any:
+    """Lists or dicts as Arrow has them; None where that would make others of them, or pyarrow is missing."""
+    try:
+        import pyarrow
+
+        column = pyarrow.array(cells)
+    except (ImportError, ValueError, TypeError, OverflowError, NotImplementedError):
+        return None
+    return column if _same(column.to_pylist(), cells) else None
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equality that tells true from 1."""
+    return json.dumps(one) == json.dumps(other)

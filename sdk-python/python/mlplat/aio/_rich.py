@@ -77,7 +77,9 @@ class RichLogging(ActiveRunBase, RichReading):
     ) -> str:
         """Logs an image, or several of one step; see :meth:`mlplat.ActiveRun.log_image`."""
         from .._media._images import image_items
+        from .._media._resumed import go_on_async
 
+        await go_on_async(self, "images", key, step)
         items = image_items(self.id, image, artifact_file, key, step, timestamp, caption)
         return await _spool.put_async(self, items)
 
@@ -112,7 +114,9 @@ class RichLogging(ActiveRunBase, RichReading):
     ) -> str:
         """Logs sound; see :meth:`mlplat.ActiveRun.log_audio`."""
         from .._media._audio import audio_items
+        from .._media._resumed import go_on_async
 
+        await go_on_async(self, "audio", key, step)
         return await _spool.put_async(self, audio_items(self.id, audio, sample_rate, key, step))
 
     async def log_confusion_matrix(
@@ -140,7 +144,9 @@ class RichLogging(ActiveRunBase, RichReading):
     ) -> str:
         """Logs how values are distributed; see :meth:`mlplat.ActiveRun.log_histogram`."""
         from .._media._histograms import histogram_items
+        from .._media._resumed import go_on_async
 
+        await go_on_async(self, "histograms", key, step)
         with _spool.order:
             return _spool.put(self, histogram_items(self.id, key, values, step, bins, np_histogram))
 
