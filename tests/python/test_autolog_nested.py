@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
+import socket
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import mlplat

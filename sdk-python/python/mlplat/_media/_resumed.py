@@ -6,6 +6,7 @@ which no step before has, and which are in order.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import sys
@@ -61,17 +62,16 @@ def _wanted(run: ActiveRunBase, folder: str, key: str | None, step: object) -> s
 def _last_step(run: ActiveRunBase, series: str) -> Generator[_native.Call[Any], Any, int | None]:
     agent = f"mlplat-python/{_native.__version__}"
     client = _native.Client(run._client.url, run._client.project, _PATIENCE, agent)
-    files = [found for found in (yield _native.list_artifacts(client, run.id, series))]
+    files = list((yield _native.list_artifacts(client, run.id, series)))
     steps = [found[1] for file in files if (found := _names.parse(file.path)) and found[0] == series]
     histograms = [file for file in files if file.path.endswith(".json.gz")]
     if histograms:
         # A file holds many, and is named by its first step.
         last = max(histograms, key=lambda file: file.path)
         content = yield _native.read_artifact(client, run.id, last.path, last.sha256, 0, None)
-        try:
+        # Another file may have such a name.
+        with contextlib.suppress(OSError, EOFError, ValueError, KeyError, TypeError):
             steps += [held["step"] for held in json.loads(gzip.decompress(content))["histograms"]]
-        except (OSError, EOFError, ValueError, KeyError, TypeError):
-            pass  # not ours
     return max(steps) if steps else None
 
 
