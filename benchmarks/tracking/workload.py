@@ -70,10 +70,11 @@ def curve(points: int):
 
 
 def new_file(path: Path, megabytes: int) -> Path:
-    """A file of random bytes."""
+    """A file of random bytes. All that was written before is on the disk then, so that nobody waits for the writes of others."""
     with path.open("wb") as file:
         for _ in range(megabytes):
             file.write(os.urandom(1 << 20))
+    os.sync()
     return path
 
 
